@@ -1,0 +1,31 @@
+"""Packaging of zssr_jax; the exact versions `make` uses are in the lock."""
+
+import setuptools
+
+setuptools.setup(
+  name='zssr_jax',
+  version='0.1.0',  # the only place that says it
+  description='Zero-shot super-resolution in JAX and Flax',
+  license_expression='Apache-2.0',
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(include=['zssr_jax', 'zssr_jax.*']),
+  package_data={'zssr_jax': ['py.typed']},
+  install_requires=[
+    'absl-py',
+    'dm-pix',
+    'flax>=0.12',
+    'jax>=0.10.0',
+    'jaxlib',
+    'ml_collections',
+    'numpy',
+    'optax>=0.2.5',
+    'pillow',
+    'rich',
+    'scipy',
+  ],
+  extras_require={
+    'test': ['import-linter', 'pytest', 'scikit-image'],
+    'lint': ['mypy', 'ruff'],
+    'bench': ['torch==2.13.0'],
+  },
+)

@@ -1,0 +1,298 @@
+"""The kernel convention against published examples and a plain loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from zssr_jax import degradation
+from zssr_jax.data import datasets
+from zssr_jax.ops import color, resize
+
+
+def read(path):
+  with Image.open(path) as image:
+    return np.asarray(image)
+
+
+def random_image(*shape, seed=0):
+  return np.random.default_rng(seed).random(shape).astype(np.float32)
+
+
+def random_kernel(*shape, seed=0):
+  """An asymmetric kernel, so that a flip or a shift cannot go unnoticed."""
+  kernel = np.random.default_rng(seed).random(shape) ** 3
+  return (kernel / kernel.sum()).astype(np.float32)
+
+
+def gaussian(shape, center, covariance):
+  grid = np.stack(
+    np.meshgrid(*(np.arange(n) for n in shape), indexing='ij'), axis=-1
+  )
+  offset = grid - np.asarray(center)
+  power = np.einsum('...i,ij,...j', offset, np.linalg.inv(covariance), offset)
+  kernel = np.exp(-0.5 * power)
+  return (kernel / kernel.sum()).astype(np.float32)
+
+
+def mass(kernel):
+  k = kernel.astype(np.float64)
+  y, x = np.mgrid[: k.shape[0], : k.shape[1]]
+  return (k * y).sum() / k.sum(), (k * x).sum() / k.sum()
+
+
+def downscale_slowly(image, scale, kernel):
+  """`LR[i,j] = sum K[u,v] HR[s i + u - c, s j + v - c]`, word for word."""
+
+  def mirror(position, size):
+    position %= 2 * size
+    return position if position < size else 2 * size - 1 - position
+
+  (sy, sx), (cy, cx) = scale, (n // 2 for n in kernel.shape)
+  rows, columns = image.shape[0] // sy, image.shape[1] // sx
+  lr = np.zeros((rows, columns, image.shape[2]))
+  for i in range(rows):
+    for j in range(columns):
+      for u in range(kernel.shape[0]):
+        for v in range(kernel.shape[1]):
+          y = mirror(sy * i + u - cy, rows * sy)
+          x = mirror(sx * j + v - cx, columns * sx)
+          lr[i, j] += float(kernel[u, v]) * image[y, x]
+  return lr
+
+
+def assert_made(hr, kernel, lr):
+  """Checks that `hr` gives `lr`: bit for bit where rounding is exact enough.
+
+  Sums that end in a half are common with 8-bit pixels. float64 gets them all
+  right; float32 may round such a pixel, and no other, the wrong way.
+  """
+  with jax.enable_x64(True):
+    made = degradation.downscale(
+      jnp.asarray(hr, jnp.float64) / 255, 2, jnp.asarray(kernel, jnp.float64)
+    )
+    np.testing.assert_array_equal(color.to_uint8(made), lr)
+  downscale = jax.jit(lambda x: degradation.downscale(x, 2, kernel))
+  made = downscale(jnp.asarray(hr, jnp.float32) / 255)
+  assert made.dtype == jnp.float32
+  assert np.abs(np.asarray(made) * 255 - lr).max() < 0.5 + 1e-3
+
+
+def test_the_example_of_zssr_is_reproduced_bit_for_bit(data_root):
+  folder = data_root / 'zssr_known_kernel'
+  kernel = scipy.io.loadmat(folder / 'BSD100_100_lr_rand_ker_c_X2_0.mat')
+  kernel = kernel['Kernel'].astype(np.float32)
+  lr = read(folder / 'BSD100_100_lr_rand_ker_c_X2.png')
+  hr = read(data_root / 'B100' / 'HR' / '97033.png')
+  assert_made(hr, kernel, lr)
+  # The convention matters: neither a flip nor another phase comes close.
+  image = jnp.asarray(hr, jnp.float32) / 255
+  for wrong in (kernel[::-1, ::-1], np.pad(kernel, ((0, 2), (0, 2)))):
+    other = color.to_uint8(degradation.downscale(image, 2, wrong))
+    assert np.mean(np.asarray(other) != lr) > 0.3
+  # ... and this kernel is aligned up to a fraction of a pixel.
+  np.testing.assert_allclose(mass(kernel), (4.48, 4.46), atol=0.01)
+  np.testing.assert_allclose(
+    degradation.center_of_mass(kernel), mass(kernel), atol=1e-5
+  )
+
+
+@pytest.mark.parametrize('name', ['baby', 'bird', 'butterfly', 'head', 'woman'])
+def test_the_known_kernel_set_is_reproduced_bit_for_bit(data_root, name):
+  found = datasets.pairs(data_root, 'MZSR_g20_Set5', 2)
+  pair = next(p for p in found if p.name == name)
+  kernel = scipy.io.loadmat(pair.kernel)['kernel'].astype(np.float32)
+  assert_made(read(pair.hr), kernel, read(pair.lr))
+
+
+@pytest.mark.parametrize(
+  'shape, scale, size',
+  [
+    ((8, 10), (2, 2), (5, 5)),
+    ((9, 11), (2, 2), (3, 7)),
+    ((10, 13), (3, 3), (4, 6)),
+    ((9, 8), (1, 2), (5, 4)),
+    ((8, 13), (4, 2), (1, 3)),
+    ((4, 6), (2, 2), (9, 11)),  # mirrored more than once
+  ],
+)
+def test_it_equals_the_formula_of_the_convention(shape, scale, size):
+  image = random_image(*shape, 2)
+  kernel = random_kernel(*size)
+  made = degradation.downscale(jnp.asarray(image), scale, jnp.asarray(kernel))
+  expected = downscale_slowly(image, scale, kernel)
+  assert made.shape == expected.shape
+  np.testing.assert_allclose(made, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize('border', ['replicate', 'symmetric'])
+@pytest.mark.parametrize('scale', [2, 3, 1.5, (2, 1.5)])
+def test_without_a_kernel_it_is_bicubic(scale, border):
+  image = random_image(18, 25, 3)
+  made = degradation.downscale(jnp.asarray(image), scale, border=border)
+  inverse = tuple(1 / s for s in resize.scale_pair(scale))
+  expected = resize.imresize(image, inverse, border=border)
+  np.testing.assert_allclose(made, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4, 1.5, 2.5, (1.5, 2), (1, 1.5)])
+def test_a_kernel_at_the_aligned_centre_shifts_nothing(scale):
+  sy, sx = resize.scale_pair(scale)
+  shape = (13, 11)
+  center = degradation.aligned_center(shape, scale)
+  assert center == (6 + (sy - 1) / 2, 5 + (sx - 1) / 2)
+  kernel = gaussian(shape, center, np.diag([0.8, 0.6]))
+  y, x = np.mgrid[:48, :48].astype(np.float32)
+  ramp = np.stack([y, x], axis=-1) / 48
+  made = 48 * np.asarray(degradation.downscale(ramp, scale, kernel))
+  # The centre of LR pixel i lies at HR position s (i + 1/2) - 1/2.
+  i, j = np.mgrid[: made.shape[0], : made.shape[1]]
+  inside = slice(9, -9)
+  expected = np.stack([sy * (i + 0.5) - 0.5, sx * (j + 0.5) - 0.5], axis=-1)
+  np.testing.assert_allclose(
+    made[inside, inside], expected[inside, inside], atol=0.02
+  )
+
+
+@pytest.mark.parametrize('scale', [1.5, 2.5, (1.5, 2.0)])
+def test_between_pixels_a_kernel_is_read_off_at_phase_zero(scale):
+  """A wave, blurred by a wide kernel, has a known value anywhere."""
+  scales = resize.scale_pair(scale)
+  kernel = gaussian((11, 11), (5.3, 4.8), np.array([[1.5, 0.4], [0.4, 1.0]]))
+  size, frequency = 60, np.array([0.25, 0.15])
+
+  def wave(y, x):
+    return 0.5 + 0.4 * np.sin(frequency[0] * y + frequency[1] * x)
+
+  y, x = np.mgrid[:size, :size]
+  image = wave(y, x)[..., None].astype(np.float32)
+  made = np.asarray(degradation.downscale(image, scale, kernel))[..., 0]
+  assert made.shape == tuple(int(np.ceil(size / s)) for s in scales)
+  i, j = np.mgrid[: made.shape[0], : made.shape[1]]
+  expected = sum(
+    float(kernel[u, v]) * wave(scales[0] * i + u - 5, scales[1] * j + v - 5)
+    for u in range(11)
+    for v in range(11)
+  )
+  inside = slice(6, -6)
+  np.testing.assert_allclose(
+    made[inside, inside], expected[inside, inside], atol=2e-4
+  )
+
+
+@pytest.mark.parametrize('scale', [2, 3, 1.5, (2, 3)])
+@pytest.mark.parametrize('shape', [(9, 9), (6, 11), (21, 21)])
+def test_centring_moves_the_centre_of_mass_and_nothing_else(shape, scale):
+  kernel = random_kernel(*shape)
+  kernel[:2] = 0
+  kernel /= kernel.sum()
+  made = degradation.resample_kernel(kernel, scale, scale, center=True)
+  assert made.dtype == np.float32
+  assert made.min() >= 0
+  assert made.sum() == pytest.approx(1, abs=1e-5)
+  expected = [
+    n // 2 + (s - 1) / 2
+    for n, s in zip(made.shape, resize.scale_pair(scale), strict=True)
+  ]
+  np.testing.assert_allclose(mass(made), expected, atol=1e-4)
+  # Linear sharing between two taps widens an axis by at most 1/4.
+  widened = np.subtract(variances(made), variances(kernel))
+  assert np.all(widened > -1e-3) and np.all(widened < 0.2501)
+
+
+def variances(kernel):
+  k = kernel.astype(np.float64)
+  y, x = np.mgrid[: k.shape[0], : k.shape[1]]
+  cy, cx = mass(kernel)
+  return (k * (y - cy) ** 2).sum(), (k * (x - cx) ** 2).sum()
+
+
+def test_centring_a_centred_kernel_changes_nothing():
+  kernel = gaussian((14, 14), (7.5, 7.5), np.diag([1.0, 0.7]))
+  made = degradation.resample_kernel(kernel, 2, 2, center=True)
+  image = random_image(24, 24, 1)
+  np.testing.assert_allclose(
+    degradation.downscale(image, 2, made)[4:-4, 4:-4],
+    degradation.downscale(image, 2, kernel)[4:-4, 4:-4],
+    atol=1e-5,
+  )
+
+
+def test_equal_scales_leave_a_kernel_as_it_is():
+  kernel = random_kernel(7, 7)
+  made = degradation.resample_kernel(kernel, 2, 2)
+  image = random_image(20, 20, 1)
+  np.testing.assert_allclose(
+    degradation.downscale(image, 2, made),
+    degradation.downscale(image, 2, kernel),
+    atol=2e-6,
+  )
+
+
+@pytest.mark.parametrize('new', [1.5, (1.5, 2.0), (1.0, 1.5)])
+def test_a_kernel_for_a_smaller_scale_is_the_same_one_shrunk(new):
+  new_y, new_x = resize.scale_pair(new)
+  kernel = gaussian((15, 15), (8.0, 7.2), np.diag([4.0, 3.0]))
+  made = degradation.resample_kernel(kernel, 2, new)
+  assert made.min() >= 0
+  assert made.sum() == pytest.approx(1, abs=1e-5)
+  shrink = np.array([new_y / 2, new_x / 2])
+  # Its offset from the aligned centre (7.5, 7.5) shrinks along.
+  offset = shrink * np.subtract(mass(kernel), 7.5)
+  aligned = [
+    n // 2 + (s - 1) / 2
+    for n, s in zip(made.shape, (new_y, new_x), strict=True)
+  ]
+  np.testing.assert_allclose(mass(made), aligned + offset, atol=1e-4)
+  # Sharing between taps widens it by at most 1/4.
+  widened = variances(made) - shrink**2 * variances(kernel)
+  assert np.all(widened > -1e-3) and np.all(widened < 0.2501)
+
+
+def test_a_kernel_cannot_be_stretched_to_a_larger_scale():
+  with pytest.raises(ValueError, match='cannot be stretched'):
+    degradation.resample_kernel(random_kernel(5, 5), 2, (2, 3))
+
+
+def test_noise_has_the_stated_spread_and_no_structure():
+  image = jnp.full((200, 200, 2), 0.5)
+  key = jax.random.key(3)
+  son = degradation.degrade(key, image, 2, noise_std=0.05)
+  noise = np.asarray(son) - 0.5
+  count = noise.size
+  assert noise.shape == (100, 100, 2)
+  assert abs(noise.mean()) < 4 * 0.05 / np.sqrt(count)
+  assert noise.std() == pytest.approx(0.05, rel=4 / np.sqrt(2 * count))
+  kurtosis = np.mean((noise / noise.std()) ** 4)
+  assert kurtosis == pytest.approx(3, abs=4 * np.sqrt(24 / count))
+  for other in (noise[1:, :, :], noise[:, 1:, :]):
+    this = noise[: other.shape[0], : other.shape[1]]
+    correlation = np.mean(this * other) / 0.05**2
+    assert abs(correlation) < 4 / np.sqrt(other.size)
+  assert abs(np.mean(noise[..., 0] * noise[..., 1])) / 0.05**2 < 0.04
+  again = degradation.degrade(key, image, 2, noise_std=0.05)
+  np.testing.assert_array_equal(son, again)
+  other = degradation.degrade(jax.random.key(4), image, 2, noise_std=0.05)
+  assert np.mean(np.asarray(son) == np.asarray(other)) < 0.01
+
+
+def test_a_son_never_leaves_the_image_range():
+  image = jnp.asarray(np.random.default_rng(0).integers(0, 2, (40, 40, 1)))
+  image = image.astype(jnp.float32)
+  raw = degradation.downscale(image, 2)
+  assert raw.min() < 0 and raw.max() > 1  # bicubic overshoots
+  clean = degradation.degrade(jax.random.key(0), image, 2)
+  np.testing.assert_array_equal(clean, np.clip(raw, 0, 1))
+  noisy = degradation.degrade(jax.random.key(0), image, 2, noise_std=0.3)
+  assert noisy.min() == 0 and noisy.max() == 1
+
+
+def test_noise_comes_after_the_blur():
+  image = jnp.asarray(random_image(16, 16, 1)) * 0.2 + 0.4
+  kernel = jnp.asarray(random_kernel(5, 5))
+  key = jax.random.key(1)
+  son = degradation.degrade(key, image, 2, kernel, noise_std=0.01)
+  noise = np.asarray(son - degradation.downscale(image, 2, kernel))
+  assert noise.std() == pytest.approx(0.01, rel=0.3)

@@ -1,0 +1,103 @@
+"""The bundled example is what examples/README.md says it is."""
+
+import importlib.util
+import pathlib
+import socket
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from zssr_jax import degradation
+from zssr_jax.ops import metrics, resize
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'examples'
+
+
+def read(name):
+  with Image.open(FOLDER / name) as image:
+    return np.asarray(image)
+
+
+@pytest.fixture(scope='module')
+def lr():
+  return read('astronaut_lr.png')
+
+
+@pytest.fixture(scope='module')
+def hr():
+  return read('astronaut_hr.png')
+
+
+@pytest.fixture(scope='module')
+def kernel():
+  return np.load(FOLDER / 'astronaut_kernel.npy')
+
+
+def test_the_script_makes_the_same_example_again(lr, hr, kernel, monkeypatch):
+  def no_network(*args, **kwargs):
+    raise AssertionError('the photo has to be downloaded')
+
+  monkeypatch.setattr(socket.socket, 'connect', no_network)
+  spec = importlib.util.spec_from_file_location(
+    'make_example', FOLDER / 'make_example.py'
+  )
+  script = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(script)
+  made_lr, made_hr, made_kernel = script.make_example()
+  np.testing.assert_array_equal(made_lr, lr)
+  np.testing.assert_array_equal(made_hr, hr)
+  np.testing.assert_allclose(made_kernel, kernel, atol=1e-8)
+
+
+def test_scipy_makes_the_same_low_resolution_image(lr, hr, kernel):
+  # ndimage's 'reflect' repeats the border pixel: half-sample symmetric.
+  blurred = np.stack(
+    [
+      ndimage.correlate(hr[..., c].astype(np.float64), kernel, mode='reflect')
+      for c in range(3)
+    ],
+    axis=-1,
+  )
+  np.testing.assert_array_equal(np.floor(blurred[::2, ::2] + 0.5), lr)
+
+
+def test_the_package_makes_the_same_low_resolution_image(lr, hr, kernel):
+  image = jnp.asarray(hr, jnp.float32) / 255
+  made = degradation.downscale(image, 2, jnp.asarray(kernel))
+  # In float32: a value that all but ties may round either way.
+  assert np.abs(np.asarray(made) * 255 - lr).max() < 0.5 + 1e-3
+
+
+def test_the_kernel_is_a_gaussian_that_shifts_nothing(kernel):
+  assert kernel.dtype == np.float32 and kernel.shape == (15, 15)
+  k = kernel.astype(np.float64)
+  offset = np.arange(15) - 7.5
+  y, x = offset[:, None], offset[None, :]
+  assert k.min() >= 0
+  assert k.sum() == pytest.approx(1, abs=1e-6)
+  assert (k * y).sum() == pytest.approx(0, abs=1e-6)
+  assert (k * x).sum() == pytest.approx(0, abs=1e-6)
+  covariance = [
+    [(k * x * x).sum(), (k * x * y).sum()],
+    [(k * x * y).sum(), (k * y * y).sum()],
+  ]
+  variances, axes = np.linalg.eigh(covariance)
+  np.testing.assert_allclose(variances, [0.8, 3.0], rtol=0.02)
+  assert abs(axes[:, 1] @ [np.cos(np.pi / 6), 0.5]) == pytest.approx(
+    1, abs=1e-4
+  )
+
+
+def test_knowing_the_kernel_is_worth_more_than_a_decibel(lr, hr, kernel):
+  """Plain back-projection with the kernel, by scipy, beats bicubic."""
+  bicubic = resize.imresize(lr, 2)
+  sr = bicubic.astype(np.float64)
+  for _ in range(5):
+    for c in range(3):
+      again = ndimage.correlate(sr[..., c], kernel, mode='reflect')[::2, ::2]
+      sr[..., c] += resize.imresize((lr[..., c] - again)[..., None], 2)[..., 0]
+  known = metrics.score((sr / 255).astype(np.float32), hr, 2)[0]
+  assert known > metrics.score(bicubic, hr, 2)[0] + 1

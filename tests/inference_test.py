@@ -1,0 +1,365 @@
+"""Tiles, back-projection and the self-ensemble against plain versions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from zssr_jax import degradation, inference, models
+from zssr_jax.config import Config
+from zssr_jax.ops import resize
+
+# How NumPy sees transform k of ops.dihedral, and its inverse.
+TURN = [
+  *(lambda x, k=k: np.rot90(x, k) for k in range(4)),
+  *(lambda x, k=k: np.rot90(np.flip(x, 1), k) for k in range(4)),
+]
+TURN_BACK = [
+  *(lambda x, k=k: np.rot90(x, -k) for k in range(4)),
+  *(lambda x, k=k: np.flip(np.rot90(x, -k), 1) for k in range(4)),
+]
+
+
+def random_image(*shape, seed=0):
+  """Values well inside [0, 1], so that clipping hides no difference."""
+  noise = np.random.default_rng(seed).random(shape)
+  return (0.3 + 0.4 * noise).astype(np.float32)
+
+
+def make_network(name, scale, *, channels=3, depth=3, gain=1.8):
+  """A network whose random weights change the image plainly."""
+  scale = resize.scale_pair(scale)
+  model = models.make_model(name, scale=scale, depth=depth, width=8)
+  lr = jnp.zeros((1, 8, 8, channels))
+  shape = resize.scaled_shape((8, 8), scale)
+  params = model.init(jax.random.key(0), lr, jnp.zeros((1, *shape, channels)))[
+    'params'
+  ]
+  return model, jax.tree.map(lambda p: gain * p, params)
+
+
+def gaussian(size, center, variances):
+  y, x = np.ogrid[:size, :size]
+  kernel = np.exp(
+    -((y - center[0]) ** 2) / (2 * variances[0])
+    - (x - center[1]) ** 2 / (2 * variances[1])
+  )
+  return (kernel / kernel.sum()).astype(np.float32)
+
+
+def apply_whole(model, params, lr, interpolated):
+  out = model.apply({'params': params}, lr[None], interpolated[None])[0]
+  return np.clip(np.asarray(out), 0, 1)
+
+
+@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize(
+  'shape, scale',
+  [
+    ((75, 53), 2),
+    ((53, 101), 3),
+    ((20, 90), 2),  # one side smaller than a tile
+    ((66, 34), (2, 3)),
+    ((64, 96), 1.5),
+    ((75, 53), 1.5),
+    ((67, 50), (1.5, 2)),
+    ((75, 53), 4 / 3),
+  ],
+)
+def test_tiles_leave_no_seam(name, shape, scale):
+  model, params = make_network(name, scale)
+  lr = random_image(*shape, 3)
+  interpolated = resize.imresize(lr, scale)
+  whole = apply_whole(model, params, lr, interpolated)
+  assert np.abs(whole - interpolated).mean() > 0.01  # the network does a lot
+  tiled = inference.upscale_tiled(
+    model,
+    params,
+    lr,
+    interpolated,
+    scale=resize.scale_pair(scale),
+    tile=32,
+    halo=7,
+  )
+  assert tiled.shape == (*resize.scaled_shape(shape, scale), 3)
+  np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+def test_without_a_halo_there_would_be_seams(name):
+  """The test above can fail."""
+  model, params = make_network(name, 2)
+  lr = random_image(75, 53, 3)
+  interpolated = resize.imresize(lr, 2)
+  whole = apply_whole(model, params, lr, interpolated)
+  tiled = inference.upscale_tiled(
+    model, params, lr, interpolated, scale=(2.0, 2.0), tile=32, halo=0
+  )
+  assert np.abs(tiled - whole).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('shape', [(9, 14), (32, 32), (1, 5)])
+def test_an_image_smaller_than_a_tile_runs_whole(name, shape):
+  model, params = make_network(name, 2)
+  lr = random_image(*shape, 1)
+  model, params = make_network(name, 2, channels=1)
+  interpolated = resize.imresize(lr, 2)
+  tiled = inference.upscale_tiled(
+    model, params, lr, interpolated, scale=(2.0, 2.0), tile=32, halo=7
+  )
+  whole = apply_whole(model, params, lr, interpolated)
+  np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_tiles_of_one_size_serve_every_image_size(monkeypatch):
+  """Nothing is compiled per image size: all calls have the same shapes."""
+  model, params = make_network('pixel_shuffle', 2)
+  shapes = set()
+  real = inference._make_apply(model)
+
+  def make_apply(_):
+    def apply(params, lr, interpolated):
+      shapes.add((lr.shape, interpolated.shape))
+      return real(params, lr, interpolated)
+
+    return apply
+
+  monkeypatch.setattr(inference, '_make_apply', make_apply)
+  for shape in ((75, 53), (40, 41), (33, 90)):
+    lr = random_image(*shape, 3)
+    inference.upscale_tiled(
+      model,
+      params,
+      lr,
+      resize.imresize(lr, 2),
+      scale=(2.0, 2.0),
+      tile=32,
+      halo=7,
+    )
+  assert shapes == {((32, 32, 3), (64, 64, 3))}
+
+
+def down_slowly(image, scale, kernel, border):
+  """Downscaling in float64 by scipy or by host-side imresize."""
+  if kernel is None:
+    inverse = tuple(1 / s for s in scale)
+    return resize.imresize(image, inverse, border=border)
+  blurred = np.stack(
+    [
+      ndimage.correlate(
+        image[..., c],
+        kernel.astype(np.float64),
+        mode='reflect',
+        # scipy's own centre is size // 2, too.
+        origin=0,
+      )
+      for c in range(image.shape[2])
+    ],
+    axis=-1,
+  )
+  return blurred[:: int(scale[0]), :: int(scale[1])]
+
+
+def back_project_slowly(sr, lr, scale, kernel, iterations, border='replicate'):
+  sr, lr = sr.astype(np.float64), lr.astype(np.float64)
+  for _ in range(iterations):
+    down = down_slowly(sr, scale, kernel, border)[: lr.shape[0], : lr.shape[1]]
+    up = resize.imresize(lr - down, scale, border=border)
+    sr = np.clip(sr + up[: sr.shape[0], : sr.shape[1]], 0, 1)
+  return sr
+
+
+@pytest.mark.parametrize('border', ['replicate', 'symmetric'])
+@pytest.mark.parametrize('scale', [2, 3, (1, 2), 1.5])
+@pytest.mark.parametrize('shape', [(16, 22), (15, 21)])
+def test_back_projection_equals_plain_numpy(shape, scale, border):
+  scale = resize.scale_pair(scale)
+  lr = random_image(*shape, 2)
+  sr = random_image(*resize.scaled_shape(shape, scale), 2, seed=1)
+  made = inference.back_project(
+    sr, lr, scale=scale, iterations=3, border=border
+  )
+  expected = back_project_slowly(sr, lr, scale, None, 3, border)
+  np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('scale', [2, 3, (1, 2), (3, 2)])
+@pytest.mark.parametrize('size', [(5, 5), (4, 7)])
+def test_back_projection_with_a_kernel_equals_scipy(scale, size):
+  scale = resize.scale_pair(scale)
+  kernel = np.random.default_rng(2).random(size) ** 2
+  kernel = (kernel / kernel.sum()).astype(np.float32)
+  lr = random_image(13, 18, 3)
+  sr = random_image(*resize.scaled_shape((13, 18), scale), 3, seed=1)
+  made = inference.back_project(sr, lr, kernel, scale=scale, iterations=3)
+  expected = back_project_slowly(sr, lr, scale, kernel, 3)
+  np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(16, 22), (15, 21)])
+@pytest.mark.parametrize('scale', [1.5, (1.5, 2.0), 2.5])
+def test_back_projection_with_a_kernel_between_whole_scales(scale, shape):
+  """It runs, and afterwards the result explains the input better."""
+  scale = resize.scale_pair(scale)
+  kernel = gaussian(7, degradation.aligned_center((7, 7), scale), (0.6, 0.9))
+  smooth = ndimage.gaussian_filter(random_image(*shape, 1), (1, 1, 0))
+  sr = resize.imresize(smooth, scale)
+
+  def misfit(sr):
+    down = degradation.downscale(jnp.asarray(sr), scale, kernel)
+    down = np.asarray(down)[: shape[0], : shape[1]]
+    return np.abs(down - smooth)[2:-2, 2:-2].mean()
+
+  made = inference.back_project(sr, smooth, kernel, scale=scale, iterations=8)
+  assert made.shape == sr.shape
+  assert misfit(made) < 0.3 * misfit(sr)
+
+
+def test_back_projection_makes_the_result_explain_the_input():
+  lr = ndimage.gaussian_filter(random_image(20, 24, 1), (0.7, 0.7, 0))
+  sr = np.full((40, 48, 1), 0.5, np.float32)
+  made = inference.back_project(sr, lr, scale=(2.0, 2.0), iterations=20)
+  again = resize.imresize(np.asarray(made), 0.5)
+  assert np.abs(again - lr).max() < 0.01 < np.abs(lr - 0.5).max()
+
+
+def test_back_projection_stays_in_the_image_range():
+  lr = np.random.default_rng(0).integers(0, 2, (12, 12, 1)).astype(np.float32)
+  sr = resize.imresize(lr, 2)
+  made = inference.back_project(
+    np.clip(sr, 0, 1), lr, scale=(2.0, 2.0), iterations=5
+  )
+  assert made.min() == 0 and made.max() == 1
+
+
+@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('iterations', [0, 2])
+def test_the_result_is_the_median_of_eight_corrected_copies(
+  name, channels, iterations
+):
+  scale = (2.0, 2.0)
+  model, params = make_network(name, scale, channels=channels)
+  image = random_image(15, 18, channels)
+  copies = []
+  for turn, turn_back in zip(TURN, TURN_BACK, strict=True):
+    turned = np.ascontiguousarray(turn(image))
+    out = apply_whole(model, params, turned, resize.imresize(turned, scale))
+    copies.append(
+      back_project_slowly(turn_back(out), image, scale, None, iterations)
+    )
+  assert np.std(copies, axis=0).mean() > 1e-3  # the copies differ
+  expected = back_project_slowly(
+    np.median(copies, axis=0), image, scale, None, iterations
+  )
+  made = inference.super_resolve(
+    model,
+    params,
+    image,
+    scale=scale,
+    config=Config(
+      model=name, depth=3, width=8, back_projection=iterations, tile=32
+    ),
+  )
+  assert made.dtype == np.float32
+  np.testing.assert_allclose(made, expected, atol=2e-5)
+
+
+def test_without_the_ensemble_one_corrected_copy_is_the_result():
+  scale = (2.0, 3.0)
+  kernel = gaussian(5, (2.4, 3.1), (0.7, 1.1))
+  model, params = make_network('zssr', scale)
+  image = random_image(15, 18, 3)
+  out = apply_whole(model, params, image, resize.imresize(image, scale))
+  made = inference.super_resolve(
+    model,
+    params,
+    image,
+    scale=scale,
+    kernel=kernel,
+    config=Config(
+      depth=3, width=8, back_projection=2, self_ensemble=False, tile=32
+    ),
+  )
+  expected = back_project_slowly(out, image, scale, kernel, 2)
+  np.testing.assert_allclose(made, expected, atol=2e-5)
+
+
+def test_large_results_are_corrected_one_by_one_with_the_same_outcome(
+  monkeypatch,
+):
+  model, params = make_network('zssr', 2)
+  image = random_image(15, 18, 3)
+
+  def result():
+    return inference.super_resolve(
+      model,
+      params,
+      image,
+      scale=(2.0, 2.0),
+      config=Config(depth=3, width=8, back_projection=2, tile=32),
+    )
+
+  together = result()
+  monkeypatch.setattr(inference, '_TOGETHER', 0)
+  np.testing.assert_allclose(result(), together, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('shape', [(15, 18), (17, 40)])
+@pytest.mark.parametrize('scale', [(1.5, 1.5), (2.0, 1.5), (4 / 3, 3.0)])
+def test_any_scale_gives_the_ceiling_of_the_size(name, shape, scale):
+  model, params = make_network(name, scale, channels=1)
+  made = inference.super_resolve(
+    model,
+    params,
+    random_image(*shape, 1),
+    scale=scale,
+    config=Config(model=name, depth=3, width=8, back_projection=1, tile=32),
+  )
+  expected = tuple(
+    math.ceil(n * s - 1e-6) for n, s in zip(shape, scale, strict=True)
+  )
+  assert made.shape == (*expected, 1)
+  assert np.isfinite(made).all()
+
+
+KERNELS = {
+  'isotropic': ((2.0, 2.0), (1.3, 1.3), set(range(8))),
+  'upright': ((2.0, 2.0), (0.6, 1.8), {0, 2, 4, 6}),
+  'shifted down': ((2.0, 2.0), (1.3, 1.3), {0, 4}),
+  'three': ((3.0, 3.0), (1.3, 1.3), set(range(8))),
+}
+
+
+@pytest.mark.parametrize('name', list(KERNELS))
+def test_only_transforms_that_leave_the_degradation_alone_take_part(name):
+  """Checked on the degradation itself, on an image it divides evenly."""
+  scale, variances, expected = KERNELS[name]
+  center = degradation.aligned_center((15, 15), scale)
+  if name == 'shifted down':
+    center = (center[0] + 0.8, center[1])
+  kernel = gaussian(15, center, variances)
+  image = random_image(36, 36, 1)
+
+  def down(x):
+    return np.asarray(
+      degradation.downscale(jnp.asarray(x.copy()), scale, kernel)
+    )
+
+  unchanged = {
+    k
+    for k in range(8)
+    if np.abs(down(TURN[k](image)) - TURN[k](down(image))).max() < 1e-3
+  }
+  assert unchanged == expected
+  assert set(inference.ensemble_members(kernel, scale)) == expected
+
+
+def test_bicubic_allows_all_eight_and_unequal_scales_only_four():
+  assert inference.ensemble_members(None, (2.0, 2.0)) == tuple(range(8))
+  assert inference.ensemble_members(None, (2.0, 3.0)) == (0, 2, 4, 6)

@@ -1,0 +1,781 @@
+"""bin/main.py as its users meet it: files, messages and exit codes."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+import zssr_jax
+from zssr_jax.command_line import arguments, display, flow
+from zssr_jax.data import image_io
+from zssr_jax.ops import resize
+
+# ml_collections loads config files in a way that Python is phasing out.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:.*load_module:DeprecationWarning'
+)
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMOKE = f'--config={ROOT}/configs/smoke.py'
+spec = importlib.util.spec_from_file_location('bin_main', ROOT / 'bin/main.py')
+bin_main = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(bin_main)
+
+rng = np.random.default_rng(0)
+
+
+def photo(height=24, width=28, channels=3):
+  """A smooth image with an edge, uint8."""
+  y, x = np.mgrid[:height, :width]
+  waves = np.sin(x / 5) + np.cos(y / 7) + (x > y)
+  pixels = np.stack([waves * (c + 1) for c in range(channels)], -1)
+  pixels = np.round(255 * (pixels - pixels.min()) / np.ptp(pixels))
+  return np.squeeze(pixels.astype(np.uint8))
+
+
+def save(path, pixels=None):
+  Image.fromarray(photo() if pixels is None else pixels).save(path)
+  return path
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  """Replaces the training by bicubic interpolation; returns the calls."""
+  calls = []
+
+  def train_image(image, scale, *, kernel, config, key, progress):
+    calls.append({'scale': scale, 'kernel': kernel, 'config': config})
+    for step in (50, 100):
+      progress(zssr_jax.Progress(0, 1, step, 100, 0.1, float('nan'), 1e-3))
+    return zssr_jax.Result(
+      image=np.clip(resize.imresize(image, scale), 0, 1),
+      params={},
+      history=zssr_jax.History(
+        loss=np.array([0.1, np.nan], np.float32),
+        error_steps=np.array([0], np.int32),
+        error=np.array([0.25], np.float32),
+        drops=(1,),
+        rollbacks=(),
+        stages=((2.0, 2.0, 2),),
+      ),
+      kernel=kernel,
+      config=config,
+      seconds={'train': 1.0},
+    )
+
+  monkeypatch.setattr(zssr_jax, 'train_image', train_image)
+  return calls
+
+
+@pytest.fixture
+def cli(tmp_path, capsys):
+  """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
+
+  def run(*arguments, config=SMOKE):
+    output = f'--output={tmp_path / "out"}'
+    argv = ['main.py', config, output, *map(str, arguments)]
+    # As for users: optax's Adam does not work under strict promotion.
+    with jax.numpy_dtype_promotion('standard'):
+      code = bin_main.main(argv)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+  return run
+
+
+def start(*arguments, **options):
+  """Starts the command as a process of its own."""
+  return subprocess.Popen(
+    [sys.executable, ROOT / 'bin/main.py', *map(str, arguments)],
+    stdout=subprocess.PIPE,
+    text=True,
+    **{'stderr': subprocess.PIPE} | options,
+  )
+
+
+def outputs(tmp_path):
+  out = tmp_path / 'out'
+  return sorted(os.listdir(out)) if out.exists() else []
+
+
+# Bad input: each case makes its files in a folder, and returns the flags and
+# what the one line on stderr has to name.
+
+
+def missing(folder):
+  return ['--input=none.png'], 'none.png: no such file'
+
+
+def empty(folder):
+  (folder / 'empty.png').touch()
+  return ['--input=empty.png'], 'empty.png'
+
+
+def truncated(suffix):
+  def case(folder):
+    path = save(
+      folder / f'cut.{suffix}', rng.integers(0, 255, (64, 64, 3), 'u1')
+    )
+    path.write_bytes(path.read_bytes()[:-700])
+    return [f'--input={path.name}'], path.name
+
+  case.__name__ = f'truncated_{suffix}'
+  return case
+
+
+def text_named_png(folder):
+  (folder / 'text.png').write_text('this is no picture')
+  return ['--input=text.png'], 'text.png'
+
+
+def name_too_long(folder):
+  name = 251 * 'a' + '.png'
+  save(folder / name)
+  return [f'--input={name}'], 'aaa.png: the name is too long'
+
+
+def too_large(folder):
+  Image.new('1', (8100, 8000)).convert('L').save(folder / 'large.png')
+  return ['--input=large.png'], r'large.png: .* the limit is 64'
+
+
+def result_too_large(folder):
+  Image.new('L', (4100, 4000)).save(folder / 'large.png')
+  return ['--input=large.png', '--scale=16'], 'large.png: .* the limit is 256'
+
+
+def sized(height, width):
+  def case(folder):
+    save(folder / 'small.png', np.full((height, width, 3), 99, np.uint8))
+    return ['--input=small.png'], 'small.png'
+
+  case.__name__ = f'image_of_{height}x{width}'
+  return case
+
+
+def mode(name):
+  def case(folder):
+    Image.fromarray(photo()).convert(name).save(folder / 'a.tif')
+    return ['--input=a.tif'], 'a.tif'
+
+  case.__name__ = f'mode_{name}'
+  return case
+
+
+def sixteen_bits(folder):
+  save(folder / 'deep.png', photo()[..., 0].astype(np.uint16) * 257)
+  return ['--input=deep.png'], 'deep.png: .*8 bits'
+
+
+def kernel(name, array):
+  def case(folder):
+    np.save(folder / 'k.npy', array)
+    return [
+      '--input=photo.png',
+      '--kernel=k.npy',
+    ], 'k.npy|photo.png: the kernel'
+
+  case.__name__ = f'kernel_{name}'
+  return case
+
+
+def kernel_missing(folder):
+  flags = ['--input=photo.png', '--kernel=none.mat']
+  return flags, 'none.mat: no such file'
+
+
+def kernel_not_in_mat(folder):
+  scipy.io.savemat(folder / 'k.mat', {'blur': np.ones((3, 3))})
+  return ['--input=photo.png', '--kernel=k.mat'], 'k.mat: .*blur'
+
+
+def kernel_needed(folder):
+  flags = ['--input=photo.png', f'--config={ROOT}/configs/nonideal.py']
+  return flags, 'photo.png: .*--kernel=FILE.*--config.kernel=bicubic'
+
+
+def scale(text):
+  def case(folder):
+    return ['--input=photo.png', f'--scale={text}'], f'--scale={text}: must'
+
+  case.__name__ = f'scale_{text}'
+  return case
+
+
+def output_is_a_file(folder):
+  return ['--input=photo.png', '--output=photo.png'], 'photo.png: cannot write'
+
+
+def output_below_a_file(folder):
+  return ['--input=photo.png', '--output=photo.png/a/b'], 'photo.png/a/b'
+
+
+def output_unwritable(folder):  # for root, too
+  return ['--input=photo.png', '--output=/proc/zssr'], '/proc/zssr: cannot'
+
+
+def config_field_unknown(folder):
+  flags = ['--input=photo.png', '--config.max_step=3']
+  return flags, '--config.max_step=3: .*did you mean max_steps'
+
+
+def config_field_out_of_range(folder):
+  return ['--input=photo.png', '--config.depth=1'], 'config.depth must lie in'
+
+
+def config_field_of_another_type(folder):
+  return ['--input=photo.png', '--config.depth=deep'], 'config.depth=deep'
+
+
+def config_missing(folder):
+  flags = ['--input=photo.png', '--config=none.py']
+  return flags, 'none.py: no such config file'
+
+
+def config_broken(folder):
+  (folder / 'broken.py').write_text('def get_config(:')
+  return ['--input=photo.png', '--config=broken.py'], 'broken.py'
+
+
+def config_that_cannot_import(folder):
+  (folder / 'imports.py').write_text('import nothing_of_that_name')
+  return [
+    '--input=photo.png',
+    '--config=imports.py',
+  ], 'imports.py: .*nothing_of'
+
+
+def config_with_a_bad_value(folder):
+  (folder / 'value.py').write_text(
+    'from zssr_jax import Config\ndef get_config():\n  return Config(depth=0)\n'
+  )
+  flags = ['--input=photo.png', '--config=value.py']
+  return flags, 'value.py: ValueError: config.depth must lie'
+
+
+def config_file_with_unknown_field(folder):
+  (folder / 'extra.py').write_text(
+    'from ml_collections import ConfigDict\n'
+    'def get_config():\n  return ConfigDict({"widht": 3})\n'
+  )
+  flags = ['--input=photo.png', '--config=extra.py']
+  return flags, 'extra.py: .*widht.*did you mean width'
+
+
+def flag_unknown(folder):
+  return ['--input=photo.png', '--sacle=3'], 'sacle.*scale'
+
+
+def flag_without_dashes(folder):
+  return ['photo.png'], 'photo.png: .*--input=photo.png'
+
+
+def seed(text):
+  def case(folder):
+    return ['--input=photo.png', f'--seed={text}'], f'--seed={text}'
+
+  case.__name__ = f'seed_{text}'
+  return case
+
+
+def folder_without_images(folder):
+  (folder / 'sub').mkdir()
+  return ['--input=sub'], 'sub: no images'
+
+
+def glob_without_matches(folder):
+  return ['--input=*.webp'], r'\*.webp: no file matches'
+
+
+def reference_missing(folder):
+  return ['--input=photo.png', '--reference=none.png'], 'none.png: no such file'
+
+
+def reference_of_another_size(folder):
+  save(folder / 'hr.png', photo(50, 56))
+  flags = ['--input=photo.png', '--reference=hr.png']
+  return flags, 'hr.png: is 56x50, but photo.png gives 56x48'
+
+
+def reference_of_another_colour(folder):
+  save(folder / 'hr.png', photo(48, 56, 1))
+  return ['--input=photo.png', '--reference=hr.png'], 'hr.png: has 1 channel'
+
+
+def reference_too_small_to_score(folder):
+  save(folder / 'tiny.png', photo(6, 6))
+  save(folder / 'hr.png', photo(12, 12))
+  flags = ['--input=tiny.png', '--reference=hr.png']
+  return flags, 'tiny.png: .*too small to score'
+
+
+def reference_not_in_folder(folder):
+  (folder / 'hr').mkdir()
+  return ['--input=photo.png', '--reference=hr'], 'hr: holds no images called'
+
+
+def one_reference_for_several(folder):
+  save(folder / 'other.png')
+  return ['--input=*.png', '--reference=photo.png'], 'photo.png: must be a'
+
+
+def example_at_another_scale(folder):
+  return ['--scale=3'], '--scale=3: the bundled example is made for 2'
+
+
+BAD_INPUT = [
+  missing,
+  empty,
+  truncated('png'),
+  truncated('jpg'),
+  text_named_png,
+  name_too_long,
+  too_large,
+  result_too_large,
+  sized(1, 1),
+  sized(1, 40),
+  sized(3, 3),
+  mode('RGBA'),
+  mode('LA'),
+  mode('CMYK'),
+  mode('1'),
+  sixteen_bits,
+  kernel('nan', np.full((3, 3), np.nan)),
+  kernel('all_zero', np.zeros((3, 3))),
+  kernel('negative_sum', -np.ones((3, 3))),
+  kernel('larger_than_the_image', np.ones((25, 25))),
+  kernel_missing,
+  kernel_not_in_mat,
+  kernel_needed,
+  *[scale(s) for s in ('0', '-2', '1', '17', 'nan', 'inf', 'two', '2,2,2')],
+  *[scale(s) for s in ('3/0', '0.5', '2,0.5', '1,1', '', '1e999')],
+  output_is_a_file,
+  output_below_a_file,
+  output_unwritable,
+  config_field_unknown,
+  config_field_out_of_range,
+  config_field_of_another_type,
+  config_missing,
+  config_broken,
+  config_that_cannot_import,
+  config_with_a_bad_value,
+  config_file_with_unknown_field,
+  flag_unknown,
+  flag_without_dashes,
+  seed('x'),
+  seed('-1'),
+  seed('1.5'),
+  folder_without_images,
+  glob_without_matches,
+  reference_missing,
+  reference_of_another_size,
+  reference_of_another_colour,
+  reference_too_small_to_score,
+  reference_not_in_folder,
+  one_reference_for_several,
+  example_at_another_scale,
+]
+
+
+@pytest.mark.parametrize('case', BAD_INPUT, ids=lambda case: case.__name__)
+def test_bad_input_is_one_line_and_leaves_nothing(
+  tmp_path, monkeypatch, cli, case
+):
+  monkeypatch.chdir(tmp_path)
+  save(tmp_path / 'photo.png')
+  flags, named = case(tmp_path)
+  before = sorted(tmp_path.rglob('*'))
+  code, out, err = cli(*flags)
+  assert code == 2
+  assert out == ''
+  assert re.fullmatch(rf'error: .*({named}).*\n', err), err
+  made = set(tmp_path.rglob('*')) - set(before)
+  assert not [p for p in made if '__pycache__' not in str(p)]
+
+
+@pytest.mark.parametrize('case', [missing, kernel_missing, flag_unknown])
+def test_bad_input_of_a_real_process(tmp_path, case):
+  save(tmp_path / 'photo.png')
+  flags, named = case(tmp_path)
+  process = start(SMOKE, *flags, cwd=tmp_path)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 2
+  assert out == ''
+  assert re.fullmatch(rf'error: .*({named}).*\n', err), err
+  assert os.listdir(tmp_path) == ['photo.png']
+
+
+# Good input.
+
+
+def test_photo_with_reference_gives_image_record_and_comparison(tmp_path, cli):
+  truth = photo(48, 56)
+  small = resize.imresize(truth, 0.5)
+  code, out, err = cli(
+    f'--input={save(tmp_path / "a.png", small)}',
+    f'--reference={save(tmp_path / "truth.png", truth)}',
+    '--seed=7',
+  )
+  assert code == 0, err
+  assert outputs(tmp_path) == ['a_x2.json', 'a_x2.png', 'a_x2_side_by_side.png']
+  assert image_io.read_image(tmp_path / 'out/a_x2.png').shape == (48, 56, 3)
+  record = json.loads((tmp_path / 'out/a_x2.json').read_text())
+  scores = record['metrics']
+  assert set(scores) == {'psnr', 'ssim', 'bicubic_psnr', 'bicubic_ssim'}
+  assert scores['psnr'] > 20
+  assert record['seed'] == 7
+  assert record['config']['max_steps'] == 20
+  assert record['steps'] == len(record['history']['loss']) == 20
+  assert record['device']['platform'] == 'cpu'
+  assert record['versions']['jax']
+  assert {'read', 'train', 'infer', 'total'} <= set(record['seconds'])
+  assert re.fullmatch(
+    rf'a_x2\.png  {scores["psnr"]:.2f} dB / {scores["ssim"]:.4f}'
+    rf'  \(bicubic {scores["bicubic_psnr"]:.2f} /'
+    rf' {scores["bicubic_ssim"]:.4f}\)  \d+\.\d s\n',
+    out,
+  )
+
+
+def test_seed_decides_the_result(tmp_path, cli):
+  path = save(tmp_path / 'a.png')
+  results = []
+  for seed_flag in ('--seed=1', '--seed=1', '--seed=2'):
+    assert cli(f'--input={path}', seed_flag, '--overwrite')[0] == 0
+    results.append((tmp_path / 'out/a_x2.png').read_bytes())
+  assert results[0] == results[1] != results[2]
+
+
+def test_bundled_example_brings_kernel_and_reference(tmp_path, cli, quick):
+  code, out, err = cli()
+  assert code == 0, err
+  assert re.match(r'astronaut_lr_x2\.png .* dB .*bicubic', out)
+  np.testing.assert_array_equal(
+    quick[0]['kernel'],
+    image_io.read_kernel(ROOT / 'examples/astronaut_kernel.npy'),
+  )
+  assert 'astronaut_lr_x2_side_by_side.png' in outputs(tmp_path)
+
+
+def test_record_is_strict_json(tmp_path, cli, quick):
+  cli(f'--input={save(tmp_path / "a.png")}')
+
+  def refuse(constant):
+    raise AssertionError(f'{constant} is not JSON')
+
+  text = (tmp_path / 'out/a_x2.json').read_text()
+  record = json.loads(text, parse_constant=refuse)
+  assert record['history']['loss'] == [0.1, None]
+  assert record['history']['drops'] == [1]
+  assert record['metrics'] is None
+
+
+@pytest.mark.parametrize(
+  ('text', 'value', 'name', 'size'),
+  [
+    ('2', 2, '2', (48, 56)),
+    ('3', 3, '3', (72, 84)),
+    ('3/2', 1.5, '1.5', (36, 42)),
+    ('1.1', 1.1, '1.1', (27, 31)),
+    ('4/3', 4 / 3, '1.333', (32, 38)),
+    ('2,3', (2, 3), '2x3', (48, 84)),
+    ('1,3/2', (1, 1.5), '1x1.5', (24, 42)),
+    ('2,2', 2, '2', (48, 56)),
+  ],
+)
+def test_scale_names_the_output(tmp_path, cli, quick, text, value, name, size):
+  code, out, _ = cli(f'--input={save(tmp_path / "a.png")}', f'--scale={text}')
+  assert code == 0
+  assert quick[0]['scale'] == value
+  image = image_io.read_image(tmp_path / f'out/a_x{name}.png')
+  assert image.shape[:2] == size
+
+
+def test_greyscale_stays_greyscale(tmp_path, cli, quick):
+  cli(f'--input={save(tmp_path / "a.png", photo(channels=1))}')
+  with Image.open(tmp_path / 'out/a_x2.png') as image:
+    assert image.mode == 'L'
+
+
+def test_kernel_file_reaches_the_training(tmp_path, cli, quick):
+  blur = np.outer([1, 2, 1], [1, 3, 1]) / 20
+  scipy.io.savemat(tmp_path / 'k.mat', {'Kernel': blur})
+  code, _, _ = cli(
+    f'--input={save(tmp_path / "a.png")}', f'--kernel={tmp_path / "k.mat"}'
+  )
+  assert code == 0
+  np.testing.assert_array_equal(quick[0]['kernel'], blur.astype(np.float32))
+
+
+@pytest.mark.parametrize('size', [(48, 56), (49, 57), (47, 55)])
+def test_reference_may_differ_by_what_the_scale_leaves_over(
+  tmp_path, cli, quick, size
+):
+  reference = save(tmp_path / 'hr.png', photo(*size))
+  code, _, err = cli(
+    f'--input={save(tmp_path / "a.png")}', f'--reference={reference}'
+  )
+  assert code == 0, err
+
+
+def test_folder_goes_on_after_a_bad_file(tmp_path, cli, quick):
+  (tmp_path / 'in').mkdir()
+  save(tmp_path / 'in/a.png')
+  (tmp_path / 'in/b.png').write_text('no image')
+  save(tmp_path / 'in/c.JPG')
+  (tmp_path / 'in/notes.txt').write_text('not an image, and none pretended')
+  code, out, err = cli(f'--input={tmp_path / "in"}')
+  assert code == 1
+  assert [line.split()[0] for line in out.splitlines()] == [
+    'a_x2.png',
+    'c_x2.png',
+  ]
+  errors = [line for line in err.splitlines() if line.startswith('error')]
+  assert len(errors) == 1
+  assert 'b.png' in errors[0]
+  assert outputs(tmp_path) == [
+    'a_x2.json',
+    'a_x2.png',
+    'c_x2.json',
+    'c_x2.png',
+  ]
+
+
+def test_glob_and_folder_of_references(tmp_path, cli, quick):
+  (tmp_path / 'hr').mkdir()
+  for name in 'ab':
+    save(tmp_path / f'{name}.png')
+    save(tmp_path / f'hr/{name}.bmp', photo(48, 56))
+  code, out, err = cli(
+    f'--input={tmp_path}/*.png', f'--reference={tmp_path / "hr"}'
+  )
+  assert code == 0, err
+  assert out.count('dB') == 2
+
+
+def test_colliding_stems_keep_their_full_names(tmp_path, cli, quick):
+  (tmp_path / 'in').mkdir()
+  for name in ('a.png', 'a.jpg', 'b.png'):
+    save(tmp_path / 'in' / name)
+  assert cli(f'--input={tmp_path / "in"}')[0] == 0
+  assert [name for name in outputs(tmp_path) if name.endswith('.png')] == [
+    'a.jpg_x2.png',
+    'a.png_x2.png',
+    'b_x2.png',
+  ]
+
+
+def test_equal_names_in_two_folders_are_refused(tmp_path, cli, quick):
+  for name in ('one', 'two'):
+    (tmp_path / name).mkdir()
+    save(tmp_path / name / 'a.png')
+  code, _, err = cli(f'--input={tmp_path}/*/a.png')
+  assert code == 2
+  assert 'one by one' in err
+  assert outputs(tmp_path) == []
+
+
+def test_name_with_glob_characters_is_a_name(tmp_path, cli, quick):
+  save(tmp_path / 'a[1].png')
+  assert cli(f'--input={tmp_path / "a[1].png"}')[0] == 0
+  assert 'a[1]_x2.png' in outputs(tmp_path)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.json'])
+def test_existing_output_is_kept_unless_told_otherwise(
+  tmp_path, cli, quick, suffix
+):
+  path = save(tmp_path / 'a.png')
+  (tmp_path / 'out').mkdir()
+  old = tmp_path / f'out/a_x2{suffix}'
+  old.write_text('old')
+  code, out, err = cli(f'--input={path}')
+  assert (code, out) == (2, '')
+  assert (
+    err == f'error: {old}: exists already; pass --overwrite to replace it\n'
+  )
+  assert not quick
+  assert outputs(tmp_path) == [old.name]
+  assert cli(f'--input={path}', '--overwrite')[0] == 0
+  assert old.read_bytes() != b'old'
+
+
+def test_folder_does_what_is_not_there_yet(tmp_path, cli, quick):
+  (tmp_path / 'in').mkdir()
+  save(tmp_path / 'in/a.png')
+  assert cli(f'--input={tmp_path / "in"}')[0] == 0
+  save(tmp_path / 'in/b.png')
+  code, out, err = cli(f'--input={tmp_path / "in"}')
+  assert code == 1
+  assert out.startswith('b_x2.png')
+  assert 'a_x2.png: exists already' in err
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(
+  tmp_path, monkeypatch, cli, quick
+):
+  def write_bytes(path, data):
+    raise OSError(28, 'No space left on device', str(path))
+
+  path = save(tmp_path / 'a.png')
+  monkeypatch.setattr(pathlib.Path, 'write_bytes', write_bytes)
+  code, out, err = cli(f'--input={path}')
+  assert (code, out) == (2, '')
+  assert err.splitlines()[-1].endswith('No space left on device')
+  assert outputs(tmp_path) == []
+
+
+def test_own_mistakes_are_not_hidden(tmp_path, monkeypatch, cli):
+  monkeypatch.setattr(zssr_jax, 'train_image', lambda *_, **__: None)
+  with pytest.raises(AttributeError):
+    cli(f'--input={save(tmp_path / "a.png")}')
+
+
+def test_overrides_reach_the_config(tmp_path, cli, quick):
+  cli(
+    f'--input={save(tmp_path / "a.png")}',
+    '--config.gradual=((0.5,0.5),(1,1))',
+    '--config.max_steps=5',
+    '--noconfig.dihedral',
+    '--config.learning_rate=0.01',
+  )
+  config = quick[0]['config']
+  assert config.gradual == ((0.5, 0.5), (1, 1))
+  assert config.max_steps == 5
+  assert not config.dihedral
+  assert config.learning_rate == 0.01
+
+
+def test_help_names_every_flag(capsys):
+  assert bin_main.main(['main.py', '--help']) == 0
+  out = capsys.readouterr().out
+  assert out.startswith(bin_main.__doc__)
+  for name in ('config', 'input', 'scale', 'kernel', 'seed', 'overwrite'):
+    assert f'--{name}:' in out or f'--[no]{name}:' in out
+
+
+@pytest.mark.parametrize('name', sorted(p.stem for p in ROOT.glob('configs/*')))
+def test_config_files_say_how_to_run_them(name):
+  flag = f'--config={ROOT}/configs/{name}.py'
+  _, config = arguments.parse_flags(['main.py', flag], bin_main.define_flags)
+  assert isinstance(config, zssr_jax.Config)
+  text = (ROOT / f'configs/{name}.py').read_text()
+  assert f'  python bin/main.py --config=configs/{name}.py' in text
+
+
+def test_progress_counts_gradual_stages_and_ends_early(capsys):
+  with display.Display('a_x2') as show:
+    for stage, steps in ((0, (10, 20, 30)), (1, (10,))):
+      for step in steps:
+        show(zssr_jax.Progress(stage, 2, step, 50, 0.1, 1e-3, 1e-3))
+  lines = capsys.readouterr().err.splitlines()
+  assert [line.split()[1] for line in lines] == ['10%', '20%', '30%', '60%']
+  assert 'stage 2/2  step 10/50  loss 0.1000  error 1.0e-03' in lines[-1]
+
+
+# Processes.
+
+
+def test_piped_progress_is_a_line_every_tenth(tmp_path):
+  path = save(tmp_path / 'a.png')
+  flags = (SMOKE, f'--input={path}', '--config.max_steps=100')
+  process = start(*flags, cwd=tmp_path)
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == 0, err
+  assert re.fullmatch(r'a_x2\.png  \d+\.\d s\n', out)
+  lines = [line for line in err.splitlines() if line.startswith('a_x2  ')]
+  shares = [int(line.split()[1].rstrip('%')) for line in lines]
+  assert shares == list(range(10, 101, 10))
+  for word in ('step 100/100', 'loss', 'error', 'lr', 'left'):
+    assert word in lines[-1]
+
+
+def test_terminal_gets_a_bar(tmp_path):
+  path = save(tmp_path / 'a.png')
+  terminal, stderr = pty.openpty()
+  environment = os.environ | {'TERM': 'xterm', 'COLUMNS': '120'}
+  process = start(
+    *(SMOKE, f'--input={path}', '--config.max_steps=100'),
+    cwd=tmp_path,
+    env=environment,
+    stderr=stderr,
+  )
+  os.close(stderr)
+  shown = b''
+  while True:
+    try:
+      chunk = os.read(terminal, 4096)
+    except OSError:  # Linux's way to say that the other end is closed
+      break
+    if not chunk:
+      break
+    shown += chunk
+  os.close(terminal)
+  out, _ = process.communicate(timeout=300)
+  assert process.returncode == 0
+  assert '━' in shown.decode()
+  assert 'step 100/100' in shown.decode()
+  assert out.startswith('a_x2.png')
+
+
+def test_interrupt_ends_at_once_and_leaves_nothing(tmp_path):
+  path = save(tmp_path / 'a.png')
+  process = start(
+    *(SMOKE, f'--input={path}', '--config.max_steps=3000'), cwd=tmp_path
+  )
+  assert process.stderr.readline().startswith('a_x2  10%')
+  process.send_signal(signal.SIGINT)
+  clock = time.monotonic()
+  out, err = process.communicate(timeout=60)
+  assert time.monotonic() - clock < 5  # a second of it for a busy machine
+  assert process.returncode == 130
+  assert out == ''
+  assert err.splitlines()[-1] == 'interrupted'
+  assert 'Traceback' not in err
+  assert os.listdir(tmp_path) == ['a.png']
+
+
+@pytest.mark.parametrize(
+  ('variables', 'folder'),
+  [
+    ({'ZSSR_JAX_CACHE': 'chosen'}, 'chosen'),
+    ({'XDG_CACHE_HOME': 'xdg'}, 'xdg/zssr_jax'),
+    ({'HOME': 'home'}, 'home/.cache/zssr_jax'),
+    ({'ZSSR_JAX_CACHE': ''}, None),
+    ({'ZSSR_JAX_CACHE': 'file/below'}, None),  # unwritable: done without
+  ],
+)
+def test_compile_cache_lies_where_told(
+  tmp_path, monkeypatch, variables, folder
+):
+  (tmp_path / 'file').touch()
+  for name in ('ZSSR_JAX_CACHE', 'XDG_CACHE_HOME'):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in variables.items():
+    monkeypatch.setenv(name, value and str(tmp_path / value))
+  names = (
+    'jax_compilation_cache_dir',
+    'jax_persistent_cache_min_compile_time_secs',
+  )
+  before = [getattr(jax.config, name) for name in names]
+  jax.config.update(names[0], None)
+  try:
+    flow.use_compile_cache()
+    chosen = jax.config.jax_compilation_cache_dir
+    assert chosen == (folder and str(tmp_path / folder))
+    assert not chosen or os.path.isdir(chosen)
+  finally:
+    for name, value in zip(names, before, strict=True):
+      jax.config.update(name, value)

@@ -1,0 +1,175 @@
+"""The loop: stopping, history, rollback, and the averaged weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zssr_jax import models
+from zssr_jax.config import Config
+from zssr_jax.training import loop, pool, step
+
+SCALE = (2.0, 2.0)
+TINY = Config(model='pixel_shuffle', depth=3, width=8, crop=16, max_steps=30)
+
+
+@pytest.fixture(scope='module')
+def image():
+  rows, columns = np.mgrid[:40, :40] / 6
+  wave = 0.5 + 0.3 * np.sin(rows + columns**1.3)
+  return np.repeat(wave[..., None], 3, axis=2).astype(np.float32)
+
+
+def set_up(image, config, side=16):
+  model = models.make_model(
+    config.model, scale=SCALE, depth=config.depth, width=config.width
+  )
+  fathers = pool.make_pool(pool.make_fathers(image, side, config), image.shape)
+  windows = step.make_windows(
+    jax.random.key(0),
+    jnp.asarray(image),
+    None,
+    side=side,
+    scale=SCALE,
+    config=config,
+  )
+  params = model.init(
+    jax.random.key(1), windows.son[:1], windows.interpolated[:1]
+  )['params']
+  return (
+    model,
+    step.init_state(jax.random.key(2), params, config),
+    (
+      fathers,
+      None,
+      windows,
+    ),
+  )
+
+
+def run(image, config, **kwargs):
+  model, state, data = set_up(image, config)
+  return loop.train(
+    model, state, *data, scale=SCALE, side=16, config=config, **kwargs
+  )
+
+
+def test_a_run_ends_at_max_steps_even_between_two_chunks(image):
+  state, history = run(image, TINY.replace(max_steps=13))
+  assert int(state.step) == 13
+  assert history.loss.shape == (13,)
+  assert history.stages == ((2.0, 2.0, 13),)
+
+
+def test_no_steps_leave_the_parameters_alone(image):
+  model, state, data = set_up(image, TINY.replace(max_steps=0))
+  after, history = loop.train(
+    model,
+    state,
+    *data,
+    scale=SCALE,
+    side=16,
+    config=TINY.replace(max_steps=0),
+  )
+  assert history.loss.size == 0
+  jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+
+
+def test_training_lowers_the_loss_and_the_reconstruction_error(image):
+  config = TINY.replace(max_steps=300, schedule='cosine', measure_every=30)
+  _, history = run(image, config)
+  assert history.loss[-30:].mean() < 0.7 * history.loss[:30].mean()
+  assert history.error[-1] < 0.7 * history.error[0]
+  assert list(history.error_steps) == list(range(0, 300, 30))
+
+
+def test_a_hopeless_run_drops_three_times_and_ends_at_900_steps(image):
+  # Without regard for the slope every look drops, which makes the shortest
+  # run there is; step 901 is the one that finds the rate too low.
+  config = TINY.replace(max_steps=3000, plateau_slope_factor=0.0)
+  _, history = run(image, config)
+  assert history.drops == (300, 600, 900)
+  assert history.stages[0][2] == 901
+
+
+def test_the_recorded_rates_follow_warmup_and_cosine(image):
+  config = TINY.replace(
+    max_steps=20, schedule='cosine', warmup=5, learning_rate=1e-2
+  )
+  rates = []
+  run(image, config, progress=lambda p: rates.append((p.step, p.learning_rate)))
+  for count, rate in rates:
+    cosine = 0.5 * (1 + np.cos(np.pi * (count - 1) / 20))
+    assert rate == pytest.approx(1e-2 * min(1, count / 5) * cosine, rel=1e-4)
+  # Adam's first step is as long as the rate, in every coordinate.
+  model, state, data = set_up(image, config)
+  one = step.make_step(model, scale=SCALE, side=16, config=config)
+  after, _ = jax.jit(one)(state, *data)
+  moved = jax.tree.map(
+    lambda a, b: float(jnp.abs(a - b).max()), after.params, state.params
+  )
+  assert max(jax.tree.leaves(moved)) == pytest.approx(1e-2 / 5, rel=1e-2)
+
+
+def test_a_nan_rolls_back_and_halves_the_rate(image, monkeypatch):
+  config = TINY.replace(max_steps=40)
+  make_chunk = loop.make_chunk
+  calls = []
+
+  def sabotaged(*args):
+    chunk = make_chunk(*args)
+
+    def run_chunk(state, *data):
+      after, record = chunk(state, *data)
+      calls.append(float(state.rate))
+      if len(calls) == 2:
+        poison = jax.tree.map(lambda p: p * jnp.nan, after.params)
+        nan = record.loss.at[-1].set(jnp.nan)
+        return after._replace(params=poison), record._replace(loss=nan)
+      return after, record
+
+    return run_chunk
+
+  monkeypatch.setattr(loop, 'make_chunk', sabotaged)
+  state, history = run(image, config)
+  assert calls == [1.0, 1.0, 0.5, 0.5, 0.5]
+  assert history.rollbacks == (10,)
+  assert int(state.step) == 40 and history.loss.shape == (40,)
+  assert np.isfinite(history.loss).all()
+  assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+
+
+def test_an_absurd_rate_ends_in_finite_weights(image):
+  state, history = run(image, TINY.replace(learning_rate=10.0, max_steps=60))
+  assert history.rollbacks
+  assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+
+
+def test_averaged_weights_are_the_running_mean_of_the_steps(image):
+  config = TINY.replace(max_steps=7, weight_average=0.9)
+  model, state, data = set_up(image, config)
+  one = jax.jit(step.make_step(model, scale=SCALE, side=16, config=config))
+  expected = state.params
+  for age in range(7):
+    state, _ = one(state, *data)
+    decay = min(0.9, (1 + age) / (10 + age))
+    expected = jax.tree.map(
+      lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params
+    )
+  final, _ = run(image, config)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+    final.params,
+    expected,
+  )
+
+
+def test_windows_cover_an_image_up_to_twice_the_crop(image):
+  _, _, (_, _, windows) = set_up(image[:32, :30], TINY)
+  assert windows.father.shape == (4, 16, 16, 3)
+  covered = np.zeros((32, 30), bool)
+  for y in (0, 16):
+    for x in (0, 14):
+      covered[y : y + 16, x : x + 16] = True
+  assert covered.all()
+  np.testing.assert_array_equal(windows.father[3], image[16:32, 14:30])

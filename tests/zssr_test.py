@@ -1,0 +1,138 @@
+"""train_image as a library user meets it."""
+
+import jax
+import numpy as np
+import pytest
+
+import zssr_jax
+from zssr_jax.ops import metrics, resize
+
+TINY = zssr_jax.Config(
+  model='pixel_shuffle',
+  depth=3,
+  width=8,
+  crop=24,
+  max_steps=20,
+  back_projection=2,
+)
+
+
+@pytest.fixture(scope='module')
+def photo():
+  """A crop of the bundled-size photograph, `[48, 40, 3]`."""
+  from skimage import data
+
+  return data.astronaut()[20:68, 180:220].astype(np.float32) / 255
+
+
+def run(image, scale=2, **kwargs):
+  options = {'config': TINY, 'key': jax.random.key(0), **kwargs}
+  return zssr_jax.train_image(image, scale, **options)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(photo):
+  first, second = run(photo), run(photo)
+  np.testing.assert_array_equal(first.image, second.image)
+  np.testing.assert_array_equal(first.history.loss, second.history.loss)
+  other = run(photo, key=jax.random.key(1))
+  assert np.abs(first.image - other.image).max() > 1e-4
+
+
+@pytest.mark.parametrize('model', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('scale', [3, 1.5, (1.5, 2), (1, 2), 1.37])
+def test_any_scale_gives_the_ceiling_of_the_scaled_shape(photo, model, scale):
+  result = run(photo, scale, config=TINY.replace(model=model, max_steps=2))
+  assert result.image.shape[:2] == resize.scaled_shape(photo.shape, scale)
+  assert result.image.dtype == np.float32
+  # Whatever it learned, it is the same picture, and not shifted.
+  bicubic = resize.imresize(photo, scale)
+  assert np.abs(result.image - bicubic).mean() < 0.02
+
+
+@pytest.mark.parametrize('channels', [1, 2, 5])
+def test_any_number_of_channels_works(photo, channels):
+  image = np.tile(photo[:, :, :1], (1, 1, channels))
+  assert run(image).image.shape == (96, 80, channels)
+
+
+def test_a_flat_matrix_counts_as_one_channel(photo):
+  assert run(photo[:, :, 0]).image.shape == (96, 80, 1)
+
+
+def test_gradual_stages_go_through_their_factors(photo):
+  config = TINY.replace(
+    gradual=((0, 0.5), (0.5, 0.5), (1, 1)), max_steps=3, model='zssr'
+  )
+  seen = []
+  result = run(photo, 2, config=config, progress=seen.append)
+  assert result.history.stages == ((1, 1.5, 3), (1.5, 1.5, 3), (2, 2, 3))
+  assert [(p.stage, p.stages) for p in seen] == [(0, 3), (1, 3), (2, 3)]
+  assert result.history.loss.shape == (9,)
+  assert list(result.history.error_steps) == [0, 3, 6]
+  assert result.image.shape == (96, 80, 3)
+
+
+def test_training_on_the_true_kernel_beats_bicubic(photo):
+  from skimage import data
+
+  from zssr_jax import degradation
+
+  hr = data.astronaut()[0:192, 130:322].astype(np.float32) / 255
+  spread = np.exp(-0.5 * (np.arange(11) - 5.5) ** 2 / 1.5**2)
+  kernel = np.outer(spread, spread).astype(np.float32)
+  kernel /= kernel.sum()
+  lr = np.asarray(degradation.downscale(hr, 2, kernel))
+  config = TINY.replace(
+    depth=4, width=24, crop=48, max_steps=400, schedule='cosine', warmup=20
+  )
+  result = run(lr, 2, kernel=kernel, config=config)
+  ours = metrics.score(result.image, hr, 2)[0]
+  bicubic = metrics.score(resize.imresize(lr, 2), hr, 2)[0]
+  assert ours > bicubic + 1.0
+  np.testing.assert_allclose(result.kernel, kernel, atol=1e-6)
+
+
+def test_a_start_is_used_and_a_foreign_one_refused(photo):
+  trained = run(photo).params
+  still = run(photo, config=TINY.replace(max_steps=0), start=trained)
+  jax.tree.map(np.testing.assert_array_equal, still.params, trained)
+  with pytest.raises(ValueError, match='start does not fit'):
+    run(photo, config=TINY.replace(width=9), start=trained)
+
+
+def test_the_input_is_left_as_it_was(photo):
+  image = photo.copy()
+  run(image, config=TINY.replace(max_steps=1))
+  np.testing.assert_array_equal(image, photo)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'image': np.zeros((1, 1, 3), np.float32)}, 'too small'),
+    ({'image': np.zeros((6, 90, 3), np.float32)}, 'too small'),
+    ({'image': np.zeros((0, 4, 3), np.float32)}, 'H, W, C'),
+    ({'image': np.zeros((4, 4, 3, 3), np.float32)}, 'H, W, C'),
+    ({'image': np.zeros((40, 40, 3), np.uint8)}, 'float'),
+    ({'image': np.full((40, 40, 3), np.nan, np.float32)}, 'NaN'),
+    ({'image': np.full((40, 40, 3), 2.0, np.float32)}, r'\[0, 1\]'),
+    ({'scale': 0}, 'between 1 and 16'),
+    ({'scale': -2}, 'between 1 and 16'),
+    ({'scale': 100}, 'between 1 and 16'),
+    ({'scale': float('nan')}, 'between 1 and 16'),
+    ({'scale': 1}, 'nothing to do'),
+    ({'scale': 'two'}, 'number or a pair'),
+    ({'scale': (2, 2, 2)}, 'number or a pair'),
+    ({'kernel': np.full((3, 3), np.nan)}, 'NaN'),
+    ({'kernel': np.zeros((3, 3))}, 'sums to 0'),
+    ({'kernel': -np.ones((3, 3))}, 'sums to -9'),
+    ({'kernel': np.ones((99, 99))}, 'larger than the image'),
+    ({'kernel': np.ones(3)}, r'\[h, w\]'),
+    ({'config': TINY.replace(kernel='given')}, 'needs a blur kernel'),
+  ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(changes, message):
+  options = {'image': np.full((40, 40, 3), 0.5, np.float32), **changes}
+  with pytest.raises(ValueError, match=message) as caught:
+    run(options.pop('image'), options.pop('scale', 2), **options)
+  assert '\n' not in str(caught.value)

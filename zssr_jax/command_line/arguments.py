@@ -1,0 +1,154 @@
+"""What the command line asks for, checked as far as it goes without images."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from zssr_jax.config import Config
+from zssr_jax.data.image_io import InputError
+
+Scale = float | tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What the flags of bin/main.py say, by their names."""
+
+  config: Config
+  input: str  # file, folder or glob
+  output: str = 'out'
+  scale: str = '2'
+  kernel: str | None = None
+  reference: str | None = None
+  seed: int = 0
+  overwrite: bool = False
+
+
+def _check_field(name: str, source: str) -> None:
+  fields = [f.name for f in dataclasses.fields(Config)]
+  if name in fields:
+    return
+  near = difflib.get_close_matches(name, fields, 1)
+  hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(fields)}'
+  raise InputError(f'{source}: unknown config field {name!r}; {hint}')
+
+
+def parse_flags(
+  argv: list[str], define: Callable[[flags.FlagValues, list[str]], None]
+) -> tuple[flags.FlagValues, Config]:
+  """Parses a command line with a `--config` file and its overrides.
+
+  Args:
+    argv: program name and arguments.
+    define: called with a FlagValues and `argv`; defines the flags, among them
+      `config`, an ml_collections config file.
+
+  Returns:
+    The parsed flags and the config they describe.
+
+  Raises:
+    InputError: for anything wrong with the arguments or the config file.
+  """
+  values = flags.FlagValues()
+  source = 'the default config'
+  for argument, following in zip(argv, [*argv[1:], ''], strict=True):
+    if override := re.match(r'--?(?:no)?config\.([^=]*)', argument):
+      _check_field(override[1], argument)
+    elif chosen := re.match(r'--?config(?:=(.*))?$', argument):
+      source = following if chosen[1] is None else chosen[1]
+  try:
+    define(values, argv)
+    extra = values(argv)[1:]
+    config: Any = values['config'].value
+    fields = config.to_dict()
+  except flags.Error as error:
+    *trace, message = str(error).splitlines()
+    # What get_config raised comes with a traceback around it.
+    raise InputError(f'{source}: {message}' if trace else message) from None
+  except Exception as error:  # a config file is a program: it may raise any
+    if isinstance(error, OSError) and not Path(source).is_file():
+      raise InputError(f'{source}: no such config file') from None
+    raise InputError(f'{source}: {type(error).__name__}: {error}') from None
+  if extra:
+    raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
+  for name in fields:
+    _check_field(name, source)
+  try:
+    return values, Config(**fields)
+  except (TypeError, ValueError) as error:
+    raise InputError(f'{source}: {error}') from None
+
+
+def parse_options(
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  *,
+  example: Path,
+) -> Options:
+  """Parses the command line of bin/main.py.
+
+  Without an input it fills in the bundled example: the photo, its kernel and
+  its ground truth.
+
+  Args:
+    argv: program name and arguments.
+    define: as in `parse_flags`; one flag for each field of `Options`.
+    example: folder of the bundled example.
+
+  Raises:
+    InputError: see `parse_flags`; also for an example at another scale than
+      its own, and for a config that needs a kernel when none is given.
+  """
+  values, config = parse_flags(argv, define)
+  names = [f.name for f in dataclasses.fields(Options)]
+  chosen: dict[str, Any] = {name: values[name].value for name in names}
+  chosen['config'] = config
+  if chosen['input'] is None:
+    if parse_scale(chosen['scale']) != 2:
+      raise InputError(
+        f'--scale={chosen["scale"]}: the bundled example is made for 2; name'
+        ' an --input for other scales'
+      )
+    chosen['input'] = str(example / 'astronaut_lr.png')
+    chosen['kernel'] = chosen['kernel'] or str(example / 'astronaut_kernel.npy')
+    chosen['reference'] = chosen['reference'] or str(
+      example / 'astronaut_hr.png'
+    )
+  if config.kernel == 'given' and not chosen['kernel']:
+    raise InputError(
+      f'{chosen["input"]}: this config needs the blur kernel of the image;'
+      ' pass --kernel=FILE, or --config.kernel=bicubic to do without'
+    )
+  return Options(**chosen)
+
+
+def parse_scale(text: str) -> Scale:
+  """Reads '2', '1.5', '3/2' or a pair 'Y,X' of them.
+
+  Returns:
+    A number, or a pair (y, x) when the two differ.
+
+  Raises:
+    InputError: unless all lie in [1, 16] and one is larger than 1.
+  """
+  try:
+    factors = []
+    for part in text.split(','):
+      number, _, divisor = part.partition('/')
+      factors.append(float(number) / float(divisor or 1))
+    good = all(1 <= f <= 16 for f in factors) and max(factors) > 1
+    if len(factors) > 2 or not good:
+      raise ValueError
+  except (ValueError, ZeroDivisionError):
+    raise InputError(
+      f'--scale={text}: must be a number above 1 and at most 16, a fraction'
+      ' such as 3/2, or a pair Y,X'
+    ) from None
+  return factors[0] if len(set(factors)) == 1 else (factors[0], factors[1])

@@ -1,0 +1,272 @@
+"""Runs a command line: every input through `train_image`, one after another.
+
+Whatever the user can get wrong ends as one line on stderr. What concerns the
+whole run (flags, config, kernel, output folder) is checked before anything is
+trained; what concerns one file fails that file alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+import numpy as np
+import rich.console
+from absl import flags
+
+import zssr_jax
+from zssr_jax.command_line import arguments, jobs, record
+from zssr_jax.command_line.arguments import Options, Scale
+from zssr_jax.command_line.display import Display
+from zssr_jax.command_line.jobs import Job
+from zssr_jax.data import image_io
+from zssr_jax.data.image_io import InputError
+from zssr_jax.data.side_by_side import find_detail, side_by_side
+from zssr_jax.ops import metrics, resize
+
+# Largest result. The copies of the self-ensemble take eight times as much.
+_MAX_OUTPUT_PIXELS = 256_000_000
+# Held while results are moved into place: Ctrl-C waits for that, never longer.
+_WRITING = threading.Lock()
+
+
+def _read_input(path: Path, scale: Scale) -> np.ndarray:
+  image = image_io.read_image(path)
+  rows, columns = resize.scaled_shape(image.shape, scale)
+  if rows * columns > _MAX_OUTPUT_PIXELS:
+    raise InputError(
+      f'{path}: the result would have {rows * columns / 1e6:.0f} megapixels,'
+      f' the limit is {_MAX_OUTPUT_PIXELS / 1e6:g}; choose a smaller --scale'
+    )
+  return image
+
+
+class _Judge:
+  """Scores a result, and bicubic interpolation, against the ground truth."""
+
+  def __init__(self, job: Job, image: np.ndarray, scale: Scale):
+    """Reads the ground truth and refuses one that is not of this input.
+
+    An input whose original the scale does not divide comes back up to
+    `scale - 1` pixels larger or smaller; both are cut to what they share.
+    """
+    assert job.reference is not None
+    self._scale = scale
+    self._reference = image_io.read_image(job.reference)
+    have, want = self._reference.shape, resize.scaled_shape(image.shape, scale)
+    if have[2] != image.shape[2]:
+      raise InputError(
+        f'{job.reference}: has {have[2]} channels, but {job.input} has'
+        f' {image.shape[2]}'
+      )
+    scales = resize.scale_pair(scale)
+    if any(abs(have[a] - want[a]) >= scales[a] for a in (0, 1)):
+      raise InputError(
+        f'{job.reference}: is {have[1]}x{have[0]}, but {job.input} gives'
+        f' {want[1]}x{want[0]} (width x height)'
+      )
+    self._bicubic = np.clip(resize.imresize(image, scale), 0, 1)
+    # Before the training, for what is too small to score is refused here.
+    self._bicubic_score = metrics.score(self._bicubic, self._reference, scale)
+
+  def score(self, image: np.ndarray) -> dict[str, float]:
+    psnr, ssim = metrics.score(image, self._reference, self._scale)
+    bicubic_psnr, bicubic_ssim = self._bicubic_score
+    return {
+      'psnr': psnr,
+      'ssim': ssim,
+      'bicubic_psnr': bicubic_psnr,
+      'bicubic_ssim': bicubic_ssim,
+    }
+
+  def compare(self, image: np.ndarray, psnr: float) -> np.ndarray:
+    """Returns the side-by-side picture `[h, w, 3]`."""
+    rows, columns = np.minimum(image.shape, self._reference.shape)[:2]
+    panels = [
+      (label, pixels[:rows, :columns])
+      for label, pixels in (
+        (f'bicubic  {self._bicubic_score[0]:.2f} dB', self._bicubic),
+        (f'zssr_jax  {psnr:.2f} dB', image),
+        ('ground truth', self._reference),
+      )
+    ]
+    return side_by_side(panels, find_detail(panels[0][1], panels[2][1]))
+
+
+def _process(
+  job: Job, options: Options, scale: Scale, kernel: np.ndarray | None
+) -> str:
+  """Runs one job and returns its summary line."""
+  clock = time.perf_counter()
+  image = _read_input(job.input, scale)
+  judge = _Judge(job, image, scale) if job.reference else None
+  seconds = {'read': time.perf_counter() - clock}
+  with Display(job.image.stem) as display:
+    result = zssr_jax.train_image(
+      image,
+      scale,
+      kernel=kernel,
+      config=options.config,
+      key=jax.random.key(options.seed),
+      progress=display,
+    )
+  seconds |= result.seconds
+  phase = time.perf_counter()
+  files: dict[str | os.PathLike[str], bytes | str] = {}
+  summary = [job.image.name]
+  scores = None
+  if judge:
+    scores = judge.score(result.image)
+    picture = judge.compare(result.image, scores['psnr'])
+    files[job.comparison] = image_io.encode_png(picture)
+    summary += [
+      '{psnr:.2f} dB / {ssim:.4f}'.format(**scores),
+      '(bicubic {bicubic_psnr:.2f} / {bicubic_ssim:.4f})'.format(**scores),
+    ]
+  files[job.image] = image_io.encode_png(result.image)
+  seconds['score and encode'] = time.perf_counter() - phase
+  seconds['total'] = time.perf_counter() - clock
+  files[job.record] = record.make_record(
+    job, options, scale, result, metrics=scores, seconds=seconds
+  )
+  with _WRITING:
+    job.image.parent.mkdir(parents=True, exist_ok=True)
+    image_io.write_files(files)
+  return '  '.join([*summary, f'{seconds["total"]:.1f} s'])
+
+
+def _explain(error: Exception, path: Path) -> str | None:
+  """Returns the line for an error that is no fault of the program, or None."""
+  if isinstance(error, InputError):
+    return str(error)
+  # Of train_image, which knows no files. JAX's own are subclasses, mostly.
+  if type(error) is ValueError:
+    return f'{path}: {error}'
+  if isinstance(error, OSError):
+    return f'{error.filename or path}: {error.strerror or error}'
+  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+    return f'{path}: not enough memory; try a smaller --config.tile'
+  return None
+
+
+def _complain(message: object) -> None:
+  print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
+
+
+def run(options: Options) -> int:
+  """Super-resolves every input, reporting on stdout and stderr.
+
+  Returns:
+    Exit code: 0, 1 when some of several inputs failed, 2 when a single one
+    did.
+
+  Raises:
+    InputError: before any training, for what concerns the whole run.
+  """
+  scale = arguments.parse_scale(options.scale)
+  planned = jobs.plan(options, scale)
+  kernel = image_io.read_kernel(options.kernel) if options.kernel else None
+  jobs.check_output_folder(Path(options.output))
+  ready = []
+  for job in planned:
+    found = None if options.overwrite else job.existing_output()
+    if found:
+      _complain(f'{found}: exists already; pass --overwrite to replace it')
+    else:
+      ready.append(job)
+  failures = len(planned) - len(ready)
+  for job in ready:
+    try:
+      print(_process(job, options, scale, kernel), flush=True)
+    except Exception as error:
+      line = _explain(error, job.input)
+      if line is None:
+        raise
+      _complain(line)
+      failures += 1
+  if not failures:
+    return 0
+  return 2 if len(planned) == 1 else 1
+
+
+def use_compile_cache() -> None:
+  """Keeps compiled programs on disk, so that a second run starts at once.
+
+  In `$ZSSR_JAX_CACHE` (empty: nowhere), else `zssr_jax` in the user's cache
+  folder; a setting of JAX's own goes first. Without a place to write to, the
+  programs are compiled each time.
+  """
+  default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  folder = os.environ.get('ZSSR_JAX_CACHE', f'{default}/zssr_jax')
+  if not folder or jax.config.values['jax_compilation_cache_dir']:
+    return
+  path = Path(folder).expanduser()
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+      pass
+  except OSError:
+    return
+  jax.config.update('jax_compilation_cache_dir', str(path))
+  # A run compiles dozens of small programs; together they take seconds.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+
+
+def main(
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  *,
+  usage: str,
+  example: Path,
+) -> int:
+  """Runs a command line and returns its exit code; see `run`.
+
+  Args:
+    argv: program name and arguments.
+    define: as in `arguments.parse_options`.
+    usage: text of `--help`.
+    example: folder of the bundled example.
+  """
+  if {'--help', '-help', '-h'} & set(argv[1:]):
+    values = flags.FlagValues()
+    define(values, argv[:1])
+    print(f'{usage}{values.get_help()}')
+    return 0
+  try:
+    options = arguments.parse_options(argv, define, example=example)
+    use_compile_cache()
+    return run(options)
+  except InputError as error:
+    _complain(error)
+    return 2
+
+
+def run_interruptibly(work: Callable[[], int]) -> int:
+  """Returns `work()`; Ctrl-C meanwhile ends the process at once, code 130.
+
+  Python handles signals between bytecodes of the main thread, and compiled
+  programs, or their compilation, can keep it busy for a minute. So the work
+  is done by another thread.
+  """
+
+  def leave(*_: object) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _WRITING:
+      if sys.stderr.isatty():  # the bar hid the cursor
+        rich.console.Console(stderr=True).show_cursor()
+        print(file=sys.stderr)
+      print('interrupted', file=sys.stderr, flush=True)
+      os._exit(130)
+
+  signal.signal(signal.SIGINT, leave)
+  with ThreadPoolExecutor(1) as executor:
+    return executor.submit(work).result()

@@ -1,0 +1,132 @@
+"""Which files are read and written: one job an input."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from zssr_jax.command_line.arguments import Options, Scale
+from zssr_jax.data import image_io
+from zssr_jax.data.image_io import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One input file and the files made of it."""
+
+  input: Path
+  reference: Path | None
+  image: Path
+  record: Path
+  comparison: Path  # made when there is a reference
+
+  def existing_output(self) -> Path | None:
+    """Returns an output that is there already, if any."""
+    outputs = [self.image, self.record]
+    if self.reference:
+      outputs.append(self.comparison)
+    return next((p for p in outputs if p.exists()), None)
+
+
+def _images_in(folder: Path) -> list[Path]:
+  return [
+    p
+    for p in sorted(folder.iterdir())
+    if p.suffix.lower() in image_io.IMAGE_SUFFIXES
+    and p.is_file()
+    and not p.name.startswith('.')
+  ]
+
+
+def _list_inputs(pattern: str) -> list[Path]:
+  """Returns the files that a file name, folder or glob stands for."""
+  path = Path(pattern)
+  if path.is_dir():
+    found = _images_in(path)
+    if not found:
+      raise InputError(f'{pattern}: no images in this folder')
+    return found
+  if path.exists() or not glob.has_magic(pattern):
+    return [path]
+  found = [Path(p) for p in sorted(glob.glob(pattern)) if Path(p).is_file()]
+  if not found:
+    raise InputError(f'{pattern}: no file matches')
+  return found
+
+
+def _find_reference(reference: Path, name: Path, inputs: int) -> Path:
+  """Returns the ground truth of the input `name`, one of so many inputs."""
+  if not reference.is_dir():
+    if inputs > 1:
+      raise InputError(
+        f'{reference}: must be a folder when there are {inputs} inputs'
+      )
+    return reference
+  found = [p for p in _images_in(reference) if p.stem == name.stem]
+  same = [p for p in found if p.name == name.name] or found
+  if len(same) != 1:
+    raise InputError(
+      f'{reference}: holds {len(same) or "no"} images called {name.stem}'
+    )
+  return same[0]
+
+
+def plan(options: Options, scale: Scale) -> list[Job]:
+  """Returns one job an input, none of which writes over another's output.
+
+  Raises:
+    InputError: when there is no input, a ground truth is missing, a name is
+      too long, or two inputs would give outputs of the same name.
+  """
+  try:
+    inputs = _list_inputs(options.input)
+    stems = Counter(p.stem for p in inputs)
+    factors = scale if isinstance(scale, tuple) else (scale,)
+    suffix = '_x' + 'x'.join(f'{f:.4g}' for f in factors)
+    jobs: dict[str, Job] = {}
+    for path in inputs:
+      name = (path.stem if stems[path.stem] == 1 else path.name) + suffix
+      if name in jobs:
+        raise InputError(
+          f'{path}: its result would be named like that of'
+          f' {jobs[name].input}; run them one by one'
+        )
+      if len(os.fsencode(name)) > 200:  # most file systems end at 255
+        raise InputError(f'{path}: the name is too long to name results by')
+      reference = None
+      if options.reference:
+        reference = _find_reference(Path(options.reference), path, len(inputs))
+      output = Path(options.output)
+      jobs[name] = Job(
+        input=path,
+        reference=reference,
+        image=output / f'{name}.png',
+        record=output / f'{name}.json',
+        comparison=output / f'{name}_side_by_side.png',
+      )
+    return list(jobs.values())
+  except OSError as error:  # a forbidden folder
+    raise InputError(f'{error.filename}: {error.strerror}') from None
+
+
+def check_output_folder(folder: Path) -> None:
+  """Raises InputError unless files can be made there; leaves nothing behind."""
+  made: list[Path] = []
+  try:
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+      pass
+  except OSError as error:
+    raise InputError(
+      f'{folder}: cannot write to this folder: {error.strerror}'
+    ) from None
+  finally:
+    for path in made:
+      with contextlib.suppress(OSError):
+        path.rmdir()

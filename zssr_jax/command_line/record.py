@@ -1,0 +1,89 @@
+"""The JSON record of a run: what was done, with what, and how it went."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from zssr_jax import Result
+from zssr_jax.command_line.arguments import Options, Scale
+from zssr_jax.command_line.jobs import Job
+
+_PACKAGES = ('zssr_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+
+def _versions() -> dict[str, str | None]:
+  versions: dict[str, str | None] = {'python': platform.python_version()}
+  for package in _PACKAGES:
+    try:
+      versions[package] = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      versions[package] = None  # run from a clone
+  return versions
+
+
+def _strict(value: Any) -> Any:
+  """Makes a value fit for strict JSON: plain types, null for NaN."""
+  if isinstance(value, dict):
+    return {str(k): _strict(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_strict(v) for v in value]
+  if isinstance(value, np.ndarray):
+    if value.dtype == np.float32:  # no more digits than it has
+      return [_strict(float(str(v))) for v in value.ravel()]
+    return _strict(value.tolist())
+  if isinstance(value, float):
+    return value if math.isfinite(value) else None
+  return str(value) if isinstance(value, Path) else value
+
+
+def make_record(
+  job: Job,
+  options: Options,
+  scale: Scale,
+  result: Result,
+  *,
+  metrics: dict[str, float] | None,
+  seconds: dict[str, float],
+) -> str:
+  """Returns the record of a finished job as strict JSON, a line a key.
+
+  Args:
+    job: the files.
+    options: the flags.
+    scale: factor or pair (y, x).
+    result: what `train_image` returned.
+    metrics: `psnr`, `ssim`, `bicubic_psnr`, `bicubic_ssim`, or None.
+    seconds: per phase.
+  """
+  device = jax.devices()[0]
+  record = {
+    'input': job.input,
+    'kernel': options.kernel,
+    'reference': job.reference,
+    'scale': scale,
+    'seed': options.seed,
+    'output_shape': result.image.shape,
+    'metrics': metrics,
+    'steps': len(result.history.loss),
+    'seconds': {k: round(v, 3) for k, v in seconds.items()},
+    'device': {'platform': device.platform, 'kind': device.device_kind},
+    'versions': _versions(),
+    'config': dataclasses.asdict(result.config),
+    # Reconstruction errors are MSEs; steps count through all stages.
+    'history': result.history._asdict(),
+  }
+  # A line a key: histories are long, and nobody reads them as columns.
+  lines = (
+    f'  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}'
+    for key, value in _strict(record).items()
+  )
+  return '{\n' + ',\n'.join(lines) + '\n}\n'

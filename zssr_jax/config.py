@@ -1,0 +1,133 @@
+"""Every setting of one super-resolution run, in one frozen, hashable record.
+
+A `Config` says how to train and infer; it never names files. The files in
+`configs/` each build one, `bin/main.py` overrides fields from the command
+line, and `train_image` takes it as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+MODELS = ('zssr', 'pixel_shuffle')
+KERNELS = ('bicubic', 'given')
+SCHEDULES = ('plateau', 'cosine')
+BORDERS = ('replicate', 'symmetric')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Settings of one run. Section numbers refer to the ZSSR paper."""
+
+  # The network (section 3.1).
+  model: str = 'zssr'  # 'zssr' (output resolution) | 'pixel_shuffle' (LR)
+  depth: int = 8  # convolution layers
+  width: int = 64  # channels of the hidden layers
+  init_gain: float = 1.0  # variance x fan-in of initial weights; paper: 0.1
+
+  # The degradation that makes a son of a father (section 3.2).
+  kernel: str = 'bicubic'  # without a kernel argument: 'bicubic' | 'given'
+  center_kernel: bool = False  # shift the kernel to the aligned centre first
+  noise_std: float = 0.0  # Gaussian noise on the sons, image range [0, 1]
+  border: str = 'replicate'  # 'replicate' (old MATLAB) | 'symmetric'
+
+  # The pool of HR fathers and the draw (section 3.1).
+  crop: int = 128  # side of the father crop in pixels, at most
+  crop_fraction: float = 0.75  # ... and of the input's shorter side, at most
+  batch: int = 1  # crops per step
+  min_father_scale: float = 0.5  # the smallest father, relative to the input
+  father_step: float = 2 ** (-1 / 6)  # ratio between neighbouring fathers
+  father_exponent: float = 1.0  # P(father) ~ (side ratio) ** exponent
+  dihedral: bool = True  # the 4 rotations x mirror
+  affine: float = 0.0  # share of draws that get a random affine warp
+  affine_min_scale: float = 0.5  # smallest scale of the warp
+  affine_aspect_std: float = 0.25  # spread of the x/y scale difference
+  affine_shear_std: float = 0.1  # spread of the shear
+
+  # Optimisation (section 3.1, zssr.md).
+  max_steps: int = 3000  # per gradual scale
+  learning_rate: float = 1e-3
+  warmup: int = 0  # steps over which the rate rises linearly from 0
+  min_learning_rate: float = 9e-6  # a plateau run stops below this rate
+  schedule: str = 'plateau'  # 'plateau' | 'cosine' (to zero at max_steps)
+  min_steps: int = 256  # plateau: no drop sooner after the last one
+  check_every: int = 60  # plateau: steps between two looks at the slope
+  measure_every: int = 50  # steps between two reconstruction errors
+  plateau_window: int = 5  # plateau: errors in the line fit
+  plateau_slope_factor: float = 1.5  # drop when -factor * slope < std
+  plateau_ddof: int = 4  # 4: numpy < 1.16 (published numbers), 2: today's
+  weight_average: float = 0.0  # decay of the averaged weights, 0: off
+
+  # Gradual scales (section 3.3): () is one jump; else the stages as pairs
+  # (y, x) of the share of the way from 1 to the scale, ending with (1, 1).
+  gradual: tuple[tuple[float, float], ...] = ()
+
+  # Inference (section 3.1).
+  self_ensemble: bool = True  # the median over geometric copies
+  back_projection: int = 10  # iterations on each output and on the median
+  tile: int = 256  # side of an inference tile, input pixels
+
+  def __post_init__(self):
+    """Raises ValueError, naming the field, when a value makes no sense."""
+    for name, allowed in (
+      ('model', MODELS),
+      ('kernel', KERNELS),
+      ('schedule', SCHEDULES),
+      ('border', BORDERS),
+    ):
+      if getattr(self, name) not in allowed:
+        raise ValueError(
+          f'config.{name} must be one of {", ".join(allowed)},'
+          f' not {getattr(self, name)!r}'
+        )
+    for name, low, high in (
+      ('depth', 2, 64),
+      ('width', 1, 1024),
+      ('init_gain', 0.0, 4.0),
+      ('crop', 8, 4096),
+      ('crop_fraction', 0.0625, 1.0),
+      ('batch', 1, 1024),
+      ('noise_std', 0.0, 1.0),
+      ('min_father_scale', 0.1, 1.0),
+      ('father_step', 0.1, 0.99),
+      ('father_exponent', -10.0, 10.0),
+      ('affine', 0.0, 1.0),
+      ('affine_min_scale', 0.1, 1.0),
+      ('affine_aspect_std', 0.0, 1.0),
+      ('affine_shear_std', 0.0, 1.0),
+      ('max_steps', 0, 10_000_000),
+      ('learning_rate', 0.0, 10.0),
+      ('min_learning_rate', 0.0, 10.0),
+      ('warmup', 0, 1_000_000),
+      ('min_steps', 0, 10_000_000),
+      ('check_every', 1, 1_000_000),
+      ('measure_every', 1, 1_000_000),
+      ('plateau_window', 3, 1000),
+      ('plateau_slope_factor', 0.0, 1000.0),
+      ('plateau_ddof', 0, self.plateau_window - 1),
+      ('weight_average', 0.0, 0.99999),
+      ('back_projection', 0, 1000),
+      ('tile', 32, 8192),
+    ):
+      value = getattr(self, name)
+      if not low <= value <= high:
+        raise ValueError(
+          f'config.{name} must lie in [{low}, {high}], not {value!r}'
+        )
+    # Config files and flags bring lists; a hashable record needs tuples.
+    pairs = tuple(tuple(float(v) for v in pair) for pair in self.gradual)
+    if any(len(pair) != 2 for pair in pairs) or not all(
+      0 <= value <= 1 for pair in pairs for value in pair
+    ):
+      raise ValueError(
+        'config.gradual must hold pairs (y, x) of shares in [0, 1],'
+        f' not {self.gradual!r}'
+      )
+    if pairs and pairs[-1] != (1.0, 1.0):
+      raise ValueError('config.gradual must end with the stage (1, 1)')
+    object.__setattr__(self, 'gradual', pairs)
+
+  def replace(self, **changes: Any) -> Config:
+    """Returns a copy with the named fields changed."""
+    return dataclasses.replace(self, **changes)

@@ -1,0 +1,297 @@
+"""Images and kernels from files, and results to files; host only.
+
+Whatever is wrong with a file raises `InputError`, whose message is one line
+that names the file and the remedy. Formats that would come out mangled
+(alpha, 16 bits, CMYK) are refused rather than converted.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+from PIL import Image, ImageFile, ImageOps
+
+# Largest accepted image. The memory that a run takes grows with it.
+MAX_PIXELS = 64_000_000
+
+# Other formats that Pillow knows hide more than 8 bits, layers or frames.
+_FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP')
+IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
+_KERNEL_NAMES = ('Kernel', 'kernel', 'kernels')
+
+
+class InputError(ValueError):
+  """A file that cannot be used; the message is one line naming it."""
+
+
+def _one_line(error: BaseException) -> str:
+  return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _read_bytes(path: Path) -> bytes:
+  """Returns the content of a file that exists and is not empty."""
+  try:
+    if path.exists() and not path.is_file():
+      raise InputError(f'{path}: a folder or a device, not a file')
+    content = path.read_bytes()
+  except FileNotFoundError:
+    raise InputError(f'{path}: no such file') from None
+  except OSError as error:
+    raise InputError(f'{path}: cannot be read: {error.strerror}') from None
+  if not content:
+    raise InputError(f'{path}: the file is empty')
+  return content
+
+
+def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
+  """Whether Pillow would cut more than 8 bits a sample down to 8."""
+  if image.mode.startswith(('I', 'F')):
+    return True
+  # The raw mode; BMP's 'BGR;16' is 16 bits a pixel, five or six a sample.
+  return image.format != 'BMP' and any(';16' in str(t) for t in image.tile)
+
+
+def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
+  """Says why an opened image is not taken, or None when it is."""
+  pixels = image.width * image.height
+  if pixels > max_pixels:
+    return (
+      f'{image.width}x{image.height} is {pixels / 1e6:.1f} megapixels, the'
+      f' limit is {max_pixels / 1e6:g}; crop or shrink it first'
+    )
+  alpha = image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa')
+  if alpha or 'transparency' in image.info:
+    return 'has transparency; save it without an alpha channel'
+  if _has_deep_samples(image):
+    return 'has more than 8 bits a sample; save it with 8'
+  if image.mode == '1':
+    return 'has 1 bit a pixel; save it as 8-bit greyscale'
+  if image.mode not in ('L', 'RGB', 'P'):
+    return f'is {image.mode}; save it as 8-bit RGB or greyscale'
+  # MPO is a JPEG of a phone with a preview or a depth map behind the photo.
+  frames = getattr(image, 'n_frames', 1)
+  if frames > 1 and image.format != 'MPO':
+    return f'holds {frames} frames; save one as a file of its own'
+  return None
+
+
+def _decode(path: Path, max_pixels: int) -> np.ndarray:
+  content = _read_bytes(path)
+  try:
+    with warnings.catch_warnings():
+      # Damaged metadata is not worth a message; a bomb is, and only once.
+      warnings.simplefilter('ignore')
+      warnings.simplefilter('error', Image.DecompressionBombWarning)
+      with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        reason = _refusal(image, max_pixels)
+        if reason:
+          raise InputError(f'{path}: {reason}')
+        image.load()
+        # A palette is colours by number, so RGB says exactly the same.
+        direct = image.convert('RGB') if image.mode == 'P' else image
+        return np.asarray(ImageOps.exif_transpose(direct))
+  except InputError:
+    raise
+  except Image.UnidentifiedImageError:
+    raise InputError(
+      f'{path}: not an image in a known format; save it as PNG or JPEG'
+    ) from None
+  except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    raise InputError(
+      f'{path}: the limit is {max_pixels / 1e6:g} megapixels; crop or shrink'
+      ' it first'
+    ) from None
+  except Exception as error:  # Pillow raises a dozen types on damaged files
+    raise InputError(
+      f'{path}: damaged or cut short ({_one_line(error)}); get a whole copy'
+    ) from None
+
+
+def read_image(
+  path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+  """Reads an 8-bit greyscale, RGB or palette image, upright.
+
+  The EXIF orientation is applied. A colour profile is not: the numbers in
+  the file are the pixels.
+
+  Args:
+    path: PNG, JPEG, BMP, TIFF or WebP file.
+    max_pixels: refuses larger images before they are decoded.
+
+  Returns:
+    float32 `[H, W, C]` in [0, 1], C = 1 (greyscale) or 3 (RGB).
+
+  Raises:
+    InputError: when the file is missing, empty, damaged, too large, no image,
+      or holds alpha, more than 8 bits, 1 bit, CMYK or several frames.
+  """
+  pixels = _decode(Path(path), max_pixels)
+  if pixels.ndim == 2:
+    pixels = pixels[..., None]
+  return pixels.astype(np.float32) / np.float32(255)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+  """Rounds `[H, W, C]` in [0, 1] to 0 ... 255, half up, clipping."""
+  out = np.empty(np.shape(image), np.uint8)
+  for source, target in zip(image, out, strict=True):  # by rows: less memory
+    scaled = np.floor(np.asarray(source, np.float64) * 255 + 0.5)
+    target[...] = np.clip(scaled, 0, 255)
+  return out
+
+
+def encode_png(image: np.ndarray) -> bytes:
+  """Returns `[H, W, C]` in [0, 1], C = 1 or 3, as the bytes of a PNG file."""
+  pixels = to_uint8(image)
+  stream = io.BytesIO()
+  Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
+    stream, 'PNG'
+  )
+  return stream.getvalue()
+
+
+def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
+  """Writes all files or none: each appears whole, under its final name.
+
+  The contents go to temporary files in the same folders, which are renamed
+  once all are written; a failure removes them.
+
+  Args:
+    files: content by path; text is written as UTF-8.
+
+  Raises:
+    OSError: when a file cannot be written.
+  """
+  moves = []
+  try:
+    for path, content in files.items():
+      temporary = Path(path).with_name(f'.{secrets.token_hex(6)}.tmp')
+      moves.append((temporary, path))
+      data = content.encode() if isinstance(content, str) else content
+      temporary.write_bytes(data)
+    for temporary, path in moves:
+      os.replace(temporary, path)
+  finally:
+    for temporary, _ in moves:
+      temporary.unlink(missing_ok=True)
+
+
+def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
+  """Writes `[H, W, C]` in [0, 1] as PNG, rounding half up; see `write_files`.
+
+  Raises:
+    OSError: when the file cannot be written.
+  """
+  write_files({path: encode_png(image)})
+
+
+def _pick_kernel(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Returns the array under a kernel's name, or the only one of an .npz."""
+  for name in _KERNEL_NAMES:
+    if name in arrays:
+      return arrays[name]
+  if path.suffix.lower() == '.npz' and len(arrays) == 1:
+    return next(iter(arrays.values()))
+  found = ', '.join(arrays) or 'nothing'
+  raise InputError(
+    f'{path}: no variable Kernel, kernel or kernels; found {found}'
+  )
+
+
+def _load_kernel(path: Path) -> np.ndarray:
+  """Returns whatever array the file holds for the kernel, unchecked."""
+  content = _read_bytes(path)
+  suffix = path.suffix.lower()
+  if suffix == '.mat':
+    if content.startswith(b'MATLAB 7.3') or content.startswith(b'\x89HDF'):
+      raise InputError(
+        f'{path}: MATLAB v7.3 (HDF5) is not supported yet; save it with -v7'
+      )
+    try:
+      variables = scipy.io.loadmat(io.BytesIO(content))
+    except Exception as error:  # as many types as there are kinds of damage
+      raise InputError(
+        f'{path}: not a MATLAB file ({_one_line(error)}); save it with -v7'
+      ) from None
+    return _pick_kernel(
+      path, {k: v for k, v in variables.items() if not k.startswith('__')}
+    )
+  if suffix in ('.npy', '.npz'):
+    try:
+      loaded = np.load(io.BytesIO(content), allow_pickle=False)
+      if isinstance(loaded, np.ndarray):
+        return loaded
+      with loaded:
+        arrays = {name: loaded[name] for name in loaded.files}
+    except Exception:  # text, a pickle, a cut or corrupted archive
+      raise InputError(
+        f'{path}: not a whole NumPy file of numbers; save it with numpy.save'
+      ) from None
+    return _pick_kernel(path, arrays)
+  if suffix in IMAGE_SUFFIXES:
+    image = read_image(path)
+    if np.ptp(image, axis=-1).any():
+      raise InputError(f'{path}: a kernel image must be greyscale')
+    return image[..., 0]
+  raise InputError(f'{path}: a kernel must be a .mat, .npy, .npz or image file')
+
+
+def read_kernel(path: str | os.PathLike[str]) -> np.ndarray:
+  """Reads a blur kernel.
+
+  It is used as given, neither flipped nor centred nor cropped: only cast to
+  float32 and, when its sum is off 1 by more than 1e-6, divided by its sum,
+  since blurring must not change the brightness (so an image file or an
+  unscaled array will do). Negative taps stay, as a bicubic kernel needs them.
+
+  Args:
+    path: `.mat` (version 7 or older) with a variable `Kernel`, `kernel` or
+      `kernels` (one kernel), `.npy`, `.npz` (a single array, or one of those
+      names), or a greyscale image.
+
+  Returns:
+    float32 `[h, w]`, sums to 1.
+
+  Raises:
+    InputError: when the file is missing or damaged, holds no kernel or
+      several, or one that is not 2-D, is not finite or has no positive sum.
+  """
+  path = Path(path)
+  kernel = _load_kernel(path)
+  while kernel.dtype == object and kernel.size == 1:  # a MATLAB cell
+    kernel = np.asarray(kernel.item())
+  if kernel.dtype == object or kernel.ndim > 2 and np.squeeze(kernel).ndim > 2:
+    raise InputError(
+      f'{path}: holds several kernels {kernel.shape}; save one as a file of'
+      ' its own'
+    )
+  if kernel.ndim > 2:
+    kernel = np.squeeze(kernel)
+  if kernel.dtype.kind not in 'fiub' or kernel.ndim != 2 or not kernel.size:
+    raise InputError(
+      f'{path}: a kernel must be a 2-D array of real numbers, not'
+      f' {kernel.dtype} {kernel.shape}'
+    )
+  kernel = kernel.astype(np.float64)
+  if not np.isfinite(kernel).all():
+    raise InputError(f'{path}: the kernel holds NaN or infinite values')
+  if not kernel.any():
+    raise InputError(f'{path}: the kernel is all zero')
+  total = kernel.sum()
+  # Taps that cancel (an edge filter) sum to rounding errors, not to a blur.
+  if total < 1e-3 * np.abs(kernel).sum():
+    raise InputError(
+      f'{path}: the kernel sums to {total:.3g}; a blur kernel needs a'
+      ' positive sum'
+    )
+  if abs(total - 1) > 1e-6:
+    kernel = kernel / total
+  return kernel.astype(np.float32)

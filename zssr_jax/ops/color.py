@@ -1,0 +1,50 @@
+"""8-bit rounding and the luma that super-resolution is scored on.
+
+Written with operators alone, so NumPy stays NumPy and JAX stays JAX.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Array = Any  # np.ndarray or jax.Array, in and out alike
+
+
+def to_uint8(image: Array) -> Array:
+  """Rounds `[...]` float in [0, 1] to uint8, half up; clips what lies outside.
+
+  uint8 input is returned as it is. `floor(255 x + 0.5)` and not `round`:
+  halves go up, as MATLAB has it, and not to the even neighbour.
+  """
+  if image.dtype == 'uint8':
+    return image
+  return (image.clip(0.0, 1.0) * 255.0 + 0.5).astype('uint8')
+
+
+def luma(image: Array) -> Array:
+  """The Y that the published tables score, from an 8-bit image.
+
+  For RGB it is MATLAB's `rgb2ycbcr`: studio range, 16 to 235, itself rounded
+  to 8 bits. A grey image is its own Y, full range.
+
+  Args:
+    image: uint8 `[..., 3]` or `[..., 1]`.
+
+  Returns:
+    uint8 `[..., 1]`.
+
+  Raises:
+    ValueError: for another type or number of channels.
+  """
+  if image.dtype != 'uint8':
+    raise ValueError(f'luma needs 8-bit pixels, not {image.dtype}')
+  channels = image.shape[-1]
+  if channels == 1:
+    return image
+  if channels != 3:
+    raise ValueError(f'luma needs 1 or 3 channels, not {channels}')
+  r, g, b = (image[..., i : i + 1].astype('int32') for i in range(3))
+  # The coefficients have three decimals: in thousandths of a grey level the
+  # sum is a whole number below 2**26, and its rounding exact.
+  milli = 65481 * r + 128553 * g + 24966 * b
+  return (16 + (milli + 127500) // 255000).astype('uint8')

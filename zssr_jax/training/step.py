@@ -1,0 +1,308 @@
+"""One training step: draw a father, make its son, take an Adam step.
+
+Everything here is pure and runs inside jit; `loop.py` strings steps together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from zssr_jax import degradation
+from zssr_jax.config import Config
+from zssr_jax.ops import resize
+from zssr_jax.training import losses, plateau, pool
+
+Params = Any
+
+
+class State(NamedTuple):
+  """All that changes from step to step."""
+
+  step: jax.Array  # int32, completed steps
+  params: Params
+  average: Params  # running average of params, or () when it is off
+  optimizer: Any
+  error: jax.Array  # float32, latest reconstruction MSE
+  error_is_new: jax.Array  # bool, measured at the end of the last step
+  rate: jax.Array  # float32, factor on the learning rate, halved by a rollback
+  key: jax.Array
+  done: jax.Array  # bool
+
+
+class Windows(NamedTuple):
+  """Fixed parts of the input on which the reconstruction error is measured."""
+
+  father: jax.Array  # [M, S, S, C]
+  son: jax.Array  # [M, h, w, C]
+  interpolated: jax.Array  # [M, S, S, C], cubic upscale of the son
+
+
+class Record(NamedTuple):
+  """What one step reports."""
+
+  loss: jax.Array  # float32
+  learning_rate: jax.Array  # float32, the rate of this step
+  error: jax.Array  # float32, reconstruction MSE
+  error_is_new: jax.Array  # bool, measured in this step
+  drops: jax.Array  # int32, drops of the plateau schedule so far
+  active: jax.Array  # bool, false once the run is over
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
+  """Adam with the plateau schedule of zssr.md, or with a cosine to zero."""
+  if config.schedule == 'plateau':
+    schedule = plateau.scale_by_plateau_on_std(
+      check_every=config.check_every,
+      min_steps=config.min_steps,
+      window=config.plateau_window,
+      slope_factor=config.plateau_slope_factor,
+      ddof=config.plateau_ddof,
+    )
+  else:
+    schedule = optax.scale_by_schedule(_cosine(config))
+  return optax.chain(
+    optax.scale_by_adam(),
+    schedule,
+    optax.scale_by_schedule(_warmup(config)),
+    optax.scale(-config.learning_rate),
+  )
+
+
+def _cosine(config: Config) -> Callable[[jax.Array], jax.Array]:
+  """Factor on the rate: 1 in the first step, 0 after the last one."""
+  cosine = optax.cosine_decay_schedule(1.0, max(config.max_steps, 1))
+  return lambda count: cosine(jnp.asarray(count, jnp.float32))
+
+
+def _warmup(config: Config) -> Callable[[jax.Array], jax.Array]:
+  """Factor on the rate: 1 / warmup in the first step, 1 from there on."""
+  steps = max(config.warmup, 1)
+  return lambda count: jnp.minimum(
+    1.0, (jnp.asarray(count, jnp.float32) + 1) / steps
+  )
+
+
+def current_rate(state: State, config: Config) -> jax.Array:
+  """Learning rate of the last step (the first one's before any), float32."""
+  schedule = state.optimizer[1]
+  step = jnp.maximum(state.step - 1, 0)
+  scale = config.learning_rate * state.rate * _warmup(config)(step)
+  if isinstance(schedule, plateau.PlateauOnStdState):
+    return scale * schedule.scale
+  return scale * _cosine(config)(step)
+
+
+def drops_of(state: State) -> jax.Array:
+  """How often the plateau schedule has dropped the rate, int32."""
+  schedule = state.optimizer[1]
+  if isinstance(schedule, plateau.PlateauOnStdState):
+    return schedule.drops
+  return jnp.zeros((), jnp.int32)
+
+
+def init_state(key: jax.Array, params: Params, config: Config) -> State:
+  """State before the first step, training from `params`."""
+  return State(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    average=params if config.weight_average else (),
+    optimizer=make_optimizer(config).init(params),
+    error=jnp.zeros((), jnp.float32),
+    error_is_new=jnp.zeros((), bool),
+    rate=jnp.ones((), jnp.float32),
+    key=key,
+    done=jnp.asarray(config.max_steps == 0),
+  )
+
+
+def make_pair(
+  key: jax.Array,
+  father: jax.Array,
+  kernel: jax.Array | None,
+  *,
+  scale: tuple[float, float],
+  config: Config,
+) -> tuple[jax.Array, jax.Array]:
+  """Degrades a father crop and interpolates the son back.
+
+  Args:
+    key: random key of the noise.
+    father: `[S, S, C]` in [0, 1].
+    kernel: `[h, w]` or None for bicubic.
+    scale: factors (y, x).
+    config: noise and border.
+
+  Returns:
+    The son and its cubic upscale, of the father's shape.
+  """
+  son = degradation.degrade(
+    key,
+    father,
+    scale,
+    kernel,
+    noise_std=config.noise_std,
+    border=config.border,
+  )
+  return son, resize.imresize(
+    son,
+    scale,
+    shape=(father.shape[0], father.shape[1]),
+    border=config.border,
+  )
+
+
+def make_windows(
+  key: jax.Array,
+  image: jax.Array,
+  kernel: jax.Array | None,
+  *,
+  side: int,
+  scale: tuple[float, float],
+  config: Config,
+) -> Windows:
+  """Spreads up to 2 x 2 windows of a crop's size over the input.
+
+  They cover the whole input when it is at most twice the crop; a larger one
+  is sampled at its corners, so that measuring costs the same for any size.
+
+  Args:
+    key: random key of the sons' noise.
+    image: the input `[H, W, C]`.
+    kernel: `[h, w]` or None.
+    side: crop side in pixels.
+    scale: factors (y, x).
+    config: noise and border.
+  """
+  rows = sorted({0, image.shape[0] - side})
+  columns = sorted({0, image.shape[1] - side})
+  fathers = [image[y : y + side, x : x + side] for y in rows for x in columns]
+  keys = jax.random.split(key, len(fathers))
+  pairs = [
+    make_pair(k, father, kernel, scale=scale, config=config)
+    for k, father in zip(keys, fathers, strict=True)
+  ]
+  sons, interpolated = zip(*pairs, strict=True)
+  return Windows(jnp.stack(fathers), jnp.stack(sons), jnp.stack(interpolated))
+
+
+def make_step(
+  model: nn.Module, *, scale: tuple[float, float], side: int, config: Config
+) -> Callable[..., tuple[State, Record]]:
+  """Builds `step(state, pool, kernel, windows) -> (state, record)`.
+
+  Args:
+    model: a super-resolving module.
+    scale: factors (y, x).
+    side: crop side in pixels.
+    config: the run's settings.
+  """
+  optimizer = make_optimizer(config)
+
+  def draw(key, fathers, kernel):
+    crop_key, noise_key = jax.random.split(key)
+    crop = pool.draw_crop(
+      crop_key,
+      fathers,
+      side=side,
+      dihedrals=config.dihedral,
+      affine=config.affine,
+      affine_min_scale=config.affine_min_scale,
+      affine_aspect_std=config.affine_aspect_std,
+      affine_shear_std=config.affine_shear_std,
+    )
+    pair = make_pair(noise_key, crop, kernel, scale=scale, config=config)
+    return crop, *pair
+
+  def draw_batch(key, fathers, kernel):
+    if config.batch == 1:
+      return [x[None] for x in draw(key, fathers, kernel)]
+    # One after the other: vmap would turn the switch over the eight
+    # transforms into computing all eight.
+    keys = jax.random.split(key, config.batch)
+    return jax.lax.map(lambda k: draw(k, fathers, kernel), keys)
+
+  def run_model(params, son, interpolated) -> jax.Array:
+    return jnp.asarray(model.apply({'params': params}, son, interpolated))
+
+  def loss_of(params, father, son, interpolated):
+    return losses.l1(run_model(params, son, interpolated), father)
+
+  def measure(params, windows):
+    # The paper's error is that of an image, which cannot leave [0, 1].
+    output = run_model(params, windows.son, windows.interpolated)
+    return jnp.mean((jnp.clip(output, 0.0, 1.0) - windows.father) ** 2)
+
+  def step(state, fathers, kernel, windows):
+    key = jax.random.fold_in(state.key, state.step)
+    father, son, interpolated = draw_batch(key, fathers, kernel)
+    loss, gradient = jax.value_and_grad(loss_of)(
+      state.params, father, son, interpolated
+    )
+    # optax's Adam mixes dtypes, which the strict mode of tests forbids.
+    with jax.numpy_dtype_promotion('standard'):
+      updates, optimizer_state = optimizer.update(
+        gradient,
+        state.optimizer,
+        state.params,
+        value=state.error,
+        is_new=state.error_is_new,
+      )
+    updates = jax.tree.map(lambda u: state.rate * u, updates)
+    params = optax.apply_updates(state.params, updates)
+    average = state.average
+    if config.weight_average:
+      # Young averages follow faster, so that the start is soon forgotten.
+      age = state.step.astype(jnp.float32)
+      decay = jnp.minimum(config.weight_average, (1 + age) / (10 + age))
+      average = jax.tree.map(
+        lambda a, p: decay * a + (1 - decay) * p, average, params
+      )
+    is_new = state.step % config.measure_every == 0
+    error = jax.lax.cond(
+      is_new, lambda: measure(params, windows), lambda: state.error
+    )
+    count = state.step + 1
+    new = State(
+      step=count,
+      params=params,
+      average=average,
+      optimizer=optimizer_state,
+      error=error,
+      error_is_new=is_new,
+      rate=state.rate,
+      key=state.key,
+      done=count >= config.max_steps,
+    )
+    rate = current_rate(new, config)
+    drops = drops_of(new)
+    if config.schedule == 'plateau':
+      # The drop due after the last step was taken by this step's update.
+      ended = (
+        new.optimizer[1].scale * (config.learning_rate * state.rate)
+        < config.min_learning_rate
+      )
+      new = new._replace(done=new.done | ended)
+    active = jnp.ones((), bool)
+    return new, Record(loss, rate, error, is_new, drops, active)
+
+  def step_unless_done(state, fathers, kernel, windows):
+    def idle(state):
+      zero = jnp.zeros((), jnp.float32)
+      false = jnp.zeros((), bool)
+      drops = drops_of(state)
+      return state, Record(zero, zero, state.error, false, drops, false)
+
+    return jax.lax.cond(
+      state.done,
+      idle,
+      lambda state: step(state, fathers, kernel, windows),
+      state,
+    )
+
+  return step_unless_done

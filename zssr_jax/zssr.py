@@ -1,0 +1,219 @@
+"""Zero-shot super-resolution of one image, start to end.
+
+  fathers  = the input and its smaller versions          training/pool.py
+  son      = degrade(father)                             degradation.py
+  network  = trained on (son, father) crops              training/step, loop
+  result   = network(input), ensemble, back-projection   inference.py
+
+In a gradual run each stage's result joins the fathers of the next (section
+3.3 of the paper).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zssr_jax import degradation, inference, models
+from zssr_jax.config import Config
+from zssr_jax.ops import resize
+from zssr_jax.training import loop, pool, step
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What `train_image` returns."""
+
+  image: np.ndarray  # float32 [ceil(H y), ceil(W x), C] in [0, 1]
+  params: Any  # the network's parameters after the last stage
+  history: loop.History
+  kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
+  config: Config
+  seconds: dict[str, float]  # per phase: 'prepare', 'train', 'infer'
+
+
+def train_image(
+  image: np.ndarray | jax.Array,
+  scale: float | tuple[float, float] = 2,
+  *,
+  kernel: np.ndarray | jax.Array | None = None,
+  config: Config = Config(),
+  start: Any = None,
+  key: jax.Array | None = None,
+  progress: Callable[[loop.Progress], None] | None = None,
+) -> Result:
+  """Trains on one image and returns its super-resolution.
+
+  Args:
+    image: `[H, W, C]` in [0, 1], any number of channels; `[H, W]` counts as
+      one channel.
+    scale: upscaling factor, a number or a pair (y, x), each from 1 to 16.
+    kernel: blur kernel `[h, w]` in the convention of `degradation`, used as
+      it is apart from being made to sum to 1. None: antialiased bicubic,
+      unless `config.kernel` is 'given'.
+    config: every other setting.
+    start: parameters to start from instead of random ones.
+    key: random key, by default `jax.random.key(0)`.
+    progress: called with a `Progress` a few times a second while training.
+
+  Returns:
+    A `Result`.
+
+  Raises:
+    ValueError: with one line that says what is wrong, for an image, scale,
+      kernel or start that cannot be used.
+  """
+  image = _check_image(image)
+  scales = _check_scale(scale)
+  if kernel is None and config.kernel == 'given':
+    raise ValueError(
+      'this config needs a blur kernel: pass one, or set kernel to bicubic'
+    )
+  if kernel is not None:
+    kernel = _check_kernel(kernel, image.shape)
+    if config.center_kernel:
+      kernel = degradation.resample_kernel(kernel, scales, scales, center=True)
+  key = jax.random.key(0) if key is None else key
+  shares = config.gradual or ((1.0, 1.0),)
+  stages = [
+    (1 + (scales[0] - 1) * y, 1 + (scales[1] - 1) * x) for y, x in shares
+  ]
+  # Too small an image should fail before, not in the middle of a run.
+  sides = [pool.crop_side(image.shape, factors, config) for factors in stages]
+
+  params = start
+  earlier: list[np.ndarray] = []
+  histories = []
+  seconds = {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
+  for number, (factors, side) in enumerate(zip(stages, sides, strict=True)):
+    clock = time.perf_counter()
+    init_key, window_key, train_key = jax.random.split(
+      jax.random.fold_in(key, number), 3
+    )
+    stage_kernel = kernel
+    if kernel is not None and factors != scales:
+      stage_kernel = degradation.resample_kernel(kernel, scales, factors)
+    device_kernel = None if stage_kernel is None else jnp.asarray(stage_kernel)
+    fathers = pool.make_pool(
+      [*earlier, *pool.make_fathers(image, side, config)],
+      image.shape,
+      config.father_exponent,
+    )
+    windows = step.make_windows(
+      window_key,
+      jnp.asarray(image),
+      device_kernel,
+      side=side,
+      scale=factors,
+      config=config,
+    )
+    model = models.make_model(
+      config.model,
+      scale=factors,
+      depth=config.depth,
+      width=config.width,
+      gain=config.init_gain,
+    )
+    fresh = jax.jit(model.init)(
+      init_key, windows.son[:1], windows.interpolated[:1]
+    )['params']
+    if params is None or (
+      number > 0 and jax.tree.map(jnp.shape, params) != _shapes(fresh)
+    ):
+      params = fresh
+    elif jax.tree.map(jnp.shape, params) != _shapes(fresh):
+      raise ValueError(
+        f'start does not fit the {config.model} network of depth'
+        f' {config.depth} and width {config.width}'
+      )
+    state = step.init_state(train_key, params, config)
+    seconds['prepare'] += time.perf_counter() - clock
+    clock = time.perf_counter()
+    state, history = loop.train(
+      model,
+      state,
+      fathers,
+      device_kernel,
+      windows,
+      scale=factors,
+      side=side,
+      config=config,
+      progress=progress,
+      stage=(number, len(stages)),
+    )
+    params = state.params
+    histories.append(history)
+    seconds['train'] += time.perf_counter() - clock
+    clock = time.perf_counter()
+    result = inference.super_resolve(
+      model, params, image, scale=factors, kernel=stage_kernel, config=config
+    )
+    earlier.append(result)
+    seconds['infer'] += time.perf_counter() - clock
+  return Result(
+    image=result,
+    params=params,
+    history=loop.join_histories(histories),
+    kernel=kernel,
+    config=config,
+    seconds=seconds,
+  )
+
+
+def _shapes(tree) -> Any:
+  return jax.tree.map(jnp.shape, tree)
+
+
+def _check_image(image) -> np.ndarray:
+  image = np.asarray(image)
+  if image.ndim == 2:
+    image = image[:, :, None]
+  if image.ndim != 3 or 0 in image.shape:
+    raise ValueError(f'an image is [H, W, C], not {image.shape}')
+  if not np.issubdtype(image.dtype, np.floating):
+    raise ValueError(f'an image is float in [0, 1], not {image.dtype}')
+  if not np.isfinite(image).all():
+    raise ValueError('the image holds NaN or infinite values')
+  if image.min() < 0 or image.max() > 1:
+    raise ValueError(
+      f'image values must lie in [0, 1], not [{image.min():g}, {image.max():g}]'
+    )
+  return image.astype(np.float32)
+
+
+def _check_scale(scale) -> tuple[float, float]:
+  try:
+    scales = resize.scale_pair(scale)
+  except (TypeError, ValueError):
+    raise ValueError(
+      f'scale must be a number or a pair (y, x), not {scale!r}'
+    ) from None
+  if not all(math.isfinite(s) and 1 <= s <= 16 for s in scales):
+    raise ValueError(f'scale must lie between 1 and 16, not {scale}')
+  if scales == (1.0, 1.0):
+    raise ValueError('scale 1 leaves nothing to do')
+  return scales
+
+
+def _check_kernel(kernel, shape: tuple[int, ...]) -> np.ndarray:
+  kernel = np.asarray(kernel, np.float32)
+  if kernel.ndim != 2 or 0 in kernel.shape:
+    raise ValueError(f'a kernel is [h, w], not {kernel.shape}')
+  if not np.isfinite(kernel).all():
+    raise ValueError('the kernel holds NaN or infinite values')
+  total = float(kernel.sum(dtype=np.float64))
+  if total <= 0:
+    raise ValueError(f'the kernel sums to {total:g}; it must be positive')
+  if kernel.shape[0] > shape[0] or kernel.shape[1] > shape[1]:
+    raise ValueError(
+      f'the kernel ({kernel.shape[0]}x{kernel.shape[1]}) is larger than the'
+      f' image ({shape[0]}x{shape[1]})'
+    )
+  return kernel / np.float32(total)
