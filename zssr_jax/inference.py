@@ -8,7 +8,6 @@ again.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -23,6 +22,8 @@ from zssr_jax.ops import dihedral, resize
 
 # Copies of the output are back-projected together up to this many values.
 _TOGETHER = 1 << 24
+# The transforms that keep the first pixel first: identity and transposing.
+_UNMIRRORED = (0, 5)
 
 
 @functools.lru_cache(maxsize=64)
@@ -36,11 +37,34 @@ def _make_apply(model: nn.Module) -> Callable[..., jax.Array]:
   return jax.jit(apply)
 
 
-def _starts(size: int, tile: int, step: int) -> list[int]:
-  """Tile origins: multiples of `step`, flush with both ends of `size`."""
-  if size <= tile:
-    return [0]
-  return [*range(0, size - tile, step), size - tile]
+def units_of(scale: tuple[float, float]) -> tuple[int, int] | None:
+  """Fewest input pixels (y, x) that make whole output pixels.
+
+  Input and output grids line up at multiples of them. None where there are
+  none up to 100 pixels (every scale of two decimals has them).
+  """
+  y, x = (Fraction(s).limit_denominator(100) for s in scale)
+  if abs(y - scale[0]) > 1e-9 or abs(x - scale[1]) > 1e-9:
+    return None
+  return y.denominator, x.denominator
+
+
+def _spans(size: int, unit: int, tile: int, halo: int):
+  """Tiles along one axis: from, to, and from, to of what is kept of each."""
+  side, halo = (-(-n // unit) * unit for n in (tile, halo))
+  if size <= side:
+    return [(0, size, 0, size)]
+  step = (side - 2 * halo) // unit * unit
+  starts = [*range(0, size - side, step), size - side]
+  return [
+    (
+      start,
+      start + side,
+      start + halo if i else 0,
+      size if start + side == size else start + side - halo,
+    )
+    for i, start in enumerate(starts)
+  ]
 
 
 def upscale_tiled(
@@ -63,7 +87,8 @@ def upscale_tiled(
   Args:
     model: a super-resolving module.
     params: its parameters.
-    lr: `[h, w, C]`.
+    lr: `[h, w, C]`; in more than one tile only where h and w are multiples
+      of `units_of(scale)`.
     interpolated: `[H, W, C]`, cubic upscale of `lr`.
     scale: factors (y, x).
     tile: tile side in input pixels, more than twice the halo.
@@ -73,56 +98,25 @@ def upscale_tiled(
     float32 `[H, W, C]` in [0, 1].
   """
   apply = _make_apply(model)
-  # Tiles must begin where input and output pixels line up.
-  units = [Fraction(s).limit_denominator(64).denominator for s in scale]
-  exact = all(
-    abs(s * u - round(s * u)) < 1e-9 for s, u in zip(scale, units, strict=True)
-  )
-  if not exact or max(lr.shape[:2]) <= tile:
+  units = units_of(scale)
+  if units is None or lr.shape[0] % units[0] or lr.shape[1] % units[1]:
     return np.asarray(apply(params, lr, interpolated))
   out = np.empty(interpolated.shape, np.float32)
-  spans = []
-  for axis in (0, 1):
-    unit, size = units[axis], lr.shape[axis]
-    # The last tile ends at the last whole unit or one unit on, with the image
-    # extended to it below; a side that fits runs as it is.
-    side = min(-(-tile // unit) * unit, size)
-    step = (side - 2 * halo) // unit * unit
-    if side == size or size % unit == 0:
-      starts = _starts(size, side, step)
-    else:
-      starts = [*range(0, size - side, step)]
-      starts.append((size - side) // unit * unit)
-    axis_spans = []
-    for i, start in enumerate(starts):
-      last = i == len(starts) - 1
-      stop = size if last else start + side
-      keep_from = 0 if i == 0 else start + halo
-      keep_to = size if last else stop - halo
-      axis_spans.append((start, stop, keep_from, keep_to))
-    spans.append(axis_spans)
 
-  def to_hr(position: int, axis: int) -> int:
-    if position == lr.shape[axis]:
-      return interpolated.shape[axis]
-    return math.floor(position * scale[axis] + 1e-9)
+  def hr(start: int, stop: int, axis: int, offset: int = 0) -> slice:
+    ends = (round((n - offset) * scale[axis]) for n in (start, stop))
+    return slice(*ends)
 
-  for y0, y1, keep_y0, keep_y1 in spans[0]:
-    for x0, x1, keep_x0, keep_x1 in spans[1]:
-      hr_y, hr_x = to_hr(y0, 0), to_hr(x0, 1)
-      result = np.asarray(
-        apply(
-          params,
-          lr[y0:y1, x0:x1],
-          interpolated[hr_y : to_hr(y1, 0), hr_x : to_hr(x1, 1)],
-        )
+  for y0, y1, keep_y0, keep_y1 in _spans(lr.shape[0], units[0], tile, halo):
+    for x0, x1, keep_x0, keep_x1 in _spans(lr.shape[1], units[1], tile, halo):
+      tile_out = apply(
+        params,
+        lr[y0:y1, x0:x1],
+        interpolated[hr(y0, y1, 0), hr(x0, x1, 1)],
       )
-      rows = slice(to_hr(keep_y0, 0), to_hr(keep_y1, 0))
-      columns = slice(to_hr(keep_x0, 1), to_hr(keep_x1, 1))
-      out[rows, columns] = result[
-        rows.start - hr_y : rows.stop - hr_y,
-        columns.start - hr_x : columns.stop - hr_x,
-      ]
+      out[hr(keep_y0, keep_y1, 0), hr(keep_x0, keep_x1, 1)] = np.asarray(
+        tile_out
+      )[hr(keep_y0, keep_y1, 0, y0), hr(keep_x0, keep_x1, 1, x0)]
   return out
 
 
@@ -228,9 +222,17 @@ def super_resolve(
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
   """
   image = np.asarray(image, np.float32)
-  interpolated = resize.imresize(image, scale, border=config.border)
-  alone = not config.self_ensemble
-  members = (0,) if alone else ensemble_members(kernel, scale)
+  members = ensemble_members(kernel, scale) if config.self_ensemble else (0,)
+  shape = resize.scaled_shape(image.shape, scale)
+  units = units_of(scale)
+  padded = image
+  if units is None:
+    # Mirrored, the image would meet another sampling grid.
+    members = tuple(k for k in members if k in _UNMIRRORED)
+  else:
+    padding = [(0, -n % u) for n, u in zip(image.shape, units, strict=False)]
+    padded = np.pad(image, (*padding, (0, 0)), mode='edge')
+  interpolated = resize.imresize(padded, scale, border=config.border)
   # 4 pixels more than the layers reach, for a resize inside the model.
   halo = config.depth + 4
   outputs = []
@@ -239,13 +241,14 @@ def super_resolve(
     out = upscale_tiled(
       model,
       params,
-      np.ascontiguousarray(dihedral.dihedral(image, k)),
+      np.ascontiguousarray(dihedral.dihedral(padded, k)),
       np.ascontiguousarray(dihedral.dihedral(interpolated, k)),
       scale=scale[::-1] if transposed else scale,
       tile=max(config.tile, 2 * halo + 8),
       halo=halo,
     )
-    outputs.append(dihedral.undo_dihedral(out, k))
+    out = dihedral.undo_dihedral(out, k)
+    outputs.append(out[: shape[0], : shape[1]])
 
   def correct(sr: np.ndarray) -> np.ndarray:
     # Copies ride along as channels.

@@ -12,7 +12,6 @@ In a gradual run each stage's result joins the fathers of the next (section
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -101,8 +100,9 @@ def train_image(
     if kernel is not None and factors != scales:
       stage_kernel = degradation.resample_kernel(kernel, scales, factors)
     device_kernel = None if stage_kernel is None else jnp.asarray(stage_kernel)
+    sources = [*earlier, image]
     fathers = pool.make_pool(
-      [*earlier, *pool.make_fathers(image, side, config)],
+      [f for s in sources for f in pool.make_fathers(s, side, config)],
       image.shape,
       config.father_exponent,
     )
@@ -193,9 +193,9 @@ def _check_scale(scale) -> tuple[float, float]:
     scales = resize.scale_pair(scale)
   except (TypeError, ValueError):
     raise ValueError(
-      f'scale must be a number or a pair (y, x), not {scale!r}'
+      f'scale must be a number from 1 to 16 or a pair (y, x), not {scale!r}'
     ) from None
-  if not all(math.isfinite(s) and 1 <= s <= 16 for s in scales):
+  if not all(1 <= s <= 16 for s in scales):
     raise ValueError(f'scale must lie between 1 and 16, not {scale}')
   if scales == (1.0, 1.0):
     raise ValueError('scale 1 leaves nothing to do')

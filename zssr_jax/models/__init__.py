@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import flax.linen as nn
 
 from zssr_jax.models import zssr
@@ -35,8 +33,5 @@ def make_model(
   if name == 'zssr':
     return zssr.Zssr(depth=depth, width=width, gain=gain)
   if name == 'pixel_shuffle':
-    factors = (math.ceil(scale[0] - 1e-9), math.ceil(scale[1] - 1e-9))
-    return zssr.PixelShuffle(
-      factors=factors, depth=depth, width=width, gain=gain
-    )
+    return zssr.PixelShuffle(scale=scale, depth=depth, width=width, gain=gain)
   raise ValueError(f'unknown model {name!r}')

@@ -8,7 +8,7 @@ module uses what it needs, so all are interchangeable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import flax.linen as nn
 import jax
@@ -76,15 +76,15 @@ class PixelShuffle(nn.Module):
   """The same depth at LR resolution, with a pixel shuffle at the end.
 
   Attributes:
-    factors: whole upsampling factors (y, x) of the shuffle. A scale between
-      whole numbers shuffles to the next one up; the residual is then reduced
-      by antialiased cubic resizing.
+    scale: upsampling factors (y, x). One between whole numbers shuffles to
+      the next whole one; the residual is then reduced by antialiased cubic
+      resizing.
     depth: convolution layers.
     width: hidden channels.
     gain: variance of the initial weights times their fan-in.
   """
 
-  factors: Sequence[int] = (2, 2)
+  scale: tuple[float, float] = (2.0, 2.0)
   depth: int = 8
   width: int = 64
   gain: float = 1.0
@@ -93,15 +93,14 @@ class PixelShuffle(nn.Module):
   def __call__(self, lr: jax.Array, interpolated: jax.Array) -> jax.Array:
     """Super-resolves; see the module's docstring for the shapes."""
     channels = interpolated.shape[-1]
-    y, x = self.factors
+    y, x = (math.ceil(s - 1e-9) for s in self.scale)
     body = Body(channels * y * x, self.depth, self.width, self.gain)
     residual = depth_to_space(body(lr), y, x)
-    size = residual.shape[1:3]
-    shape = (interpolated.shape[1], interpolated.shape[2])
-    if shape != size:
-      scale = (shape[0] / size[0], shape[1] / size[1])
+    if (y, x) != self.scale:
+      reduce = (self.scale[0] / y, self.scale[1] / x)
+      shape = (interpolated.shape[1], interpolated.shape[2])
       residual = jax.vmap(
-        lambda image: resize.imresize(image, scale, shape=shape)
+        lambda image: resize.imresize(image, reduce, shape=shape)
       )(residual)
     return interpolated + residual
 

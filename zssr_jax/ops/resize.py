@@ -74,15 +74,12 @@ def resize_taps(
     `[out_size, taps]`, each row summing to 1.
 
   Raises:
-    ValueError: for an unknown method or border, or a scale that is not a
-      positive finite number.
+    ValueError: for an unknown method or border, or an empty axis.
   """
   if method not in _METHODS:
     raise ValueError(f'method must be one of {", ".join(_METHODS)}: {method!r}')
   if border not in ('replicate', 'symmetric'):
     raise ValueError(f"border must be 'replicate' or 'symmetric': {border!r}")
-  if not (scale > 0 and math.isfinite(scale)):
-    raise ValueError(f'scale must be positive and finite: {scale!r}')
   if size < 1 or out_size < 1:
     raise ValueError(f'cannot resize {size} samples to {out_size}')
   kernel, width = _METHODS[method]
@@ -141,11 +138,16 @@ def _resize_axis_device(x: jax.Array, axis: int, args) -> jax.Array:
 
 
 def scale_pair(scale: float | tuple[float, float]) -> tuple[float, float]:
-  """Returns `scale` as a pair (y, x) of floats."""
-  if isinstance(scale, (tuple, list)):
-    y, x = scale
-    return float(y), float(x)
-  return float(scale), float(scale)
+  """Returns `scale` as a pair (y, x) of floats.
+
+  Raises:
+    ValueError: when it is not positive and finite, or no pair.
+  """
+  y, x = scale if isinstance(scale, (tuple, list)) else (scale, scale)
+  pair = float(y), float(x)
+  if not all(s > 0 and math.isfinite(s) for s in pair):
+    raise ValueError(f'scale must be positive and finite: {scale!r}')
+  return pair
 
 
 def scaled_shape(

@@ -231,7 +231,7 @@ def _draw_warp(key, pool: Pool, side: int, min_scale, aspect_std, shear_std):
 
 def _warp(image: jax.Array, center, matrix, side: int) -> jax.Array:
   """Reads `[side, side, C]` off an image by cubic interpolation."""
-  offset = jnp.arange(side) - (side - 1) / 2
+  offset = jnp.arange(side, dtype=image.dtype) - (side - 1) / 2
   y = center[0] + matrix[0, 0] * offset[:, None] + matrix[0, 1] * offset[None]
   x = center[1] + matrix[1, 0] * offset[:, None] + matrix[1, 1] * offset[None]
   low_y, low_x = jnp.floor(y), jnp.floor(x)
