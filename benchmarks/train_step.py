@@ -23,7 +23,6 @@ import time
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
@@ -135,7 +134,7 @@ def iteration(name: str, config: Config):
   fathers = pool.make_pool(pool.make_fathers(image, _SIDE, config), image.shape)
   windows = step.make_windows(
     jax.random.key(1),
-    jnp.asarray(image),
+    image,
     None,
     side=_SIDE,
     scale=_SCALE,

@@ -19,7 +19,11 @@ from zssr_jax import Config
 
 def get_config() -> ConfigDict:
   config = Config(
-    model='zssr',
-    gradual=((0, 0.5), (0.5, 0), (0.5, 0.5), (0.5, 1), (1, 0.5), (1, 1)),
+    model='pixel_shuffle',
+    gradual=((0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (1, 1), (1, 1)),
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=100,
+    max_steps=1000,
   )
   return ConfigDict(dataclasses.asdict(config))

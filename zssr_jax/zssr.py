@@ -12,6 +12,7 @@ In a gradual run each stage's result joins the fathers of the next (section
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -108,7 +109,7 @@ def train_image(
     )
     windows = step.make_windows(
       window_key,
-      jnp.asarray(image),
+      image,
       device_kernel,
       side=side,
       scale=factors,
@@ -121,14 +122,13 @@ def train_image(
       width=config.width,
       gain=config.init_gain,
     )
-    fresh = jax.jit(model.init)(
-      init_key, windows.son[:1], windows.interpolated[:1]
-    )['params']
-    if params is None or (
-      number > 0 and jax.tree.map(jnp.shape, params) != _shapes(fresh)
-    ):
+    fresh = _init_params(
+      model, init_key, windows.son[:1], windows.interpolated[:1]
+    )
+    fits = params is not None and _shapes(params) == _shapes(fresh)
+    if params is None or (number > 0 and not fits):
       params = fresh
-    elif jax.tree.map(jnp.shape, params) != _shapes(fresh):
+    elif not fits:
       raise ValueError(
         f'start does not fit the {config.model} network of depth'
         f' {config.depth} and width {config.width}'
@@ -165,6 +165,11 @@ def train_image(
     config=config,
     seconds=seconds,
   )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init_params(model, key, son, interpolated) -> Any:
+  return model.init(key, son, interpolated)['params']
 
 
 def _shapes(tree) -> Any:

@@ -27,7 +27,7 @@ def set_up(image, config, side=16):
   fathers = pool.make_pool(pool.make_fathers(image, side, config), image.shape)
   windows = step.make_windows(
     jax.random.key(0),
-    jnp.asarray(image),
+    image,
     None,
     side=side,
     scale=SCALE,

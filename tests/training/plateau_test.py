@@ -266,7 +266,7 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
   fathers = pool.make_pool(pool.make_fathers(image, 16, config), image.shape)
   windows = step.make_windows(
     jax.random.key(0),
-    jnp.asarray(image),
+    image,
     None,
     side=16,
     scale=scale,

@@ -5,12 +5,14 @@ Everything here is pure and runs inside jit; `loop.py` strings steps together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from zssr_jax import degradation
@@ -159,7 +161,7 @@ def make_pair(
 
 def make_windows(
   key: jax.Array,
-  image: jax.Array,
+  image: np.ndarray,
   kernel: jax.Array | None,
   *,
   side: int,
@@ -181,14 +183,23 @@ def make_windows(
   """
   rows = sorted({0, image.shape[0] - side})
   columns = sorted({0, image.shape[1] - side})
-  fathers = [image[y : y + side, x : x + side] for y in rows for x in columns]
-  keys = jax.random.split(key, len(fathers))
+  # Cut on the host, so that nothing is compiled for the image's size.
+  fathers = np.stack(
+    [image[y : y + side, x : x + side] for y in rows for x in columns]
+  )
+  return _pair_windows(key, fathers, kernel, scale=scale, config=config)
+
+
+@functools.partial(jax.jit, static_argnames=('scale', 'config'))
+def _pair_windows(key, fathers, kernel, *, scale, config) -> Windows:
   pairs = [
     make_pair(k, father, kernel, scale=scale, config=config)
-    for k, father in zip(keys, fathers, strict=True)
+    for k, father in zip(
+      jax.random.split(key, fathers.shape[0]), fathers, strict=True
+    )
   ]
   sons, interpolated = zip(*pairs, strict=True)
-  return Windows(jnp.stack(fathers), jnp.stack(sons), jnp.stack(interpolated))
+  return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated))
 
 
 def make_step(
