@@ -17,5 +17,13 @@ from zssr_jax import Config
 
 
 def get_config() -> ConfigDict:
-  config = Config(model='pixel_shuffle', schedule='cosine', max_steps=600)
+  config = Config(
+    model='pixel_shuffle',
+    width=32,
+    gradual=((0.5, 0.5), (1, 1)),
+    schedule='cosine',
+    learning_rate=4e-3,
+    warmup=100,
+    max_steps=500,
+  )
   return ConfigDict(dataclasses.asdict(config))

@@ -17,4 +17,4 @@ from zssr_jax import Config
 
 
 def get_config() -> ConfigDict:
-  return ConfigDict(dataclasses.asdict(Config(model='zssr', kernel='bicubic')))
+  return ConfigDict(dataclasses.asdict(Config(warmup=100)))

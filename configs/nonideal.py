@@ -20,6 +20,13 @@ from zssr_jax import Config
 
 def get_config() -> ConfigDict:
   config = Config(
-    model='pixel_shuffle', kernel='given', max_steps=1000, back_projection=2
+    model='pixel_shuffle',
+    width=32,
+    kernel='given',
+    gradual=((0.5, 0.5), (1, 1), (1, 1)),
+    schedule='cosine',
+    learning_rate=4e-3,
+    warmup=100,
+    max_steps=600,
   )
   return ConfigDict(dataclasses.asdict(config))

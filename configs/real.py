@@ -18,5 +18,13 @@ from zssr_jax import Config
 
 
 def get_config() -> ConfigDict:
-  config = Config(noise_std=0.0125, back_projection=0, min_father_scale=0.75)
+  config = Config(
+    model='pixel_shuffle',
+    width=32,
+    noise_std=0.0125,
+    back_projection=0,
+    min_father_scale=0.75,
+    learning_rate=2e-3,
+    warmup=100,
+  )
   return ConfigDict(dataclasses.asdict(config))
