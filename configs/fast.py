@@ -1,10 +1,9 @@
 """Quick look, and folders of photos: most of the gain in little time.
 
-The sub-pixel network works at the resolution of the input, scale^2 times
-cheaper a step than the paper's, and the rate falls along a cosine.
+A slim network at LR resolution in two gradual stages; the rate falls along a
+cosine.
 
-Expected: Set5 x2 TODO-lead dB / TODO-lead; TODO-lead s an image on 2 cores,
-TODO-lead s on a GPU.
+Expected score and cost: not measured yet.
 
   python bin/main.py --config=configs/fast.py --input=photos/
 """

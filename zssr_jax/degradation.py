@@ -153,14 +153,7 @@ def _sample_matrix(size: int, scale: float) -> np.ndarray:
   position = scale * np.arange(count)
   low = np.floor(position).astype(int)
   t = position - low
-  taps = np.stack(
-    [
-      ((-0.5 * t + 1) * t - 0.5) * t,
-      (1.5 * t - 2.5) * t * t + 1,
-      ((-1.5 * t + 2) * t + 0.5) * t,
-      (0.5 * t - 0.5) * t * t,
-    ]
-  )
+  taps = resize.cubic_taps(t)
   matrix = np.zeros((count, size))
   for offset in range(4):
     column = np.clip(low + offset - 1, 0, size - 1)

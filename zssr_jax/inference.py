@@ -230,20 +230,19 @@ def super_resolve(
     # Mirrored, the image would meet another sampling grid.
     members = tuple(k for k in members if k in _UNMIRRORED)
   else:
-    padding = [(0, -n % u) for n, u in zip(image.shape, units, strict=False)]
+    padding = [(0, -image.shape[axis] % units[axis]) for axis in (0, 1)]
     padded = np.pad(image, (*padding, (0, 0)), mode='edge')
   interpolated = resize.imresize(padded, scale, border=config.border)
   # 4 pixels more than the layers reach, for a resize inside the model.
   halo = config.depth + 4
   outputs = []
   for k in members:
-    transposed = k % 2 == 1
     out = upscale_tiled(
       model,
       params,
       np.ascontiguousarray(dihedral.dihedral(padded, k)),
       np.ascontiguousarray(dihedral.dihedral(interpolated, k)),
-      scale=scale[::-1] if transposed else scale,
+      scale=scale,  # transposed copies come only where y and x agree
       tile=max(config.tile, 2 * halo + 8),
       halo=halo,
     )

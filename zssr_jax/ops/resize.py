@@ -32,6 +32,20 @@ def _cubic(x: np.ndarray) -> np.ndarray:
   return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
+def cubic_taps(t: Array) -> list[Array]:
+  """Cubic weights of the 4 samples around a place at fraction `t` (a = -0.5).
+
+  Args:
+    t: any shape, in [0, 1): how far past the second sample the place lies.
+  """
+  return [
+    ((-0.5 * t + 1) * t - 0.5) * t,
+    (1.5 * t - 2.5) * t * t + 1,
+    ((-1.5 * t + 2) * t + 0.5) * t,
+    (0.5 * t - 0.5) * t * t,
+  ]
+
+
 def _linear(x: np.ndarray) -> np.ndarray:
   return np.maximum(0.0, 1 - np.abs(x))
 

@@ -235,8 +235,8 @@ def _warp(image: jax.Array, center, matrix, side: int) -> jax.Array:
   y = center[0] + matrix[0, 0] * offset[:, None] + matrix[0, 1] * offset[None]
   x = center[1] + matrix[1, 0] * offset[:, None] + matrix[1, 1] * offset[None]
   low_y, low_x = jnp.floor(y), jnp.floor(x)
-  taps_y = _cubic_taps(y - low_y)
-  taps_x = _cubic_taps(x - low_x)
+  taps_y = resize.cubic_taps(y - low_y)
+  taps_x = resize.cubic_taps(x - low_x)
   low_y, low_x = low_y.astype(jnp.int32), low_x.astype(jnp.int32)
   out = jnp.zeros((), image.dtype)
   for i in range(4):
@@ -244,13 +244,3 @@ def _warp(image: jax.Array, center, matrix, side: int) -> jax.Array:
       weight = taps_y[i] * taps_x[j]
       out = out + weight[..., None] * image[low_y + i - 1, low_x + j - 1]
   return jnp.clip(out, 0.0, 1.0)
-
-
-def _cubic_taps(t: jax.Array) -> list[jax.Array]:
-  """Weights of the 4 neighbours at fraction `t` (a = -0.5)."""
-  return [
-    ((-0.5 * t + 1) * t - 0.5) * t,
-    (1.5 * t - 2.5) * t * t + 1,
-    ((-1.5 * t + 2) * t + 0.5) * t,
-    (0.5 * t - 0.5) * t * t,
-  ]
