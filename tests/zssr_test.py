@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import zssr_jax
+from zssr_jax import zssr
 from zssr_jax.ops import metrics, resize
 
 TINY = zssr_jax.Config(
@@ -53,6 +54,31 @@ def test_any_scale_gives_the_ceiling_of_the_scaled_shape(photo, model, scale):
 def test_any_number_of_channels_works(photo, channels):
   image = np.tile(photo[:, :, :1], (1, 1, channels))
   assert run(image).image.shape == (96, 80, channels)
+
+
+def test_gradual_crops_grow_with_the_results_they_are_cut_from(
+  photo, monkeypatch
+):
+  jobs = []
+  train = zssr.loop.train
+
+  def spy(job, progress):
+    jobs.append(job)
+    return train(job, progress)
+
+  monkeypatch.setattr(zssr.loop, 'train', spy)
+  config = TINY.replace(
+    gradual=((0.5, 0.5), (1, 1), (1, 1)), crop=60, max_steps=2
+  )
+  run(photo, 2, config=config)
+  # 3/4 of 40, 60 and 80 pixels, cut to whole sons and to `crop`.
+  assert [job.side for job in jobs] == [30, 44, 60]
+  for job in jobs:
+    used = np.asarray(job.fathers.weights) > 0
+    assert np.asarray(job.fathers.sizes)[used].min() >= job.side
+    # The error is still that of the input.
+    assert job.windows.father.shape[1] == 30
+  assert np.asarray(jobs[2].fathers.sizes).max() == 96
 
 
 def test_a_flat_matrix_counts_as_one_channel(photo):

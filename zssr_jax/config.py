@@ -34,7 +34,7 @@ class Config:
 
   # The pool of HR fathers and the draw (section 3.1).
   crop: int = 128  # side of the father crop in pixels, at most
-  crop_fraction: float = 0.75  # ... and of the input's shorter side, at most
+  crop_fraction: float = 0.75  # ... and of the largest father's shorter side
   batch: int = 1  # crops per step
   min_father_scale: float = 0.5  # the smallest father, relative to the input
   father_step: float = 2 ** (-1 / 6)  # ratio between neighbouring fathers

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -37,6 +37,10 @@ class Result:
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
   config: Config
   seconds: dict[str, float]  # per phase: 'prepare', 'train', 'infer'
+
+
+# Yields jobs, is sent (parameters, history) for each, returns the result.
+Run = Generator[loop.Job, Any, Result]
 
 
 def train_image(
@@ -70,6 +74,34 @@ def train_image(
     ValueError: with one line that says what is wrong, for an image, scale,
       kernel or start that cannot be used.
   """
+  run = run_image(
+    image, scale, kernel=kernel, config=config, start=start, key=key
+  )
+  trained: Any = None
+  while True:
+    try:
+      job = run.send(trained)
+    except StopIteration as stop:
+      return stop.value
+    trained = loop.train(job, progress)
+
+
+def run_image(
+  image: np.ndarray | jax.Array,
+  scale: float | tuple[float, float] = 2,
+  *,
+  kernel: np.ndarray | jax.Array | None = None,
+  config: Config = Config(),
+  start: Any = None,
+  key: jax.Array | None = None,
+) -> Run:
+  """`train_image` with the training left to the caller.
+
+  A generator: it yields one `loop.Job` a gradual stage, wants the trained
+  parameters and the history sent back, and returns the `Result`. So several
+  images can be trained together (`parallel.devices`). Arguments and errors
+  are those of `train_image`; errors come at the first `next`.
+  """
   image = _check_image(image)
   scales = _check_scale(scale)
   if kernel is None and config.kernel == 'given':
@@ -86,13 +118,14 @@ def train_image(
     (1 + (scales[0] - 1) * y, 1 + (scales[1] - 1) * x) for y, x in shares
   ]
   # Too small an image should fail before, not in the middle of a run.
-  sides = [pool.crop_side(image.shape, factors, config) for factors in stages]
+  sides = _crop_sides(image.shape, stages, config)
 
   params = start
   earlier: list[np.ndarray] = []
   histories = []
   seconds = {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
-  for number, (factors, side) in enumerate(zip(stages, sides, strict=True)):
+  for number, factors in enumerate(stages):
+    side, window_side = sides[number]
     clock = time.perf_counter()
     init_key, window_key, train_key = jax.random.split(
       jax.random.fold_in(key, number), 3
@@ -101,7 +134,9 @@ def train_image(
     if kernel is not None and factors != scales:
       stage_kernel = degradation.resample_kernel(kernel, scales, factors)
     device_kernel = None if stage_kernel is None else jnp.asarray(stage_kernel)
-    sources = [*earlier, image]
+    # A small crop is mostly border, so a large one goes before the variety
+    # of small fathers.
+    sources = [s for s in (*earlier, image) if min(s.shape[:2]) >= side]
     fathers = pool.make_pool(
       [f for s in sources for f in pool.make_fathers(s, side, config)],
       image.shape,
@@ -111,7 +146,7 @@ def train_image(
       window_key,
       image,
       device_kernel,
-      side=side,
+      side=window_side,
       scale=factors,
       config=config,
     )
@@ -136,19 +171,17 @@ def train_image(
     state = step.init_state(train_key, params, config)
     seconds['prepare'] += time.perf_counter() - clock
     clock = time.perf_counter()
-    state, history = loop.train(
-      model,
-      state,
-      fathers,
-      device_kernel,
-      windows,
+    params, history = yield loop.Job(
+      model=model,
       scale=factors,
       side=side,
       config=config,
-      progress=progress,
       stage=(number, len(stages)),
+      state=state,
+      fathers=fathers,
+      kernel=device_kernel,
+      windows=windows,
     )
-    params = state.params
     histories.append(history)
     seconds['train'] += time.perf_counter() - clock
     clock = time.perf_counter()
@@ -165,6 +198,23 @@ def train_image(
     config=config,
     seconds=seconds,
   )
+
+
+def _crop_sides(
+  shape: tuple[int, ...], stages: list[tuple[float, float]], config: Config
+) -> list[tuple[int, int]]:
+  """Sides of the crop and of the error's windows, for each stage.
+
+  The crop is cut from the largest father so far, the windows from the input.
+  """
+  sides = []
+  largest = shape
+  for factors in stages:
+    window = pool.crop_side(shape, factors, config)
+    sides.append((pool.crop_side(largest, factors, config), window))
+    result = resize.scaled_shape(shape, factors)
+    largest = max(largest, result, key=lambda s: min(s[:2]))
+  return sides
 
 
 @functools.partial(jax.jit, static_argnums=0)

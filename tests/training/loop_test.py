@@ -36,43 +36,34 @@ def set_up(image, config, side=16):
   params = model.init(
     jax.random.key(1), windows.son[:1], windows.interpolated[:1]
   )['params']
-  return (
-    model,
-    step.init_state(jax.random.key(2), params, config),
-    (
-      fathers,
-      None,
-      windows,
-    ),
+  return loop.Job(
+    model=model,
+    scale=SCALE,
+    side=side,
+    config=config,
+    stage=(0, 1),
+    state=step.init_state(jax.random.key(2), params, config),
+    fathers=fathers,
+    kernel=None,
+    windows=windows,
   )
 
 
 def run(image, config, **kwargs):
-  model, state, data = set_up(image, config)
-  return loop.train(
-    model, state, *data, scale=SCALE, side=16, config=config, **kwargs
-  )
+  return loop.train(set_up(image, config), **kwargs)
 
 
 def test_a_run_ends_at_max_steps_even_between_two_chunks(image):
-  state, history = run(image, TINY.replace(max_steps=13))
-  assert int(state.step) == 13
-  assert history.loss.shape == (13,)
+  _, history = run(image, TINY.replace(max_steps=13))
+  assert history.loss.shape == history.learning_rate.shape == (13,)
   assert history.stages == ((2.0, 2.0, 13),)
 
 
 def test_no_steps_leave_the_parameters_alone(image):
-  model, state, data = set_up(image, TINY.replace(max_steps=0))
-  after, history = loop.train(
-    model,
-    state,
-    *data,
-    scale=SCALE,
-    side=16,
-    config=TINY.replace(max_steps=0),
-  )
+  job = set_up(image, TINY.replace(max_steps=0))
+  params, history = loop.train(job)
   assert history.loss.size == 0
-  jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
+  jax.tree.map(np.testing.assert_array_equal, params, job.state.params)
 
 
 def test_training_lowers_the_loss_and_the_reconstruction_error(image):
@@ -96,17 +87,20 @@ def test_the_recorded_rates_follow_warmup_and_cosine(image):
   config = TINY.replace(
     max_steps=20, schedule='cosine', warmup=5, learning_rate=1e-2
   )
-  rates = []
-  run(image, config, progress=lambda p: rates.append((p.step, p.learning_rate)))
-  for count, rate in rates:
+  seen = []
+  _, history = run(
+    image, config, progress=lambda p: seen.append((p.step, p.learning_rate))
+  )
+  for count, rate in enumerate(history.learning_rate, 1):
     cosine = 0.5 * (1 + np.cos(np.pi * (count - 1) / 20))
     assert rate == pytest.approx(1e-2 * min(1, count / 5) * cosine, rel=1e-4)
+  assert seen == [(n, history.learning_rate[n - 1]) for n in (10, 20)]
   # Adam's first step is as long as the rate, in every coordinate.
-  model, state, data = set_up(image, config)
-  one = step.make_step(model, scale=SCALE, side=16, config=config)
-  after, _ = jax.jit(one)(state, *data)
+  job = set_up(image, config)
+  one = step.make_step(job.model, scale=SCALE, side=16, config=config)
+  after, _ = jax.jit(one)(job.state, job.fathers, job.kernel, job.windows)
   moved = jax.tree.map(
-    lambda a, b: float(jnp.abs(a - b).max()), after.params, state.params
+    lambda a, b: float(jnp.abs(a - b).max()), after.params, job.state.params
   )
   assert max(jax.tree.leaves(moved)) == pytest.approx(1e-2 / 5, rel=1e-2)
 
@@ -131,27 +125,28 @@ def test_a_nan_rolls_back_and_halves_the_rate(image, monkeypatch):
     return run_chunk
 
   monkeypatch.setattr(loop, 'make_chunk', sabotaged)
-  state, history = run(image, config)
+  params, history = run(image, config)
   assert calls == [1.0, 1.0, 0.5, 0.5, 0.5]
   assert history.rollbacks == (10,)
-  assert int(state.step) == 40 and history.loss.shape == (40,)
+  assert history.loss.shape == (40,)
   assert np.isfinite(history.loss).all()
-  assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+  assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
 
 
 def test_an_absurd_rate_ends_in_finite_weights(image):
-  state, history = run(image, TINY.replace(learning_rate=10.0, max_steps=60))
+  params, history = run(image, TINY.replace(learning_rate=10.0, max_steps=60))
   assert history.rollbacks
-  assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+  assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
 
 
 def test_averaged_weights_are_the_running_mean_of_the_steps(image):
   config = TINY.replace(max_steps=7, weight_average=0.9)
-  model, state, data = set_up(image, config)
-  one = jax.jit(step.make_step(model, scale=SCALE, side=16, config=config))
+  job = set_up(image, config)
+  one = jax.jit(step.make_step(job.model, scale=SCALE, side=16, config=config))
+  state = job.state
   expected = state.params
   for age in range(7):
-    state, _ = one(state, *data)
+    state, _ = one(state, job.fathers, job.kernel, job.windows)
     decay = min(0.9, (1 + age) / (10 + age))
     expected = jax.tree.map(
       lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params
@@ -159,13 +154,13 @@ def test_averaged_weights_are_the_running_mean_of_the_steps(image):
   final, _ = run(image, config)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
-    final.params,
+    final,
     expected,
   )
 
 
 def test_windows_cover_an_image_up_to_twice_the_crop(image):
-  _, _, (_, _, windows) = set_up(image[:32, :30], TINY)
+  windows = set_up(image[:32, :30], TINY).windows
   assert windows.father.shape == (4, 16, 16, 3)
   covered = np.zeros((32, 30), bool)
   for y in (0, 16):

@@ -277,19 +277,21 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
     jax.random.key(1), windows.son[:1], windows.interpolated[:1]
   )['params']
   state = step.init_state(jax.random.key(2), params, config)
-  state, history = loop.train(
-    model,
-    state,
-    fathers,
-    None,
-    windows,
-    scale=scale,
-    side=16,
-    config=config,
+  _, history = loop.train(
+    loop.Job(
+      model=model,
+      scale=scale,
+      side=16,
+      config=config,
+      stage=(0, 1),
+      state=state,
+      fathers=fathers,
+      kernel=None,
+      windows=windows,
+    )
   )
-  np.testing.assert_array_equal(
-    history.error_steps, np.arange(0, int(state.step), 5)
-  )
+  count = len(history.loss)
+  np.testing.assert_array_equal(history.error_steps, np.arange(0, count, 5))
   recorded = dict(zip(history.error_steps, history.error, strict=True))
   expected, steps, margin = reference(
     recorded.__getitem__,
@@ -305,5 +307,5 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
   # A drop after iteration t (from 0) is one after t + 1 completed steps.
   assert list(history.drops) == [t + 1 for t in expected]
   # The drop that ends the run is noticed by the step that follows.
-  assert int(state.step) - steps in (0, 1)
-  assert len(history.loss) == int(state.step)
+  assert count - steps in (0, 1)
+  assert history.stages == ((*scale, count),)

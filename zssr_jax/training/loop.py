@@ -2,7 +2,8 @@
 
 The device runs a few dozen steps per call and reports them together. The host
 keeps the state before each chunk: when the loss turns NaN or explodes, it
-goes back there with half the learning rate.
+goes back there with half the learning rate. `Watch` is that host's side of
+one run; `train` runs one `Job`, `parallel.devices` several at a time.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from zssr_jax.config import Config
+from zssr_jax.training import pool
 from zssr_jax.training import step as step_lib
 
 # Steps per call. A CPU step takes 10 to 200 ms: ten of them keep Ctrl-C and
@@ -42,11 +44,26 @@ class History(NamedTuple):
   """What happened while training; steps count through all stages."""
 
   loss: np.ndarray  # float32 [n], one a step
+  learning_rate: np.ndarray  # float32 [n], one a step
   error_steps: np.ndarray  # int32 [m]
   error: np.ndarray  # float32 [m], reconstruction MSE at those steps
   drops: tuple[int, ...]  # steps after which the plateau schedule dropped
   rollbacks: tuple[int, ...]  # steps the run went back to
   stages: tuple[tuple[float, float, int], ...]  # factors (y, x) and steps
+
+
+class Job(NamedTuple):
+  """One stage of one image: all that its training needs."""
+
+  model: nn.Module
+  scale: tuple[float, float]
+  side: int  # of the crop, pixels
+  config: Config
+  stage: tuple[int, int]  # its number, from 0, and how many there are
+  state: step_lib.State
+  fathers: pool.Pool
+  kernel: jax.Array | None  # [h, w]
+  windows: step_lib.Windows
 
 
 @functools.lru_cache(maxsize=64)
@@ -71,92 +88,133 @@ def make_chunk(
   return jax.jit(chunk)
 
 
-def train(
-  model: nn.Module,
-  state: step_lib.State,
-  fathers,
-  kernel,
-  windows: step_lib.Windows,
-  *,
-  scale: tuple[float, float],
-  side: int,
-  config: Config,
-  progress: Callable[[Progress], None] | None = None,
-  stage: tuple[int, int] = (0, 1),
-) -> tuple[step_lib.State, History]:
-  """Trains until the schedule ends the run or `config.max_steps`.
+def chunk_length() -> int:
+  """Steps per call on the default backend."""
+  return _CHUNK.get(jax.default_backend(), _CHUNK_DEFAULT)
 
-  Args:
-    model: a super-resolving module.
-    state: from `step.init_state`.
-    fathers: a `pool.Pool`.
-    kernel: `[h, w]` or None.
-    windows: from `step.make_windows`.
-    scale: factors (y, x).
-    side: crop side in pixels.
-    config: the run's settings.
-    progress: called with a `Progress` after each chunk.
-    stage: this stage's number and how many there are, for `progress`.
 
-  Returns:
-    The final state, whose `params` are the averaged ones when the config
-    asks for that, and the history.
-  """
-  length = _CHUNK.get(jax.default_backend(), _CHUNK_DEFAULT)
-  chunk = make_chunk(model, scale, side, config, length)
-  losses, errors, error_steps = [], [], []
-  drops: list[int] = []
-  rollbacks: list[int] = []
-  usual = math.inf
-  while not bool(state.done):
-    before = int(state.step)
-    after, record = chunk(state, fathers, kernel, windows)
-    record = jax.device_get(record)
+class Watch:
+  """The host's side of one run: whether a chunk is kept, and the history."""
+
+  def __init__(
+    self, job: Job, progress: Callable[[Progress], None] | None = None
+  ):
+    self._job = job
+    self._progress = progress
+    self._steps = 0
+    self._drops = 0
+    self._usual = math.inf
+    self._losses: list[np.ndarray] = []
+    self._rates: list[np.ndarray] = []
+    self._errors: list[np.ndarray] = []
+    self._error_steps: list[np.ndarray] = []
+    self._dropped: list[int] = []
+    self.rollbacks: list[int] = []
+
+  @property
+  def hopeless(self) -> bool:
+    """Whether the run has been rolled back too often to go on."""
+    return len(self.rollbacks) > _MAX_ROLLBACKS
+
+  def accepts(self, record: Any) -> bool:
+    """Judges a chunk by its record, and takes down what is kept.
+
+    Args:
+      record: a `step.Record` of host arrays `[length]`; at least the first step is active.
+
+    Returns:
+      False when the loss is no number or exploded: go back to the state
+      before the chunk, with half the rate and another key.
+    """
     active = record.active
     loss = float(record.loss[active].mean())
-    if math.isinf(usual):
-      usual = float(record.loss[0])
+    if math.isinf(self._usual):
+      self._usual = float(record.loss[0])
     # A flat image trains at a loss near 0, hence the constant.
-    exploded = loss > 10 * usual + 0.05
+    exploded = loss > 10 * self._usual + 0.05
     if exploded or not np.isfinite(record.loss + record.error).all():
-      rollbacks.append(before)
-      if len(rollbacks) > _MAX_ROLLBACKS:
-        break
-      state = state._replace(
-        rate=state.rate * 0.5,
-        key=jax.random.fold_in(state.key, len(rollbacks)),
-      )
-      continue
-    usual = 0.9 * usual + 0.1 * loss
-    losses.append(record.loss[active])
+      self.rollbacks.append(self._steps)
+      return False
+    self._usual = 0.9 * self._usual + 0.1 * loss
+    self._losses.append(record.loss[active])
+    self._rates.append(record.learning_rate[active])
     new = np.flatnonzero(record.error_is_new)
-    error_steps.append(before + new)
-    errors.append(record.error[new])
-    dropped = np.diff(record.drops, prepend=int(step_lib.drops_of(state)))
-    drops.extend(before + np.flatnonzero(dropped))
-    state = after
-    if progress is not None:
-      progress(
+    self._error_steps.append(self._steps + new)
+    self._errors.append(record.error[new])
+    dropped = np.flatnonzero(np.diff(record.drops, prepend=self._drops))
+    self._dropped.extend(int(self._steps + step) for step in dropped)
+    self._drops = int(record.drops[-1])
+    self._steps += int(active.sum())
+    if self._progress is not None:
+      self._progress(
         Progress(
-          *stage,
-          step=int(state.step),
-          max_steps=config.max_steps,
+          *self._job.stage,
+          step=self._steps,
+          max_steps=self._job.config.max_steps,
           loss=loss,
           error=float(record.error[active][-1]),
           learning_rate=float(record.learning_rate[active][-1]),
         )
       )
-  if config.weight_average:
-    state = state._replace(params=state.average)
-  history = History(
-    loss=_join(losses, np.float32),
-    error_steps=_join(error_steps, np.int32),
-    error=_join(errors, np.float32),
-    drops=tuple(int(s) for s in drops),
-    rollbacks=tuple(rollbacks),
-    stages=((*scale, int(state.step)),),
+    return True
+
+  def history(self) -> History:
+    """What happened in the chunks that were kept."""
+    return History(
+      loss=_join(self._losses, np.float32),
+      learning_rate=_join(self._rates, np.float32),
+      error_steps=_join(self._error_steps, np.int32),
+      error=_join(self._errors, np.float32),
+      drops=tuple(self._dropped),
+      rollbacks=tuple(self.rollbacks),
+      stages=((*self._job.scale, self._steps),),
+    )
+
+
+def go_back(
+  before: step_lib.State, rollbacks: int | jax.Array
+) -> step_lib.State:
+  """The state to try again from: half the rate, other draws.
+
+  Args:
+    before: the last good state.
+    rollbacks: how many there have been, this one included.
+  """
+  return before._replace(
+    rate=before.rate * 0.5, key=jax.random.fold_in(before.key, rollbacks)
   )
-  return state, history
+
+
+def train(
+  job: Job, progress: Callable[[Progress], None] | None = None
+) -> tuple[step_lib.Params, History]:
+  """Trains until the schedule ends the run or `config.max_steps`.
+
+  Args:
+    job: what to train, and on what.
+    progress: called with a `Progress` after each chunk.
+
+  Returns:
+    The network's parameters, averaged when the config asks for that, and the
+    history.
+  """
+  chunk = make_chunk(job.model, job.scale, job.side, job.config, chunk_length())
+  watch = Watch(job, progress)
+  state = job.state
+  while not bool(state.done):
+    after, record = chunk(state, job.fathers, job.kernel, job.windows)
+    if watch.accepts(jax.device_get(record)):
+      state = after
+    elif watch.hopeless:
+      break
+    else:
+      state = go_back(state, len(watch.rollbacks))
+  return final_params(state, job.config), watch.history()
+
+
+def final_params(state: step_lib.State, config: Config) -> step_lib.Params:
+  """The parameters a finished run leaves: the averaged ones, if any."""
+  return state.average if config.weight_average else state.params
 
 
 def _join(parts: list[np.ndarray], dtype) -> np.ndarray:
@@ -173,6 +231,7 @@ def join_histories(histories: list[History]) -> History:
 
   return History(
     loss=_join([h.loss for h in histories], np.float32),
+    learning_rate=_join([h.learning_rate for h in histories], np.float32),
     error_steps=_join(
       [np.asarray(s) for s in shifted('error_steps')], np.int32
     ),

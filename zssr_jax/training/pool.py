@@ -38,10 +38,10 @@ class Pool(NamedTuple):
 def crop_side(
   shape: Sequence[int], scale: tuple[float, float], config: Config
 ) -> int:
-  """Side of the square father crop for an input of `shape`, in pixels.
+  """Side of the square crop from a father of `shape`, in pixels.
 
   The largest side within `config.crop` and `config.crop_fraction` of the
-  input's shorter side that both factors divide into whole sons.
+  father's shorter side that both factors divide into whole sons.
 
   Raises:
     ValueError: when the input is too small to train on at this scale.
