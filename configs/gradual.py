@@ -1,7 +1,7 @@
 """Ideal case in gradual stages: the best measured score of these configs.
 
 ZSSR section 3.3: the result of each intermediate scale joins the fathers of
-the next. Three stages on the way, then the scale itself twice, so that the
+the next. Five stages on the way, then the scale itself twice, so that the
 last one learns from the first result. The stages are shares of the way from 1
 to the scale and serve every scale. The network works at LR resolution.
 
@@ -22,10 +22,10 @@ from zssr_jax import Config
 def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
-    gradual=((0.25, 0.25), (0.5, 0.5), (0.75, 0.75), (1, 1), (1, 1)),
+    gradual=(*((n / 6, n / 6) for n in range(1, 7)), (1, 1)),
     schedule='cosine',
     learning_rate=2e-3,
     warmup=100,
-    max_steps=1000,
+    max_steps=700,
   )
   return ConfigDict(dataclasses.asdict(config))

@@ -82,6 +82,15 @@ def resample_kernel(
   return (out / out.sum()).astype(np.float32)
 
 
+def pad_kernel(kernel: jax.Array, shape: tuple[int, int]) -> jax.Array:
+  """Pads `[h, w]` with zeros to a larger shape, `c = size // 2` in place."""
+  padding = [
+    (new // 2 - old // 2, (new + 1) // 2 - (old + 1) // 2)
+    for old, new in zip(kernel.shape, shape, strict=True)
+  ]
+  return jnp.pad(kernel, padding)
+
+
 def _blur(image: jax.Array, kernel: jax.Array, stride: tuple[int, int]):
   height, width = kernel.shape
   pads = ((height // 2, (height - 1) // 2), (width // 2, (width - 1) // 2))

@@ -86,6 +86,36 @@ def train_image(
     trained = loop.train(job, progress)
 
 
+def plan_stages(
+  shape: tuple[int, ...], scale: float | tuple[float, float], config: Config
+) -> list[tuple[tuple[float, float], int, int]]:
+  """What is trained for an input of `shape`, gradual stage by stage.
+
+  Args:
+    shape: of the input.
+    scale: upscaling factor or pair (y, x).
+    config: gives the stages and the limits of the crop.
+
+  Returns:
+    For each stage its factors (y, x), the side of the crop, cut from the
+    largest father so far, and the side of the windows of the reconstruction
+    error, cut from the input.
+
+  Raises:
+    ValueError: for an image too small, or a scale out of range.
+  """
+  y, x = _check_scale(scale)
+  stages = []
+  largest = tuple(shape)
+  for share_y, share_x in config.gradual or ((1.0, 1.0),):
+    factors = (1 + (y - 1) * share_y, 1 + (x - 1) * share_x)
+    window = pool.crop_side(shape, factors, config)
+    stages.append((factors, pool.crop_side(largest, factors, config), window))
+    result = resize.scaled_shape(shape, factors)
+    largest = max(largest, result, key=lambda s: min(s[:2]))
+  return stages
+
+
 def run_image(
   image: np.ndarray | jax.Array,
   scale: float | tuple[float, float] = 2,
@@ -113,19 +143,13 @@ def run_image(
     if config.center_kernel:
       kernel = degradation.resample_kernel(kernel, scales, scales, center=True)
   key = jax.random.key(0) if key is None else key
-  shares = config.gradual or ((1.0, 1.0),)
-  stages = [
-    (1 + (scales[0] - 1) * y, 1 + (scales[1] - 1) * x) for y, x in shares
-  ]
-  # Too small an image should fail before, not in the middle of a run.
-  sides = _crop_sides(image.shape, stages, config)
+  stages = plan_stages(image.shape, scales, config)
 
   params = start
   earlier: list[np.ndarray] = []
   histories = []
   seconds = {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
-  for number, factors in enumerate(stages):
-    side, window_side = sides[number]
+  for number, (factors, side, window_side) in enumerate(stages):
     clock = time.perf_counter()
     init_key, window_key, train_key = jax.random.split(
       jax.random.fold_in(key, number), 3
@@ -198,23 +222,6 @@ def run_image(
     config=config,
     seconds=seconds,
   )
-
-
-def _crop_sides(
-  shape: tuple[int, ...], stages: list[tuple[float, float]], config: Config
-) -> list[tuple[int, int]]:
-  """Sides of the crop and of the error's windows, for each stage.
-
-  The crop is cut from the largest father so far, the windows from the input.
-  """
-  sides = []
-  largest = shape
-  for factors in stages:
-    window = pool.crop_side(shape, factors, config)
-    sides.append((pool.crop_side(largest, factors, config), window))
-    result = resize.scaled_shape(shape, factors)
-    largest = max(largest, result, key=lambda s: min(s[:2]))
-  return sides
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -120,7 +120,7 @@ class Watch:
     """Judges a chunk by its record, and takes down what is kept.
 
     Args:
-      record: a `step.Record` of host arrays `[length]`; at least the first step is active.
+      record: a `step.Record` of host arrays `[length]`, the first one active.
 
     Returns:
       False when the loss is no number or exploded: go back to the state

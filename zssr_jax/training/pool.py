@@ -121,6 +121,21 @@ def make_pool(
   )
 
 
+def pad_pool(pool: Pool, slots: int, side: int) -> Pool:
+  """Pads a pool to `slots` fathers of `side` x `side` pixels; same draws."""
+  count, rows, columns = pool.images.shape[:3]
+  more = slots - count
+  return Pool(
+    jnp.pad(
+      pool.images,
+      ((0, more), (0, side - rows), (0, side - columns), (0, 0)),
+    ),
+    jnp.pad(pool.sizes, ((0, more), (0, 0)), constant_values=1),
+    jnp.pad(pool.ratios, (0, more), constant_values=1),
+    jnp.pad(pool.weights, (0, more)),
+  )
+
+
 def draw_father(key: jax.Array, pool: Pool) -> jax.Array:
   """Index of a father, int32, drawn with probability `pool.weights`."""
   # The inverse of the distribution needs one number, whatever the padding.

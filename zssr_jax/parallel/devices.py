@@ -1,0 +1,261 @@
+"""Several images at a time, one per device, by `jax.pmap`.
+
+Each image is a generator of training jobs (`zssr.run_image`). Images of one
+shape class go together: their jobs are stacked, so that one program trains
+them all, a chunk of steps at a time. A run that has ended, and the copies that
+fill up the last group, idle inside the compiled step. This file is the only
+one that knows how the mapping is done.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zssr_jax import degradation
+from zssr_jax.config import Config
+from zssr_jax.training import loop, pool
+from zssr_jax.training import step as step_lib
+
+# Padded pool sides and slots are multiples of these, so that images of nearly
+# one size share a program.
+_SIDE_BUCKET = 128
+_SLOT_BUCKET = 8
+
+T = TypeVar('T')
+
+
+class Item(NamedTuple):
+  """One image to train."""
+
+  start: Callable[[], Any]  # makes the `Run` of the image
+  shape_class: Hashable  # images whose jobs can be stacked have the same
+
+
+def available(count: int) -> list[jax.Device]:
+  """The first `count` devices.
+
+  Raises:
+    ValueError: when there are fewer; it says how many there are.
+  """
+  devices = jax.devices()
+  if not 1 <= count <= len(devices):
+    kind = devices[0].platform
+    hint = ' (JAX_NUM_CPU_DEVICES makes more of a CPU)' if kind == 'cpu' else ''
+    raise ValueError(
+      f'{count} devices asked for, but there are {len(devices)} of kind'
+      f' {kind}{hint}'
+    )
+  return devices[:count]
+
+
+def shape_class(
+  shape: Sequence[int],
+  kernel: np.ndarray | None,
+  plan: Sequence[tuple[tuple[float, float], int, int]],
+) -> Hashable:
+  """What decides whether two images' jobs can be stacked.
+
+  Args:
+    shape: of the input `[h, w, C]`.
+    kernel: `[kh, kw]` or None.
+    plan: of each stage the factors (y, x), the crop's and the windows' side
+      (`zssr.plan_stages`).
+  """
+  largest = max(shape[:2])
+  padded = []
+  for factors, _, _ in plan:
+    padded.append(_up(largest, _SIDE_BUCKET))
+    largest = max(largest, round(max(shape[:2]) * max(factors)))
+  # A window as long as the image comes alone instead of in pairs.
+  windows = [(shape[0] > side) + (shape[1] > side) for _, _, side in plan]
+  return (
+    shape[2],
+    None if kernel is None else kernel.shape,
+    tuple(plan),
+    tuple(padded),
+    tuple(windows),
+  )
+
+
+def map_images(
+  items: Sequence[Item], devices: Sequence[jax.Device]
+) -> Iterator[tuple[int, Any]]:
+  """Trains every item, `len(devices)` at a time.
+
+  Args:
+    items: the images; each is started when its turn comes.
+    devices: from `available`.
+
+  Yields:
+    (index of the item, its result, or the ValueError it raised), as groups
+    end; each index once.
+  """
+  classes: dict[Hashable, list[int]] = {}
+  for index, item in enumerate(items):
+    classes.setdefault(item.shape_class, []).append(index)
+  for members in classes.values():
+    for first in range(0, len(members), len(devices)):
+      group = members[first : first + len(devices)]
+      runs = [items[index].start() for index in group]
+      results = _run_group(runs, devices)
+      yield from zip(group, results, strict=True)
+
+
+def _run_group(runs: list[Any], devices: Sequence[jax.Device]) -> list[Any]:
+  """Drives up to `len(devices)` runs to their results."""
+  results: list[Any] = [None] * len(runs)
+  answers: list[Any] = [None] * len(runs)
+  waiting = list(range(len(runs)))
+
+  def advance(slot: int) -> loop.Job | None:
+    # Preparation and inference belong to the image's own device.
+    with jax.default_device(devices[slot]):
+      try:
+        return runs[slot].send(answers[slot])
+      except StopIteration as stop:
+        results[slot] = stop.value
+      except ValueError as error:
+        results[slot] = error
+    return None
+
+  with concurrent.futures.ThreadPoolExecutor(len(runs)) as threads:
+    while waiting:
+      jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
+      pending = {slot: job for slot, job in jobs.items() if job is not None}
+      if pending:
+        trained = train_together(list(pending.values()), devices)
+        for slot, answer in zip(pending, trained, strict=True):
+          answers[slot] = answer
+      waiting = list(pending)
+  return results
+
+
+@functools.lru_cache(maxsize=64)
+def _make_chunk(
+  model: nn.Module,
+  scale: tuple[float, float],
+  side: int,
+  config: Config,
+  length: int,
+  devices: tuple[jax.Device, ...],
+) -> Callable[..., tuple[step_lib.State, step_lib.Record]]:
+  """`loop.make_chunk` over stacked arguments `[D, ...]`, one per device."""
+  chunk = loop.make_chunk(model, scale, side, config, length)
+  return jax.pmap(chunk, devices=devices)
+
+
+@functools.lru_cache(maxsize=8)
+def _make_choice(devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
+  """`choice(accepted, given_up, rollbacks, before, after) -> state`."""
+
+  def choice(accepted, given_up, rollbacks, before, after):
+    state = jax.tree.map(
+      lambda new, old: jnp.where(accepted, new, old),
+      after,
+      loop.go_back(before, rollbacks),
+    )
+    return state._replace(done=state.done | given_up)
+
+  return jax.pmap(choice, devices=devices)
+
+
+def train_together(
+  jobs: Sequence[loop.Job], devices: Sequence[jax.Device]
+) -> list[tuple[Any, loop.History]]:
+  """`loop.train` for several jobs at once.
+
+  Args:
+    jobs: 1 to `len(devices)` jobs that agree in all but their arrays' values
+      and the padding of their pools.
+    devices: where to run them.
+
+  Returns:
+    Parameters (host arrays) and history of each job, as `loop.train` does.
+  """
+  count = len(jobs)
+  devices = tuple(devices)
+  lead = jobs[0]
+  fathers = _pad_alike([job.fathers for job in jobs])
+  # Copies that are done from the start fill the devices that are left over.
+  fill = range(count, len(devices))
+  states = [job.state for job in jobs]
+  states += [lead.state._replace(done=jnp.ones((), bool)) for _ in fill]
+  kernels = _pad_kernels([job.kernel for job in jobs])
+  data = [(fathers[i], kernels[i], job.windows) for i, job in enumerate(jobs)]
+  data += [data[0] for _ in fill]
+  state = _stack(states)
+  stacked = _stack(data)
+  chunk = _make_chunk(
+    lead.model,
+    lead.scale,
+    lead.side,
+    lead.config,
+    loop.chunk_length(),
+    devices,
+  )
+  watches = [loop.Watch(job) for job in jobs]
+  while not (done := np.asarray(state.done)).all():
+    after, record = chunk(state, *stacked)
+    record = jax.device_get(record)
+    accepted = np.ones(len(devices), bool)
+    given_up = np.zeros(len(devices), bool)
+    for slot, watch in enumerate(watches):
+      if not done[slot]:
+        part = step_lib.Record(*(values[slot] for values in record))
+        accepted[slot] = watch.accepts(part)
+        given_up[slot] = watch.hopeless
+    if accepted.all():
+      state = after
+    else:
+      rollbacks = [len(watch.rollbacks) for watch in watches]
+      rollbacks += [0 for _ in fill]
+      state = _make_choice(devices)(
+        accepted, given_up, np.asarray(rollbacks, np.int32), state, after
+      )
+  params = jax.device_get(loop.final_params(state, lead.config))
+  return [
+    (jax.tree.map(lambda p, i=i: p[i], params), watches[i].history())
+    for i in range(count)
+  ]
+
+
+def _pad_alike(pools: Sequence[pool.Pool]) -> list[pool.Pool]:
+  """Pads pools to one size, the same for all groups of a shape class."""
+  side = max(max(p.images.shape[1:3]) for p in pools)
+  slots = max(p.images.shape[0] for p in pools)
+  return [
+    pool.pad_pool(p, _up(slots, _SLOT_BUCKET), _up(side, _SIDE_BUCKET))
+    for p in pools
+  ]
+
+
+def _pad_kernels(kernels: Sequence[Any]) -> list[Any]:
+  """Pads kernels to one size; stretched ones may differ by a few taps."""
+  if kernels[0] is None:
+    return list(kernels)
+  shape = np.max([kernel.shape for kernel in kernels], axis=0)
+  return [degradation.pad_kernel(kernel, tuple(shape)) for kernel in kernels]
+
+
+def _up(n: int, step: int) -> int:
+  return -(-n // step) * step
+
+
+def _stack(trees: Sequence[T]) -> T:
+  """Stacks equal trees on the host, from where pmap spreads them."""
+
+  def stack(*leaves):
+    if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+      data = [np.asarray(jax.random.key_data(key)) for key in leaves]
+      return jax.random.wrap_key_data(jnp.asarray(np.stack(data)))
+    return np.stack([np.asarray(leaf) for leaf in leaves])
+
+  return jax.tree.map(stack, *trees)
