@@ -144,3 +144,9 @@ def test_without_a_name_the_root_lies_beside_the_checkout(
   beside = tmp_path / 'shared/data'
   beside.mkdir(parents=True)
   assert datasets.data_root() == pathlib.Path(beside).resolve()
+
+
+def test_the_hr_images_alone_serve_any_scale(tmp_path):
+  make(tmp_path, 'mine/HR/a.png', 'mine/LR_x2/a.png', 'mine/kernel.npy')
+  found = datasets.pairs(tmp_path, 'mine', 3, with_lr=False)
+  assert found == [datasets.Pair('a', tmp_path / 'mine/HR/a.png', None, None)]

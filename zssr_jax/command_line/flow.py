@@ -158,7 +158,8 @@ def _explain(error: Exception, path: Path) -> str | None:
   return None
 
 
-def _complain(message: object) -> None:
+def complain(message: object) -> None:
+  """Reports an error in one line on stderr."""
   print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
 
 
@@ -180,7 +181,7 @@ def run(options: Options) -> int:
   for job in planned:
     found = None if options.overwrite else job.existing_output()
     if found:
-      _complain(f'{found}: exists already; pass --overwrite to replace it')
+      complain(f'{found}: exists already; pass --overwrite to replace it')
     else:
       ready.append(job)
   failures = len(planned) - len(ready)
@@ -191,7 +192,7 @@ def run(options: Options) -> int:
       line = _explain(error, job.input)
       if line is None:
         raise
-      _complain(line)
+      complain(line)
       failures += 1
   if not failures:
     return 0
@@ -246,7 +247,7 @@ def main(
     use_compile_cache()
     return run(options)
   except InputError as error:
-    _complain(error)
+    complain(error)
     return 2
 
 

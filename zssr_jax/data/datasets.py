@@ -92,6 +92,8 @@ def pairs(
   root: str | os.PathLike[str],
   dataset: str,
   scale: float | tuple[float, float],
+  *,
+  with_lr: bool = True,
 ) -> list[Pair]:
   """Lists the test images of a data set, sorted by name.
 
@@ -100,6 +102,8 @@ def pairs(
     dataset: the name of a folder in it (Set5, Set14, B100, MZSR_g20_Set5 or
       your own), or the path of a folder elsewhere.
     scale: HR pixels per LR pixel; chooses the LR folder.
+    with_lr: take the LR images and the kernel that come with the HR images;
+      without, any scale will do.
 
   Returns:
     At least one pair.
@@ -123,6 +127,8 @@ def pairs(
   if not hr:
     raise FileNotFoundError(f'{hr_folder}: no images')
   lr: dict[str, Path] | None = None
+  if not with_lr:
+    return [Pair(name, file, None, None) for name, file in sorted(hr.items())]
   lr_folders = _lr_folders(folder)
   if lr_folders:
     wanted = scale if isinstance(scale, (tuple, list)) else (scale, scale)

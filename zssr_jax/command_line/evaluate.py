@@ -1,0 +1,287 @@
+"""The flow of bin/eval_all: image folders in, rows, table and report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.console
+import rich.progress
+from absl import flags
+from ml_collections import config_flags
+
+from zssr_jax.baselines import interpolation
+from zssr_jax.command_line import arguments, flow
+from zssr_jax.config import Config
+from zssr_jax.data import datasets, image_io
+from zssr_jax.data.image_io import InputError
+from zssr_jax.evaluation import (
+  cases,
+  degradations,
+  harness,
+  lpips,
+  report,
+  rows,
+  tables,
+)
+from zssr_jax.models import weights
+from zssr_jax.parallel import devices as parallel
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What the flags of bin/eval_all say, checked."""
+
+  config: Config
+  config_name: str
+  data: Path
+  output: Path
+  datasets: tuple[str, ...]
+  scales: tuple[float, ...]
+  methods: tuple[str, ...]
+  degradation: tuple[str, ...]
+  degradation_seed: int
+  seeds: tuple[int, ...]
+  limit: int | None
+  devices: int
+  lpips: bool
+
+
+def parse_options(
+  argv: list[str], define: Callable[[flags.FlagValues, list[str]], None]
+) -> Options:
+  """Parses the command line of bin/eval_all.
+
+  Args:
+    argv: program name and arguments.
+    define: defines the flags, named as in `Options`.
+
+  Raises:
+    InputError: for anything wrong, in one line.
+  """
+  values, config = arguments.parse_flags(argv, define)
+  flag: dict[str, Any] = {name: values[name].value for name in values}
+  try:
+    data = datasets.data_root(flag['data'])
+    kinds = [
+      name
+      for text in flag['degradation']
+      for name in ([text] if text == cases.OWN else degradations.parse(text))
+    ]
+  except (OSError, ValueError) as error:
+    raise InputError(str(error)) from None
+  if data is None:
+    raise InputError('no data: pass --data=FOLDER or set ZSSR_JAX_DATA')
+  for name in ('datasets', 'scales', 'methods', 'seeds', 'degradation'):
+    if not flag[name]:
+      raise InputError(f'--{name}: is empty')
+  try:
+    seeds = tuple(int(text) for text in flag['seeds'])
+  except ValueError:
+    raise InputError(
+      f'--seeds={",".join(flag["seeds"])}: must be whole numbers'
+    ) from None
+  scales = []
+  for text in flag['scales']:
+    scale = arguments.parse_scale(text)
+    assert isinstance(scale, float)  # the list has split any pair
+    scales.append(scale)
+  return Options(
+    config=config,
+    config_name=Path(config_flags.get_config_filename(values['config'])).stem,
+    data=data,
+    output=Path(flag['output']),
+    datasets=tuple(flag['datasets']),
+    scales=tuple(scales),
+    methods=tuple(flag['methods']),
+    degradation=tuple(kinds),
+    degradation_seed=flag['degradation_seed'],
+    seeds=seeds,
+    limit=flag['limit'],
+    devices=flag['devices'],
+    lpips=flag['lpips'],
+  )
+
+
+class _Display:
+  """Images done, running mean and time left: a bar, or a line an image."""
+
+  def __init__(self, total: int, done: int):
+    self._gains: dict[str, list[float]] = {}
+    self._bar: rich.progress.Progress | None = None
+    self._total, self._done = total, done
+    console = rich.console.Console(stderr=True)
+    if sys.stderr.isatty() and console.is_interactive:
+      self._bar = rich.progress.Progress(
+        rich.progress.TextColumn('{task.description}', markup=False),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+      )
+      self._bar_task = self._bar.add_task('', total=total, completed=done)
+
+  def __enter__(self) -> _Display:
+    if self._bar:
+      self._bar.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._bar:
+      self._bar.stop()
+
+  def show(self, row: rows.Row) -> None:
+    self._done += 1
+    name = f'{row["dataset"]} ×{row["scale"]:g} {row["method"]}'
+    seen = self._gains.setdefault(name, [])
+    seen.append(row['psnr'])
+    mean = f'{name}: mean {np.mean(seen):.2f} dB of {len(seen)}'
+    if self._bar:
+      self._bar.update(self._bar_task, description=mean, completed=self._done)
+      return
+    print(
+      f'{self._done}/{self._total}  {row["image"]}'
+      f'  {row["psnr"]:.2f} / {row["ssim"]:.4f}'
+      f'  (bicubic {row["bicubic_psnr"]:.2f})  {row["seconds"]:g} s'
+      f'  {mean}',
+      file=sys.stderr,
+      flush=True,
+    )
+
+
+def run(options: Options) -> int:
+  """Evaluates, writing `rows.jsonl`, `table.md` and `report.html`.
+
+  Returns:
+    Exit code: 0, or 1 when some image failed.
+
+  Raises:
+    InputError: before anything is run, for what concerns the whole run.
+  """
+  try:
+    devices = parallel.available(options.devices)
+    distance = _load_lpips(options.data) if options.lpips else None
+    found = cases.find_all(
+      options.data,
+      options.datasets,
+      options.scales,
+      options.degradation,
+      seed=options.degradation_seed,
+      limit=options.limit,
+    )
+    tasks = harness.plan(
+      found, options.methods, options.seeds, options.config, options.config_name
+    )
+    store = rows.Store(options.output)
+  except (OSError, ValueError) as error:
+    raise InputError(str(error)) from None
+  wanted = {task.key for task in tasks}
+  failures = 0
+  with _Display(len(wanted), len(wanted & set(store.rows))) as display:
+    for outcome in harness.run(tasks, store, devices=devices, lpips=distance):
+      if isinstance(outcome, harness.Failure):
+        case = outcome.task.case
+        flow.complain(f'{case.pair.hr}: {outcome.error}')
+        failures += 1
+      else:
+        display.show(outcome)
+  write_table(store)
+  entries = _entries([t for t in tasks if t.key in store.rows], store)
+  image_io.write_files(
+    {
+      store.folder / 'report.html': report.make_report(
+        f'{", ".join(options.datasets)} by {", ".join(options.methods)}',
+        entries,
+        summary=tables.summary(store.rows.values()),
+      )
+    }
+  )
+  print(f'{store.folder}: {len(store.rows)} rows, table.md, report.html')
+  return 1 if failures else 0
+
+
+def write_table(store: rows.Store) -> None:
+  """Writes `table.md` from a store's rows."""
+  table = tables.make_table(store.rows.values())
+  image_io.write_files({store.folder / 'table.md': table})
+
+
+def _load_lpips(data: Path) -> harness.Lpips:
+  heads = weights.load_lpips_heads(data)
+  return lpips.make_lpips(weights.load_vgg16(data, heads), heads)
+
+
+def _entries(
+  tasks: Sequence[harness.Task], store: rows.Store
+) -> Iterator[report.Entry]:
+  """What the report shows: every result that was kept."""
+  for task in tasks:
+    path = harness.image_path(store, task.key)
+    if not path.is_file():
+      continue
+    row = store.rows[task.key]
+    pixels = task.case.load()
+    curves, kernel = None, None
+    file = harness.curves_path(store, task.key)
+    if file.is_file():
+      with np.load(file) as arrays:
+        kernel = arrays['kernel'] if 'kernel' in arrays else None
+        curves = report.Curves(
+          loss=arrays['loss'],
+          learning_rate=arrays['learning_rate'],
+          error_steps=arrays['error_steps'],
+          error=arrays['error'],
+          stages=tuple(arrays['stages'].tolist()),
+          drops=tuple(arrays['drops'].tolist()),
+        )
+    numbers = {
+      'PSNR': f'{row["psnr"]:.2f} dB',
+      'bicubic': f'{row["bicubic_psnr"]:.2f} dB',
+      'gain': f'{row["psnr"] - row["bicubic_psnr"]:+.2f} dB',
+      'SSIM': f'{row["ssim"]:.4f} (bicubic {row["bicubic_ssim"]:.4f})',
+    }
+    if 'lpips' in row:
+      numbers['LPIPS'] = f'{row["lpips"]:.4f}'
+    if 'steps' in row:
+      numbers['steps'] = f'{row["steps"]}'
+    numbers |= {
+      'time': f'{row["seconds"]:g} s',
+      'seed': f'{row["seed"]}',
+      'degradation': ' '.join(
+        [row['degradation'], *(f'{k}={v}' for k, v in row['details'].items())]
+      ),
+    }
+    yield report.Entry(
+      title=f'{row["image"]} ×{row["scale"]:g}, {row["method"]}',
+      before=interpolation.bicubic(pixels.lr, task.case.scale),
+      after=image_io.read_image(path),
+      reference=pixels.hr,
+      kernel=kernel,
+      curves=curves,
+      numbers=numbers,
+    )
+
+
+def main(
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  *,
+  usage: str,
+) -> int:
+  """Runs a command line of bin/eval_all and returns its exit code."""
+  if {'--help', '-help', '-h'} & set(argv[1:]):
+    values = flags.FlagValues()
+    define(values, argv[:1])
+    print(f'{usage}{values.get_help()}')
+    return 0
+  try:
+    options = parse_options(argv, define)
+    flow.use_compile_cache()
+    return run(options)
+  except InputError as error:
+    flow.complain(error)
+    return 2

@@ -1,0 +1,324 @@
+"""Method x case x seed -> one row an image, whatever happens in between.
+
+What a row is keyed by determines its numbers: method, config, seed, the
+pixels and the kernel, the code. So a run goes on where an earlier one
+stopped, and a changed config never mixes with the old one's rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import io
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from zssr_jax import zssr
+from zssr_jax.baselines import interpolation
+from zssr_jax.config import Config
+from zssr_jax.data import image_io
+from zssr_jax.evaluation import code, memory, methods, rows
+from zssr_jax.evaluation.cases import Case, Pixels
+from zssr_jax.ops import metrics
+from zssr_jax.parallel import devices as parallel
+
+Lpips = Callable[[np.ndarray, np.ndarray], float]
+
+
+class Task(NamedTuple):
+  """One row to come."""
+
+  case: Case
+  method: str
+  seed: int
+  config: Config | None  # None: the method has none
+  config_name: str | None
+  code: str
+  key: str
+
+  @property
+  def kernel(self) -> np.ndarray | None:
+    """The true kernel, where the method is to have it."""
+    if self.config is None or self.config.kernel == 'given':
+      return self.case.kernel
+    return None
+
+
+def config_hash(config: Config | None) -> str | None:
+  """First 8 hex digits of the hash of a config's fields."""
+  if config is None:
+    return None
+  return rows.key_of(dataclasses.asdict(config))[:8]
+
+
+def plan(
+  cases: Sequence[Case],
+  method_names: Sequence[str],
+  seeds: Sequence[int],
+  config: Config,
+  config_name: str,
+) -> list[Task]:
+  """Lists the rows that are wanted; a method without training has one seed.
+
+  Raises:
+    ValueError: for an unknown method, or a config that needs a kernel where
+      the case has none.
+  """
+  tasks = []
+  for name in method_names:
+    upscale = methods.find(name).upscale
+    trains = upscale is None
+    version = code.code_version(
+      'zssr_jax.zssr' if upscale is None else upscale.__module__,
+      'zssr_jax.ops.metrics',
+    )
+    for case in cases:
+      if trains and config.kernel == 'given' and case.kernel is None:
+        raise ValueError(
+          f'{config_name} needs a blur kernel, and {case.dataset} in'
+          f' degradation {case.degradation} has none'
+        )
+      for seed in seeds if trains else seeds[:1]:
+        used = config if trains else None
+        facts = {
+          'method': name,
+          'config': None if used is None else dataclasses.asdict(used),
+          'seed': seed if trains else None,
+          'dataset': case.dataset,
+          'image': case.image,
+          'scale': case.scale,
+          'degradation': case.degradation,
+          'pixels': case.digest,
+          'code': version,
+        }
+        tasks.append(
+          Task(
+            case=case,
+            method=name,
+            seed=seed if trains else 0,
+            config=used,
+            config_name=config_name if trains else None,
+            code=version,
+            key=rows.key_of(facts),
+          )
+        )
+  return tasks
+
+
+class Failure(NamedTuple):
+  """A task that gave no row."""
+
+  task: Task
+  error: ValueError
+
+
+def run(
+  tasks: Sequence[Task],
+  store: rows.Store,
+  *,
+  devices: Sequence[jax.Device],
+  lpips: Lpips | None = None,
+) -> Iterator[rows.Row | Failure]:
+  """Makes the rows that the store does not have yet.
+
+  Args:
+    tasks: from `plan`.
+    store: receives each row, and under `images/` and `curves/` the result and
+      the history of the methods worth it, before the row.
+    devices: images are trained on all of them, one each.
+    lpips: a distance to be measured as well.
+
+  Yields:
+    Each row once it is stored, or why there is none.
+  """
+  missing = [task for task in tasks if task.key not in store.rows]
+  judge = _Judge(lpips, len(devices))
+  for task in missing:
+    upscale = methods.find(task.method).upscale
+    if upscale is None:
+      continue
+    pixels = task.case.load()
+    memory.reset_peak()
+    begin = time.perf_counter()
+    image = upscale(pixels.lr, task.case.scale, task.kernel)
+    seconds = time.perf_counter() - begin
+    row = judge.row(task, pixels, image, devices[0])
+    yield _keep(store, task, {**row, 'seconds': round(seconds, 3)}, image)
+  trained = [t for t in missing if methods.find(t.method).upscale is None]
+  for task, result in _train(trained, devices):
+    if isinstance(result, ValueError):
+      yield Failure(task, result)
+      continue
+    row = judge.row(task, task.case.load(), result.image, devices[0])
+    row |= {
+      'seconds': round(sum(result.seconds.values()), 1),
+      'phases': {k: round(v, 1) for k, v in result.seconds.items()},
+      'steps': len(result.history.loss),
+      'drops': result.history.drops,
+      'rollbacks': result.history.rollbacks,
+    }
+    yield _keep(store, task, row, result.image, result)
+
+
+def _train(
+  tasks: Sequence[Task], devices: Sequence[jax.Device]
+) -> Iterator[tuple[Task, Any]]:
+  """Trains the tasks and yields a `Result`, or the error, for each."""
+
+  def arguments(task: Task) -> dict[str, Any]:
+    assert task.config is not None
+    return {
+      'image': task.case.load().lr,
+      'scale': task.case.scale,
+      'kernel': task.kernel,
+      'config': task.config,
+      'key': jax.random.key(task.seed),
+    }
+
+  if len(devices) == 1:
+    for task in tasks:
+      memory.reset_peak()
+      try:
+        with jax.default_device(devices[0]):
+          yield task, zssr.train_image(**arguments(task))
+      except ValueError as error:
+        yield task, error
+    return
+  items, ready = [], []
+  for task in tasks:
+    assert task.config is not None
+    shape = task.case.lr_shape
+    try:
+      stages = zssr.plan_stages(shape, task.case.scale, task.config)
+    except ValueError as error:
+      yield task, error
+      continue
+    kind = parallel.shape_class(shape, task.kernel, stages)
+    start = functools.partial(lambda t: zssr.run_image(**arguments(t)), task)
+    items.append(parallel.Item(start, (kind, task.case.scale, task.config)))
+    ready.append(task)
+  for index, result in parallel.map_images(items, devices):
+    yield ready[index], result
+
+
+class _Judge:
+  """Scores results, and bicubic interpolation beside each."""
+
+  def __init__(self, lpips: Lpips | None, device_count: int):
+    self._lpips = lpips
+    self._devices = device_count
+    self._bicubic: dict[tuple[Any, ...], tuple[float, float]] = {}
+
+  def row(
+    self, task: Task, pixels: Pixels, image: np.ndarray, device: jax.Device
+  ) -> rows.Row:
+    """All of a row that every method has, but for the seconds."""
+    peak = memory.peak_megabytes(device)
+    case = task.case
+    psnr, ssim = metrics.score(image, pixels.hr, case.scale)
+    place = (case.dataset, case.image, case.scale, case.degradation)
+    if place not in self._bicubic:
+      bicubic = interpolation.bicubic(pixels.lr, case.scale)
+      self._bicubic[place] = metrics.score(bicubic, pixels.hr, case.scale)
+    row: rows.Row = {
+      'key': task.key,
+      'dataset': case.dataset,
+      'image': case.image,
+      'of': case.of,
+      'scale': case.scale,
+      'method': task.method,
+      'degradation': case.degradation,
+      'degradation_seed': case.degradation_seed,
+      'details': case.details,
+      'seed': task.seed,
+      'config_name': task.config_name,
+      'config_hash': config_hash(task.config),
+      'kernel_given': task.kernel is not None,
+      'psnr': _finite(psnr, 4),
+      'ssim': _finite(ssim, 5),
+      'bicubic_psnr': _finite(self._bicubic[place][0], 4),
+      'bicubic_ssim': _finite(self._bicubic[place][1], 5),
+      'peak_mb': round(peak),
+      'code': task.code,
+      'commit': code.commit(),
+      'pixels': case.digest,
+      'jax': importlib.metadata.version('jax'),
+      # A process pinned by taskset says so.
+      'device': f'{self._devices} x {device.device_kind},'
+      f' {_cores()} cores, {platform.machine()}',
+      'config': None
+      if task.config is None
+      else dataclasses.asdict(task.config),
+    }
+    if self._lpips is not None:
+      shown = [
+        a[: min(image.shape[0], pixels.hr.shape[0])][
+          :, : min(image.shape[1], pixels.hr.shape[1])
+        ]
+        for a in (image, pixels.hr)
+      ]
+      row['lpips'] = round(self._lpips(*shown), 5)
+    return row
+
+
+def _cores() -> int:
+  try:
+    return len(os.sched_getaffinity(0))
+  except AttributeError:  # not on macOS
+    return os.cpu_count() or 1
+
+
+def _finite(value: float, digits: int) -> float:
+  """Rounds; the PSNR of equal images, infinite, becomes 999 for JSON."""
+  return round(min(value, 999.0), digits)
+
+
+def _keep(
+  store: rows.Store,
+  task: Task,
+  row: rows.Row,
+  image: np.ndarray,
+  result: zssr.Result | None = None,
+) -> rows.Row:
+  """Writes what goes with a row, and then the row."""
+  files: dict[str | os.PathLike[str], bytes | str] = {}
+  if methods.find(task.method).keeps_image:
+    files[image_path(store, task.key)] = image_io.encode_png(image)
+  if result is not None:
+    history = result.history
+    arrays = {
+      'loss': history.loss,
+      'learning_rate': history.learning_rate,
+      'error_steps': history.error_steps,
+      'error': history.error,
+      'stages': np.asarray([stage[2] for stage in history.stages]),
+      'drops': np.asarray(history.drops, np.int32),
+    }
+    if result.kernel is not None:
+      arrays['kernel'] = result.kernel
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    files[curves_path(store, task.key)] = stream.getvalue()
+  for path in files:
+    Path(path).parent.mkdir(exist_ok=True)
+  image_io.write_files(files)
+  store.append(row)
+  return row
+
+
+def image_path(store: rows.Store, key: str) -> Path:
+  """Where the result of a row lies, if it is kept."""
+  return store.folder / 'images' / f'{key}.png'
+
+
+def curves_path(store: rows.Store, key: str) -> Path:
+  """Where the training curves and the kernel used of a row lie (.npz)."""
+  return store.folder / 'curves' / f'{key}.npz'

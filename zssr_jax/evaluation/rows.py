@@ -1,0 +1,82 @@
+"""The rows of an evaluation: one JSON line an image, kept through any crash.
+
+A row is written whole, in one call and to the disk, before the next image
+counts as begun. What a killed writer may leave, part of a line, is cut off
+when the file is opened again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+NAME = 'rows.jsonl'
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+  """A row's key: 16 hex digits of the SHA-256 of all that determines it.
+
+  Args:
+    facts: plain JSON values; their order does not matter.
+  """
+  text = json.dumps(facts, sort_keys=True, allow_nan=False)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_rows(path: Path) -> list[Row]:
+  """Reads a file of rows, leaving out a last line that was cut short.
+
+  Raises:
+    ValueError: for a line that is no JSON object, naming file and line.
+  """
+  rows = []
+  text = path.read_bytes().decode()
+  for number, line in enumerate(text.split('\n')[:-1], 1):
+    try:
+      row = json.loads(line)
+      if not isinstance(row, dict):
+        raise ValueError
+    except ValueError:
+      raise ValueError(f'{path}: line {number} is no row') from None
+    rows.append(row)
+  return rows
+
+
+class Store:
+  """The rows of one folder. Several processes may append to it."""
+
+  def __init__(self, folder: Path):
+    """Opens the folder's rows, making both where they are missing.
+
+    Raises:
+      OSError: where the folder cannot be written.
+      ValueError: for a damaged file of rows.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    self.folder = folder
+    self.path = folder / NAME
+    with self.path.open('ab+') as file:
+      fcntl.flock(file, fcntl.LOCK_EX)
+      file.seek(0)
+      text = file.read()
+      file.truncate(text.rfind(b'\n') + 1)
+    self.rows: dict[str, Row] = {
+      row['key']: row for row in read_rows(self.path) if 'key' in row
+    }
+
+  def append(self, row: Row) -> None:
+    """Adds a row, which has a `key`; on the disk when this returns."""
+    line = json.dumps(row, allow_nan=False) + '\n'
+    with self.path.open('ab') as file:
+      fcntl.flock(file, fcntl.LOCK_EX)
+      file.write(line.encode())
+      file.flush()
+      os.fsync(file.fileno())
+    self.rows[row['key']] = row

@@ -1,0 +1,185 @@
+"""Rows -> table.md, ours beside the published numbers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from zssr_jax.evaluation import published, rows
+
+_KEYS = (
+  'dataset',
+  'scale',
+  'degradation',
+  'degradation_seed',
+  'method',
+  'config_name',
+  'config_hash',
+  'kernel_given',
+  'code',
+)
+
+
+class Group(NamedTuple):
+  """The rows of one method, config and code on one data set."""
+
+  facts: dict[str, Any]  # the values of `_KEYS`
+  rows: list[rows.Row]
+
+  @property
+  def images(self) -> int:
+    """How many different images."""
+    return len({row['image'] for row in self.rows})
+
+  @property
+  def seeds(self) -> list[int]:
+    """The seeds that every image has been run with."""
+    of_image: dict[str, set[int]] = {}
+    for row in self.rows:
+      of_image.setdefault(row['image'], set()).add(row['seed'])
+    return sorted(set.intersection(*of_image.values()))
+
+  def mean(self, name: str) -> float:
+    """Mean over the images, and over the seeds all images have."""
+    seeds = self.seeds
+    chosen = [r for r in self.rows if not seeds or r['seed'] in seeds]
+    return statistics.fmean(row[name] for row in chosen)
+
+  def spread(self, name: str) -> float | None:
+    """Standard deviation, between seeds, of the mean over the images."""
+    if len(self.seeds) < 2:
+      return None
+    return statistics.stdev(
+      statistics.fmean(row[name] for row in self.rows if row['seed'] == seed)
+      for seed in self.seeds
+    )
+
+  @property
+  def gain(self) -> float:
+    """Mean gain over bicubic, in dB."""
+    return self.mean('psnr') - self.mean('bicubic_psnr')
+
+
+def group_rows(all_rows: Iterable[rows.Row]) -> list[Group]:
+  """Sorts rows into groups whose rows differ in image and seed alone."""
+  groups: dict[tuple[Any, ...], Group] = {}
+  for row in all_rows:
+    facts = {name: row.get(name) for name in _KEYS}
+    place = tuple(facts.values())
+    groups.setdefault(place, Group(facts, [])).rows.append(row)
+  return sorted(
+    groups.values(),
+    key=lambda group: [str(group.facts[name]) for name in _KEYS[:5]],
+  )
+
+
+def labels(groups: Sequence[Group]) -> list[str]:
+  """A name for each group's method, telling apart what must be told apart."""
+  named = []
+  for group in groups:
+    facts = group.facts
+    name = facts['method']
+    if facts['config_name']:
+      name += f' ({facts["config_name"]})'
+    if facts['kernel_given']:
+      name += ', true kernel'
+    named.append(name)
+  places = [
+    (name, *(group.facts[key] for key in _KEYS[:4]))
+    for name, group in zip(named, groups, strict=True)
+  ]
+  for i, group in enumerate(groups):
+    if places.count(places[i]) > 1:
+      named[i] += f' [config {group.facts["config_hash"]}'
+      named[i] += f', code {group.facts["code"]}]'
+  return named
+
+
+def _signed(difference: float) -> str:
+  """Two digits and a sign, and never -0.00."""
+  return f'{round(difference, 2) + 0.0:+.2f}'
+
+
+def _score(psnr: float, ssim: float | None) -> str:
+  return f'{psnr:.2f}' + (f' / {ssim:.4f}' if ssim is not None else '')
+
+
+def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
+  """The table as dicts of text, one a group, all with the same columns."""
+  groups = group_rows(all_rows)
+  with_lpips = any('lpips' in row for group in groups for row in group.rows)
+  lines = []
+  for group, label in zip(groups, labels(groups), strict=True):
+    facts = group.facts
+    of = max(row['of'] for row in group.rows)
+    spread = group.spread('psnr')
+    place = (facts['dataset'], facts['scale'], facts['degradation'])
+    table = published.PUBLISHED.get(place, {})
+    other = published.OTHER_DRAWS.get(place, {})
+    paper = table.get(facts['method']) or other.get(facts['method'])
+    whole = group.images == of
+    cells = {
+      'data set': facts['dataset'],
+      'scale': f'×{facts["scale"]:g}',
+      'degradation': facts['degradation'],
+      'method': label,
+      'images': f'{of}' if whole else f'{group.images} of {of}, partial',
+      'seeds': ', '.join(str(seed) for seed in group.seeds) or 'mixed',
+      'PSNR / SSIM': _score(group.mean('psnr'), group.mean('ssim'))
+      + ('' if spread is None else f' (±{spread:.2f})'),
+      'paper': '',
+      'difference': '',
+      'over bicubic': _signed(group.gain),
+    }
+    if paper:
+      cells['paper'] = _score(*paper) + ('*' if other else '')
+      # A partial mean is no counterpart of the whole set's.
+      if whole and not other:
+        cells['difference'] = _signed(group.mean('psnr') - paper[0])
+    if with_lpips:
+      has = all('lpips' in row for row in group.rows)
+      cells['LPIPS'] = f'{group.mean("lpips"):.4f}' if has else ''
+    cells['s / image'] = f'{group.mean("seconds"):.3g}'
+    cells['peak MB'] = f'{max(row["peak_mb"] for row in group.rows):.0f}'
+    lines.append(cells)
+  return lines
+
+
+def make_table(all_rows: Iterable[rows.Row]) -> str:
+  """Markdown: the table, the published rows, and what made the numbers.
+
+  Args:
+    all_rows: rows of `harness.run`.
+  """
+  all_rows = list(all_rows)
+  lines = summary(all_rows)
+  if not lines:
+    return 'No rows yet.\n'
+  out = ['Mean over the images, PSNR in dB and SSIM on Y (shave = scale).', '']
+  head = list(lines[0])
+  out += [' | '.join(['', *head, '']).strip(), '|---' * len(head) + '|']
+  out += [' | '.join(['', *line.values(), '']).strip() for line in lines]
+  places = dict.fromkeys(
+    (g.facts['dataset'], g.facts['scale'], g.facts['degradation'])
+    for g in group_rows(all_rows)
+  )
+  notes = []
+  for place in places:
+    for table, star in (
+      (published.PUBLISHED, ''),
+      (published.OTHER_DRAWS, '*'),
+    ):
+      if place in table:
+        scores = ', '.join(
+          f'{name} {_score(*score)}' for name, score in table[place].items()
+        )
+        notes.append(f'- {place[0]} ×{place[1]:g} {place[2]}{star}: {scores}')
+  if notes:
+    out += ['', 'Published:', '', *notes]
+    if any('*:' in note for note in notes):
+      out += ['', '\\* other random draws than ours: compare the gains.']
+  for name, title in (('commit', 'Commits'), ('device', 'Devices')):
+    values = sorted({str(row[name]) for row in all_rows})
+    out += ['', f'{title}: {"; ".join(values)}.']
+  return '\n'.join(out) + '\n'
