@@ -118,6 +118,28 @@ def test_the_plateau_stops_each_run_by_itself(photos):
     assert len(pairs[index].history.loss) == len(single.history.loss) < 200
 
 
+def test_images_alone_in_their_class_run_beside_each_other(
+  photos, monkeypatch
+):
+  used = []
+  train = loop.train
+
+  def spy(job):
+    used.append(next(iter(job.windows.son.devices())))
+    return train(job)
+
+  monkeypatch.setattr(loop, 'train', spy)
+  photos = [photos[0], photos[0][:, :36], photos[0][:36, :33]]
+  items = make_items(photos, TINY.replace(crop_fraction=0.5))
+  assert len({item.shape_class for item in items}) == 3
+  pairs = dict(devices.map_images(items, devices.available(2)))
+  assert sorted(pairs) == [0, 1, 2]
+  assert set(used) == set(devices.available(2))
+  monkeypatch.undo()
+  singles = one_by_one(photos, TINY.replace(crop_fraction=0.5))
+  compare(photos, singles, [pairs[0], pairs[1], pairs[2]])
+
+
 def test_transposed_images_share_a_class_and_larger_ones_do_not():
   def shape_class(*shape, kernel=None):
     plan = zssr.plan_stages(shape, 2, TINY)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import queue
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -90,23 +91,59 @@ def map_images(
 ) -> Iterator[tuple[int, Any]]:
   """Trains every item, `len(devices)` at a time.
 
+  Images of one shape class are trained together. One that is left alone in
+  its class gets a device to itself, beside others of that kind.
+
   Args:
     items: the images; each is started when its turn comes.
     devices: from `available`.
 
   Yields:
-    (index of the item, its result, or the ValueError it raised), as groups
+    (index of the item, its result, or the ValueError it raised), as they
     end; each index once.
   """
   classes: dict[Hashable, list[int]] = {}
   for index, item in enumerate(items):
     classes.setdefault(item.shape_class, []).append(index)
+  alone = []
   for members in classes.values():
     for first in range(0, len(members), len(devices)):
       group = members[first : first + len(devices)]
+      if len(group) == 1:
+        alone += group
+        continue
       runs = [items[index].start() for index in group]
       results = _run_group(runs, devices)
       yield from zip(group, results, strict=True)
+  yield from _run_alone({index: items[index] for index in alone}, devices)
+
+
+def _run_alone(
+  items: dict[int, Item], devices: Sequence[jax.Device]
+) -> Iterator[tuple[int, Any]]:
+  """Runs each item on whichever device is free."""
+  free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
+  for device in devices:
+    free.put(device)
+
+  def work(item: Item) -> Any:
+    device = free.get()
+    try:
+      with jax.default_device(device):
+        run, trained = item.start(), None
+        while True:
+          trained = loop.train(run.send(trained))
+    except StopIteration as stop:
+      return stop.value
+    except ValueError as error:
+      return error
+    finally:
+      free.put(device)
+
+  with concurrent.futures.ThreadPoolExecutor(len(devices)) as threads:
+    futures = {threads.submit(work, item): i for i, item in items.items()}
+    for future in concurrent.futures.as_completed(futures):
+      yield futures[future], future.result()
 
 
 def _run_group(runs: list[Any], devices: Sequence[jax.Device]) -> list[Any]:
