@@ -64,6 +64,7 @@ def quick(monkeypatch):
       params={},
       history=zssr_jax.History(
         loss=np.array([0.1, np.nan], np.float32),
+        learning_rate=np.array([1e-3, 1e-3], np.float32),
         error_steps=np.array([0], np.int32),
         error=np.array([0.25], np.float32),
         drops=(1,),

@@ -1,0 +1,203 @@
+"""Rows: what they hold, what they are keyed by, and going on with a run."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from zssr_jax import zssr
+from zssr_jax.baselines import interpolation
+from zssr_jax.config import Config
+from zssr_jax.data import image_io
+from zssr_jax.evaluation import cases, harness, methods, rows
+from zssr_jax.ops import metrics
+from zssr_jax.parallel import devices
+
+TINY = Config(model='pixel_shuffle', depth=3, width=8, crop=24, max_steps=5)
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+  """A data set of three photographs, HR only."""
+  from skimage import data
+
+  root = tmp_path_factory.mktemp('data')
+  folder = root / 'Photos' / 'HR'
+  folder.mkdir(parents=True)
+  photo = data.astronaut()
+  for number, (y, x) in enumerate([(0, 0), (100, 180), (300, 20)]):
+    crop = photo[y : y + 64, x : x + 72]
+    Image.fromarray(crop).save(folder / f'photo{number}.png')
+  return root
+
+
+def find(root, **options):
+  return cases.find_cases(root, 'Photos', 2.0, **options)
+
+
+def evaluate(root, folder, names=('bicubic', 'zssr'), config=TINY, **options):
+  count = options.pop('device_count', 1)
+  tasks = harness.plan(
+    find(root), names, options.pop('seeds', (0,)), config, 'tiny'
+  )
+  store = rows.Store(folder)
+  outcomes = list(
+    harness.run(tasks, store, devices=devices.available(count), **options)
+  )
+  return outcomes, store
+
+
+def test_a_row_holds_the_score_and_all_that_made_it(root, tmp_path):
+  outcomes, store = evaluate(root, tmp_path, seeds=(3,))
+  assert len(outcomes) == 6
+  assert list(store.rows.values()) == outcomes
+  row = outcomes[-1]
+  case = find(root)[2]
+  pixels = case.load()
+  result = zssr.train_image(
+    pixels.lr, 2.0, config=TINY, key=jax.random.key(3)
+  )
+  psnr, ssim = metrics.score(result.image, pixels.hr, 2)
+  assert row['psnr'] == pytest.approx(psnr, abs=1e-4)
+  assert row['ssim'] == pytest.approx(ssim, abs=1e-5)
+  expected = {
+    'dataset': 'Photos',
+    'image': 'photo2',
+    'of': 3,
+    'scale': 2.0,
+    'method': 'zssr',
+    'degradation': 'ideal',
+    'seed': 3,
+    'config_name': 'tiny',
+    'steps': 5,
+    'kernel_given': False,
+  }
+  assert expected.items() <= row.items()
+  assert row['seconds'] > 0 and row['peak_mb'] > 50
+  json.dumps(row, allow_nan=False)
+  # What it stands for lies beside it.
+  kept = image_io.read_image(harness.image_path(store, row['key']))
+  assert metrics.score(kept, pixels.hr, 2)[0] == pytest.approx(psnr, abs=1e-4)
+  with np.load(harness.curves_path(store, row['key'])) as curves:
+    assert curves['loss'].shape == curves['learning_rate'].shape == (5,)
+  bicubic = outcomes[2]
+  assert bicubic['method'] == 'bicubic' and bicubic['config'] is None
+  assert bicubic['psnr'] == bicubic['bicubic_psnr'] == row['bicubic_psnr']
+
+
+def test_finished_rows_are_not_made_again(root, tmp_path, monkeypatch):
+  _, store = evaluate(root, tmp_path)
+  text = store.path.read_text()
+  assert evaluate(root, tmp_path)[0] == []
+  assert store.path.read_text() == text
+  # One row lost: that one is made again, and comes out the same.
+  lines = text.splitlines(keepends=True)
+  store.path.write_text(''.join(lines[:4] + lines[5:]))
+  (again,), _ = evaluate(root, tmp_path)
+  lost = json.loads(lines[4])
+  assert (again['key'], again['psnr']) == (lost['key'], lost['psnr'])
+
+
+def test_the_key_changes_with_all_that_determines_a_number(root, monkeypatch):
+  def keys(found, name='zssr', seeds=(0,), config=TINY):
+    return [t.key for t in harness.plan(found, [name], seeds, config, 'any')]
+
+  found = find(root)
+  base = keys(found)
+  assert len(set(base)) == 3
+  assert not set(base) & set(keys(found, seeds=(1,)))
+  assert not set(base) & set(keys(found, config=TINY.replace(width=9)))
+  assert not set(base) & set(keys(found, name='bicubic'))
+  noisy = find(root, degradation='poor-noise')
+  assert not set(base) & set(keys(noisy))
+  other = find(root, degradation='poor-noise', seed=1)
+  assert not set(keys(noisy)) & set(keys(other))
+  monkeypatch.setattr(harness.code, 'code_version', lambda *_: 'other')
+  assert not set(base) & set(keys(found))
+
+
+def test_a_method_without_training_runs_once_whatever_the_seeds(root):
+  plan = harness.plan(find(root), ['nearest', 'zssr'], (4, 5), TINY, 'tiny')
+  assert len(plan) == 3 + 6
+  same = harness.plan(find(root), ['nearest'], (9,), TINY, 'tiny')
+  assert [t.key for t in same] == [t.key for t in plan[:3]]
+
+
+def test_the_true_kernel_goes_to_the_configs_that_ask_for_it(root):
+  found = find(root, degradation='gaussian')
+  blind = harness.plan(found, ['zssr'], (0,), TINY, 'blind')
+  told = harness.plan(
+    found, ['zssr'], (0,), TINY.replace(kernel='given'), 'told'
+  )
+  assert blind[0].kernel is None
+  np.testing.assert_array_equal(told[0].kernel, found[0].kernel)
+  with pytest.raises(ValueError, match='needs a blur kernel'):
+    harness.plan(
+      find(root), ['zssr'], (0,), TINY.replace(kernel='given'), 'told'
+    )
+
+
+def test_several_devices_give_the_same_rows(root, tmp_path):
+  config = TINY.replace(max_steps=20, schedule='cosine')
+  one, _ = evaluate(root, tmp_path / 'one', ['zssr'], config)
+  four, _ = evaluate(
+    root, tmp_path / 'four', ['zssr'], config, device_count=4
+  )
+  assert [r['key'] for r in one] == sorted(
+    (r['key'] for r in four), key=[r['key'] for r in one].index
+  )
+  of = {row['key']: row for row in four}
+  for row in one:
+    assert of[row['key']]['psnr'] == pytest.approx(row['psnr'], abs=0.05)
+
+
+@pytest.mark.parametrize('device_count', [1, 2])
+def test_an_image_too_small_fails_alone(root, tmp_path, device_count):
+  folder = tmp_path / 'Photos' / 'HR'
+  folder.mkdir(parents=True)
+  Image.fromarray(np.zeros((14, 14, 3), np.uint8)).save(folder / 'tiny.png')
+  photo = root / 'Photos' / 'HR' / 'photo0.png'
+  (folder / 'whole.png').write_bytes(photo.read_bytes())
+  config = TINY.replace(crop_fraction=0.5)
+  outcomes, store = evaluate(
+    tmp_path, tmp_path / 'out', ['zssr'], config, device_count=device_count
+  )
+  failures = [o for o in outcomes if isinstance(o, harness.Failure)]
+  assert [f.task.case.image for f in failures] == ['tiny']
+  assert 'too small' in str(failures[0].error)
+  assert [row['image'] for row in store.rows.values()] == ['whole']
+
+
+def test_a_distance_is_measured_when_asked_for(root, tmp_path):
+  outcomes, _ = evaluate(
+    root, tmp_path, ['bicubic'], lpips=lambda a, b: float(np.abs(a - b).mean())
+  )
+  pixels = find(root)[0].load()
+  bicubic = interpolation.bicubic(pixels.lr, 2)
+  expected = np.abs(bicubic - pixels.hr).mean()
+  assert outcomes[0]['lpips'] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones():
+  with pytest.raises(ValueError, match='there are: nearest, bilinear'):
+    methods.find('magic')
+
+
+def test_cases_of_a_data_set_with_lr_images_are_its_own(data_root):
+  found = cases.find_cases(data_root, 'MZSR_g20_Set5', 2.0, limit=2)
+  assert [(c.image, c.of, c.degradation) for c in found] == [
+    ('baby', 5, 'own'),
+    ('bird', 5, 'own'),
+  ]
+  assert found[0].kernel.shape == (21, 21)
+  pixels = found[0].load()
+  lr_file = data_root / 'MZSR_g20_Set5' / 'LR_x2' / 'baby.png'
+  np.testing.assert_array_equal(pixels.lr, image_io.read_image(lr_file))
+
+
+def test_ideal_cases_equal_matlabs_lr_images(data_root):
+  own = cases.find_cases(data_root, 'Set5', 3.0, limit=2)
+  ideal = cases.find_cases(data_root, 'Set5', 3.0, 'ideal', limit=2)
+  assert [c.digest for c in own] == [c.digest for c in ideal]

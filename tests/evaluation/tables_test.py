@@ -1,0 +1,109 @@
+"""The table against means worked out by hand."""
+
+from zssr_jax.evaluation import published, tables
+
+
+def make_row(image='a', psnr=30.0, **more):
+  return {
+    'key': f'{image}{psnr}{more}',
+    'dataset': 'Set5',
+    'image': image,
+    'of': 2,
+    'scale': 2.0,
+    'method': 'zssr',
+    'degradation': 'own',
+    'degradation_seed': 0,
+    'seed': 0,
+    'config_name': 'fast',
+    'config_hash': 'c1',
+    'kernel_given': False,
+    'psnr': psnr,
+    'ssim': 0.9,
+    'bicubic_psnr': 29.0,
+    'bicubic_ssim': 0.8,
+    'seconds': 2.0,
+    'peak_mb': 500,
+    'code': 'v1',
+    'commit': 'abc',
+    'device': '1 x cpu',
+    **more,
+  }
+
+
+def test_a_whole_set_stands_beside_the_published_number():
+  rows = [make_row('a', 30.0), make_row('b', 31.0, ssim=0.8)]
+  (line,) = tables.summary(rows)
+  assert line['images'] == '2'
+  assert line['PSNR / SSIM'] == '30.50 / 0.8500'
+  assert line['paper'] == '37.37 / 0.9570'
+  assert line['difference'] == '-6.87'
+  assert line['over bicubic'] == '+1.50'
+  assert line['method'] == 'zssr (fast)'
+
+
+def test_a_partial_set_says_so_and_claims_no_difference():
+  (line,) = tables.summary([make_row('a')])
+  assert line['images'] == '1 of 2, partial'
+  assert line['difference'] == ''
+
+
+def test_seeds_are_averaged_with_their_spread():
+  rows = [
+    make_row(image, 30.0 + seed + (image == 'b'), seed=seed)
+    for image in 'ab'
+    for seed in (0, 1)
+  ]
+  (line,) = tables.summary(rows)
+  assert line['seeds'] == '0, 1'
+  # Means of the seeds 30.5 and 31.5: their deviation is sqrt(1/2).
+  assert line['PSNR / SSIM'] == '31.00 / 0.9000 (±0.71)'
+
+
+def test_a_seed_that_some_images_lack_is_left_out():
+  rows = [make_row('a'), make_row('b'), make_row('a', 50.0, seed=1)]
+  (line,) = tables.summary(rows)
+  assert line['seeds'] == '0'
+  assert line['PSNR / SSIM'].startswith('30.00')
+
+
+def test_configs_and_code_are_never_mixed():
+  rows = [
+    make_row('a', 30.0),
+    make_row('a', 31.0, config_hash='c2'),
+    make_row('a', 32.0, code='v2'),
+  ]
+  lines = tables.summary(rows)
+  assert len(lines) == 3
+  assert len({line['method'] for line in lines}) == 3
+
+
+def test_other_peoples_random_draws_get_no_difference():
+  place = {'dataset': 'B100', 'degradation': 'poor', 'of': 1}
+  (line,) = tables.summary([make_row('a', **place)])
+  assert line['paper'] == '28.61 / 0.7809*' and line['difference'] == ''
+  table = tables.make_table([make_row('a', **place)])
+  assert 'other random draws' in table
+
+
+def test_lpips_has_a_column_when_all_rows_of_a_method_have_it():
+  rows = [make_row('a', lpips=0.25), make_row('b', lpips=0.35)]
+  assert tables.summary(rows)[0]['LPIPS'] == '0.3000'
+  rows[1].pop('lpips')
+  assert tables.summary(rows)[0]['LPIPS'] == ''
+
+
+def test_the_table_is_markdown_with_the_published_rows_below():
+  text = tables.make_table([make_row('a'), make_row('b')])
+  lines = text.splitlines()
+  assert lines[2].startswith('| data set | scale |')
+  assert lines[3].count('|') == lines[2].count('|') == lines[4].count('|')
+  assert 'self_ex_sr 36.49 / 0.9537' in text
+  assert text.endswith('Devices: 1 x cpu.\n')
+  assert 'No rows' in tables.make_table([])
+
+
+def test_the_published_numbers_are_those_of_the_protocol_page():
+  table = published.PUBLISHED
+  assert table['Set14', 3, 'own']['zssr'] == (29.80, 0.8304)
+  assert table['B100', 4, 'ideal']['edsr+'] == (27.79, 0.7437)
+  assert table['Set5', 2, 'own']['bicubic'] == (33.64, None)
