@@ -1,0 +1,168 @@
+"""Weight files: what arrives in the parameters, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zssr_jax.models import vgg, weights
+
+LAYER = ['conv1_1']
+
+
+def arrays(**changes):
+  """What a file must hold for the first convolution."""
+  rng = np.random.default_rng(0)
+  good = {
+    'conv1_1_kernel_HWIO': rng.normal(size=(3, 3, 3, 64)).astype(np.float16),
+    'conv1_1_bias': rng.normal(size=64),
+  }
+  return {k: v for k, v in (good | changes).items() if v is not None}
+
+
+@pytest.fixture
+def file(tmp_path):
+  """Where the shallow weights of VGG16 belong below a data root."""
+  path = tmp_path / weights.VGG16_SHALLOW
+  path.parent.mkdir()
+  return path
+
+
+class Trap:
+  """A pickle that leaves a trace when it is read."""
+
+  def __init__(self, trace):
+    self.trace = trace
+
+  def __reduce__(self):
+    return (open, (str(self.trace), 'w'))
+
+
+def test_arrays_arrive_in_the_parameters_as_float32(tmp_path, file):
+  stored = arrays(other=np.zeros(3))
+  np.savez(file, **stored)
+  variables = weights.load_vgg16(tmp_path, LAYER)
+  model = vgg.Vgg16(('conv1_1',))
+  like = model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+  assert jax.tree.structure(variables) == jax.tree.structure(like)
+  got = variables['params']['conv1_1']
+  assert got['kernel'].dtype == got['bias'].dtype == jnp.float32
+  np.testing.assert_array_equal(got['kernel'], stored['conv1_1_kernel_HWIO'])
+  np.testing.assert_allclose(got['bias'], stored['conv1_1_bias'], rtol=1e-7)
+
+
+def test_the_data_root_holds_both_files_and_they_agree(data_root):
+  files = [weights.VGG16_SHALLOW, weights.VGG16_FULL]
+  shallow, full = (np.load(data_root / name) for name in files)
+  with shallow, full:
+    exact = weights.load_vgg16(data_root, ['relu3_3'])['params']
+    deep = weights.load_vgg16(data_root, ['relu1_1', 'conv4_1'])['params']
+    assert len(exact) == 7 and len(deep) == 8
+    for name, part in exact.items():
+      for got, rounded, key in (
+        (part['kernel'], deep[name]['kernel'], f'{name}_kernel_HWIO'),
+        (part['bias'], deep[name]['bias'], f'{name}_bias'),
+      ):
+        np.testing.assert_array_equal(got, shallow[key])
+        assert rounded.dtype == jnp.float32
+        np.testing.assert_array_equal(rounded, full[key])
+        np.testing.assert_array_equal(rounded, shallow[key].astype(np.float16))
+
+
+def test_the_heads_go_to_their_layers(data_root):
+  heads = weights.load_lpips_heads(data_root)
+  assert {layer: head.shape for layer, head in heads.items()} == {
+    'relu1_2': (64,),
+    'relu2_2': (128,),
+    'relu3_3': (256,),
+    'relu4_3': (512,),
+    'relu5_3': (512,),
+  }
+  assert all(head.min() >= 0 for head in heads.values())
+  with np.load(data_root / weights.LPIPS_HEADS) as stored:
+    for i, head in enumerate(heads.values()):
+      np.testing.assert_array_equal(head, stored[f'lin{i}'])
+
+
+@pytest.mark.parametrize(
+  ('changes', 'complaint'),
+  [
+    ({'conv1_1_bias': None}, 'holds no conv1_1_bias'),
+    ({'conv1_1_bias': np.zeros(32)}, r'conv1_1_bias is float64 \(32,\)'),
+    ({'conv1_1_bias': np.zeros(64, int)}, 'conv1_1_bias is int64'),
+    ({'conv1_1_bias': np.full(64, np.nan)}, 'conv1_1_bias holds NaN'),
+    (
+      {'conv1_1_kernel_HWIO': np.zeros((64, 3, 3, 3))},  # PyTorch's order
+      r'real numbers \(3, 3, 3, 64\) belong',
+    ),
+  ],
+)
+def test_other_content_is_refused_by_name(tmp_path, file, changes, complaint):
+  np.savez(file, **arrays(**changes))
+  with pytest.raises(ValueError, match=complaint) as error:
+    weights.load_vgg16(tmp_path, LAYER)
+  assert str(error.value).startswith(f'{file}: ')
+  assert '\n' not in str(error.value)
+
+
+def text(path, trace):
+  path.write_text('not weights')
+
+
+def empty(path, trace):
+  path.touch()
+
+
+def one_array(path, trace):
+  with path.open('wb') as stream:
+    np.save(stream, np.zeros(3))
+
+
+def half(path, trace):
+  np.savez(path, **arrays())
+  path.write_bytes(path.read_bytes()[:2000])
+
+
+def flipped(path, trace):
+  np.savez(path, **arrays())
+  content = bytearray(path.read_bytes())
+  content[500] ^= 255
+  path.write_bytes(content)
+
+
+def pickled(path, trace):
+  path.write_bytes(np.array([Trap(trace)]).dumps())
+
+
+def pickled_inside(path, trace):
+  np.savez(path, **arrays(conv1_1_bias=np.array([Trap(trace)])))
+
+
+@pytest.mark.parametrize(
+  'write', [text, empty, one_array, half, flipped, pickled, pickled_inside]
+)
+def test_a_file_that_is_no_archive_of_arrays_is_refused(tmp_path, file, write):
+  trace = tmp_path / 'trace'
+  write(file, trace)
+  with pytest.raises(ValueError, match='not a whole .npz file') as error:
+    weights.load_vgg16(tmp_path, LAYER)
+  assert str(error.value).startswith(f'{file}: ')
+  assert '\n' not in str(error.value)
+  assert not trace.exists()
+
+
+def test_a_missing_file_is_named_with_the_remedy(tmp_path):
+  for load, name in (
+    (lambda: weights.load_vgg16(tmp_path, ['conv3_3']), weights.VGG16_SHALLOW),
+    (lambda: weights.load_vgg16(tmp_path, ['conv4_1']), weights.VGG16_FULL),
+    (lambda: weights.load_lpips_heads(tmp_path), weights.LPIPS_HEADS),
+  ):
+    with pytest.raises(FileNotFoundError, match='ZSSR_JAX_DATA') as error:
+      load()
+    assert str(error.value).startswith(f'{tmp_path / name}: no such')
+    assert '\n' not in str(error.value)
+
+
+def test_an_unknown_layer_is_refused_before_any_file_is_read(tmp_path):
+  with pytest.raises(ValueError, match="no layer 'relu9_9'"):
+    weights.load_vgg16(tmp_path, ['relu9_9'])
