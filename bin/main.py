@@ -5,7 +5,8 @@
   python bin/main.py --input='photos/*.jpg' --scale=3 --kernel=kernel.mat
   python bin/main.py --config.max_steps=500 --input=photo.png --kernel=k.npy
 
-Writes STEM_xS.png and its record STEM_xS.json for each input. Exit code: 0;
+Writes STEM_xS.png and its record STEM_xS.json for each input, and with
+--report one page to look at them all. Exit code: 0;
 1 when some of several inputs failed; 2 for bad arguments or a single bad
 input; 130 after Ctrl-C.
 """
@@ -55,9 +56,11 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   flags.DEFINE_integer(
     'seed', 0, 'Random seed.', 0, 2**32 - 1, flag_values=values
   )
-  flags.DEFINE_boolean(
-    'overwrite', False, 'Replace existing results.', flag_values=values
-  )
+  for name, text in (
+    ('overwrite', 'Replace existing results.'),
+    ('report', 'Write report.html: before and after, curves, numbers.'),
+  ):
+    flags.DEFINE_boolean(name, False, text, flag_values=values)
 
 
 def main(argv: list[str]) -> int:

@@ -29,6 +29,7 @@ class Options:
   reference: str | None = None
   seed: int = 0
   overwrite: bool = False
+  report: bool = False
 
 
 def _check_field(name: str, source: str) -> None:

@@ -193,7 +193,7 @@ def run(options: Options) -> int:
   entries = _entries([t for t in tasks if t.key in store.rows], store)
   image_io.write_files(
     {
-      store.folder / 'report.html': report.make_report(
+      store.folder / flow.REPORT: report.make_report(
         f'{", ".join(options.datasets)} by {", ".join(options.methods)}',
         entries,
         summary=tables.summary(store.rows.values()),

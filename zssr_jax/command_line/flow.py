@@ -7,6 +7,7 @@ trained; what concerns one file fails that file alone.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -31,10 +32,12 @@ from zssr_jax.command_line.jobs import Job
 from zssr_jax.data import image_io
 from zssr_jax.data.image_io import InputError
 from zssr_jax.data.side_by_side import find_detail, side_by_side
+from zssr_jax.evaluation import report
 from zssr_jax.ops import metrics, resize
 
 # Largest result. The copies of the self-ensemble take eight times as much.
 _MAX_OUTPUT_PIXELS = 256_000_000
+REPORT = 'report.html'
 # Held while results are moved into place: Ctrl-C waits for that, never longer.
 _WRITING = threading.Lock()
 
@@ -102,10 +105,21 @@ class _Judge:
     return side_by_side(panels, find_detail(panels[0][1], panels[2][1]))
 
 
+class _Done(NamedTuple):
+  """A finished job: what is said of it, and what a report needs besides files.
+  """
+
+  job: Job
+  summary: str
+  result: zssr_jax.Result  # without its image and parameters
+  scores: dict[str, float] | None
+  seconds: float
+
+
 def _process(
   job: Job, options: Options, scale: Scale, kernel: np.ndarray | None
-) -> str:
-  """Runs one job and returns its summary line."""
+) -> _Done:
+  """Runs one job."""
   clock = time.perf_counter()
   image = _read_input(job.input, scale)
   judge = _Judge(job, image, scale) if job.reference else None
@@ -141,7 +155,58 @@ def _process(
   with _WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_files(files)
-  return '  '.join([*summary, f'{seconds["total"]:.1f} s'])
+  return _Done(
+    job,
+    '  '.join([*summary, f'{seconds["total"]:.1f} s']),
+    dataclasses.replace(result, image=np.empty(0), params=None),
+    scores,
+    seconds['total'],
+  )
+
+
+def _entry(done: _Done, scale: Scale) -> report.Entry:
+  """What a report shows of a finished job; reads the pictures again."""
+  job, history = done.job, done.result.history
+  numbers = {}
+  if done.scores:
+    scores = done.scores
+    numbers = {
+      'PSNR': f'{scores["psnr"]:.2f} dB (bicubic {scores["bicubic_psnr"]:.2f})',
+      'SSIM': f'{scores["ssim"]:.4f} (bicubic {scores["bicubic_ssim"]:.4f})',
+    }
+  numbers |= {
+    'steps': f'{len(history.loss)}',
+    'time': f'{done.seconds:.1f} s',
+  }
+  before = resize.imresize(image_io.read_image(job.input), scale)
+  return report.Entry(
+    title=job.image.stem,
+    before=np.clip(before, 0, 1),
+    after=image_io.read_image(job.image),
+    reference=image_io.read_image(job.reference) if job.reference else None,
+    kernel=done.result.kernel,
+    curves=report.Curves(
+      loss=history.loss,
+      learning_rate=history.learning_rate,
+      error_steps=history.error_steps,
+      error=history.error,
+      stages=tuple(stage[2] for stage in history.stages),
+      drops=history.drops,
+    ),
+    numbers=numbers,
+  )
+
+
+def _write_report(finished: list[_Done], options: Options, scale: Scale) -> None:
+  page = report.make_report(
+    'Super-resolution by zssr_jax',
+    (_entry(done, scale) for done in finished),
+    notes=[f'Seed {options.seed}; every setting is in the JSON records.'],
+  )
+  path = Path(options.output) / REPORT
+  with _WRITING:
+    image_io.write_files({path: page})
+  print(path, flush=True)
 
 
 def _explain(error: Exception, path: Path) -> str | None:
@@ -177,6 +242,11 @@ def run(options: Options) -> int:
   planned = jobs.plan(options, scale)
   kernel = image_io.read_kernel(options.kernel) if options.kernel else None
   jobs.check_output_folder(Path(options.output))
+  page = Path(options.output) / REPORT
+  if options.report and page.exists() and not options.overwrite:
+    raise InputError(
+      f'{page}: exists already; pass --overwrite to replace it'
+    )
   ready = []
   for job in planned:
     found = None if options.overwrite else job.existing_output()
@@ -185,15 +255,20 @@ def run(options: Options) -> int:
     else:
       ready.append(job)
   failures = len(planned) - len(ready)
+  finished = []
   for job in ready:
     try:
-      print(_process(job, options, scale, kernel), flush=True)
+      done = _process(job, options, scale, kernel)
+      print(done.summary, flush=True)
+      finished.append(done)
     except Exception as error:
       line = _explain(error, job.input)
       if line is None:
         raise
       complain(line)
       failures += 1
+  if options.report and finished:
+    _write_report(finished, options, scale)
   if not failures:
     return 0
   return 2 if len(planned) == 1 else 1

@@ -159,8 +159,8 @@ def run(
       continue
     row = judge.row(task, task.case.load(), result.image, devices[0])
     row |= {
-      'seconds': round(sum(result.seconds.values()), 1),
-      'phases': {k: round(v, 1) for k, v in result.seconds.items()},
+      'seconds': round(sum(result.seconds.values()), 2),
+      'phases': {k: round(v, 2) for k, v in result.seconds.items()},
       'steps': len(result.history.loss),
       'drops': result.history.drops,
       'rollbacks': result.history.rollbacks,

@@ -1,0 +1,236 @@
+"""bin/eval_all as its users meet it: files, messages and exit codes."""
+
+import importlib.machinery
+import importlib.util
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+SCRIPT = ROOT / 'bin' / 'eval_all'
+SMOKE = f'--config={ROOT}/configs/smoke.py'
+loader = importlib.machinery.SourceFileLoader('bin_eval_all', str(SCRIPT))
+spec = importlib.util.spec_from_loader('bin_eval_all', loader)
+bin_eval_all = importlib.util.module_from_spec(spec)
+loader.exec_module(bin_eval_all)
+
+# ml_collections loads config files in a way that Python is phasing out.
+pytestmark = pytest.mark.filterwarnings(
+  'ignore:.*load_module:DeprecationWarning'
+)
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+  """A folder of five small photographs, one of them greyscale."""
+  from skimage import data
+
+  folder = tmp_path_factory.mktemp('data') / 'photos'
+  folder.mkdir()
+  photo = data.astronaut()
+  for number in range(5):
+    crop = photo[60 * number :, 80:][:56, :64]
+    crop = crop[..., 0] if number == 4 else crop
+    Image.fromarray(crop).save(folder / f'photo{number}.png')
+  return folder
+
+
+@pytest.fixture
+def cli(tmp_path, capsys):
+  """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
+
+  def run(*arguments, output=tmp_path / 'out'):
+    argv = ['eval_all', SMOKE, f'--output={output}', *map(str, arguments)]
+    # As for users: optax's Adam does not work under strict promotion.
+    with jax.numpy_dtype_promotion('standard'):
+      code = bin_eval_all.main(argv)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+  return run
+
+
+def read(folder):
+  lines = (folder / 'rows.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_a_folder_of_photos_gives_rows_a_table_and_a_report(
+  cli, photos, tmp_path
+):
+  code, out, err = cli(
+    f'--data={photos.parent}', '--datasets=photos', '--limit=2'
+  )
+  assert code == 0
+  assert '4 rows' in out.splitlines()[-1]
+  assert err.splitlines()[-1].startswith('4/4  photo1')
+  assert 'mean' in err
+  found = read(tmp_path / 'out')
+  assert [r['method'] for r in found] == ['bicubic'] * 2 + ['zssr'] * 2
+  assert {'seconds', 'psnr', 'ssim', 'seed', 'degradation'} <= set(found[0])
+  table = (tmp_path / 'out' / 'table.md').read_text()
+  assert '2 of 5, partial' in table and 'zssr (smoke)' in table
+  page = (tmp_path / 'out' / 'report.html').read_text()
+  assert 'photo1' in page and 'http://' not in page.replace(
+    'http://www.w3.org', ''
+  )
+
+
+def test_scales_degradations_seeds_and_devices_multiply(cli, photos, tmp_path):
+  code, _, _ = cli(
+    f'--datasets={photos}',
+    '--scales=2,1.5',
+    '--degradation=four,poor-jpeg',
+    '--seeds=0,1',
+    '--methods=nearest,zssr',
+    '--limit=1',
+    '--devices=2',
+    '--config.max_steps=2',
+  )
+  assert code == 0
+  found = read(tmp_path / 'out')
+  # One image, two scales, five degradations; zssr with two seeds.
+  assert len(found) == 2 * 5 * (1 + 2)
+  assert len({r['key'] for r in found}) == len(found)
+  assert {r['scale'] for r in found} == {2.0, 1.5}
+  jpeg = [r for r in found if r['degradation'] == 'poor-jpeg']
+  assert len(jpeg) == 6 and jpeg[0]['details']['quality'] == 45
+  assert not any(r['kernel_given'] for r in found if r['method'] == 'zssr')
+
+
+def test_the_true_kernel_is_used_where_the_config_asks(cli, photos, tmp_path):
+  code, _, _ = cli(
+    f'--datasets={photos}',
+    '--degradation=gaussian',
+    '--methods=zssr',
+    '--limit=1',
+    '--config.kernel=given',
+    '--config.max_steps=2',
+  )
+  assert code == 0
+  (row,) = read(tmp_path / 'out')
+  assert row['kernel_given'] and len(row['details']['eigenvalues']) == 2
+  table = (tmp_path / 'out' / 'table.md').read_text()
+  assert 'zssr (smoke), true kernel' in table
+
+
+def test_lpips_is_a_column(cli, photos, data_root, tmp_path):
+  code, _, _ = cli(
+    f'--data={data_root}',
+    f'--datasets={photos}',
+    '--methods=bicubic',
+    '--limit=2',
+    '--lpips',
+  )
+  assert code == 0
+  assert all(0 < row['lpips'] < 1 for row in read(tmp_path / 'out'))
+  assert '| LPIPS |' in (tmp_path / 'out' / 'table.md').read_text()
+
+
+@pytest.mark.parametrize(
+  'flags, message',
+  [
+    (['--datasets=Nothing'], "no data set 'Nothing'"),
+    (['--methods=magic'], "unknown method 'magic'"),
+    (['--degradation=fog'], 'fog'),
+    (['--degradation=kernel:/no/such.mat'], '/no/such.mat'),
+    (['--devices=64'], 'there are 4'),
+    (['--devices=0'], 'devices'),
+    (['--scales=0'], '--scale=0'),
+    (['--scales='], '--scales: is empty'),
+    (['--seeds=a'], '--seeds=a'),
+    (['--data=/no/such'], '/no/such'),
+    (['--config.wdith=3'], 'did you mean width'),
+    (['--config.kernel=given'], 'needs a blur kernel'),
+    (['stray'], 'stray'),
+  ],
+)
+def test_bad_arguments_are_one_line_and_leave_nothing(
+  cli, photos, tmp_path, flags, message
+):
+  named = any(flag.startswith('--datasets') for flag in flags)
+  given = any(flag.startswith('--data=') for flag in flags)
+  code, out, err = cli(
+    *([] if named else [f'--datasets={photos}']),
+    *([] if given else [f'--data={photos.parent}']),
+    *flags,
+  )
+  assert code == 2 and out == ''
+  assert err.startswith('error: ') and err.count('\n') == 1
+  assert message in err
+  assert not (tmp_path / 'out').exists()
+
+
+def test_a_broken_image_is_named_before_anything_is_run(cli, photos, tmp_path):
+  folder = tmp_path / 'mine'
+  folder.mkdir()
+  for file in photos.iterdir():
+    (folder / file.name).write_bytes(file.read_bytes())
+  (folder / 'photo3.png').write_text('no image')
+  code, _, err = cli(f'--datasets={folder}', '--methods=bicubic')
+  assert code == 2 and 'photo3.png' in err and err.count('\n') == 1
+
+
+def test_an_image_that_fails_leaves_the_others_and_exit_code_1(
+  cli, photos, tmp_path
+):
+  folder = tmp_path / 'mine'
+  folder.mkdir()
+  Image.fromarray(np.zeros((14, 14), np.uint8)).save(folder / 'tiny.png')
+  photo = photos / 'photo0.png'
+  (folder / 'whole.png').write_bytes(photo.read_bytes())
+  code, _, err = cli(f'--datasets={folder}', '--methods=zssr')
+  assert code == 1
+  assert f'error: {folder / "tiny.png"}: an image of 7x7' in err
+  assert [row['image'] for row in read(tmp_path / 'out')] == ['whole']
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_rows(photos, tmp_path):
+  def start(folder):
+    return subprocess.Popen(
+      [
+        sys.executable,
+        SCRIPT,
+        SMOKE,
+        f'--datasets={photos}',
+        f'--output={folder}',
+        '--methods=nearest,bilinear,bicubic,zssr',
+        '--config.max_steps=40',
+      ],
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+
+  begin = time.monotonic()
+  assert start(tmp_path / 'whole').wait() == 0
+  usual = time.monotonic() - begin
+  whole = read(tmp_path / 'whole')
+  draw = random.Random(0)
+  counts = []
+  for _ in range(4):
+    process = start(tmp_path / 'killed')
+    time.sleep(draw.uniform(0.3, 0.9) * usual)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    rows = tmp_path / 'killed' / 'rows.jsonl'
+    counts.append(len(read(tmp_path / 'killed')) if rows.exists() else 0)
+  assert counts == sorted(counts)
+  assert start(tmp_path / 'killed').wait() == 0
+  facts = [
+    {(r['key'], r['psnr'], r['ssim']) for r in rows}
+    for rows in (whole, read(tmp_path / 'killed'))
+  ]
+  assert facts[0] == facts[1] and len(facts[0]) == 20
+  assert (tmp_path / 'killed' / 'table.md').exists()
+  # Nothing of the killed ones is left under a temporary name.
+  kept = sorted(p.name for p in (tmp_path / 'killed' / 'images').iterdir())
+  assert len([name for name in kept if not name.startswith('.')]) == 5
