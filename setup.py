@@ -9,7 +9,10 @@ setuptools.setup(
   license_expression='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['zssr_jax', 'zssr_jax.*']),
-  package_data={'zssr_jax': ['py.typed']},
+  package_data={
+    'zssr_jax': ['py.typed'],
+    'zssr_jax.evaluation': ['*.css', '*.js'],
+  },
   install_requires=[
     'absl-py',
     'dm-pix',
@@ -24,7 +27,7 @@ setuptools.setup(
     'scipy',
   ],
   extras_require={
-    'test': ['import-linter', 'pytest', 'scikit-image'],
+    'test': ['import-linter', 'pytest', 'scikit-image', 'selenium'],
     'lint': ['mypy', 'ruff'],
     'bench': ['torch==2.13.0'],
   },

@@ -13,6 +13,8 @@ def test_detail_is_the_square_of_largest_difference():
   b = a.copy()
   b[17:27, 30:40] += 0.5
   assert side_by_side.find_detail(a, b) == (17, 30, 10)
+  b[30:33, 2:5] += 9
+  assert side_by_side.find_detail(a, b, side=3) == (30, 2, 3)
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 1), (3, 9, 3), (40, 56, 3)])

@@ -15,18 +15,21 @@ _TEXT = 18  # height of the font, pixels
 _FRAME = (0, 230, 118)
 
 
-def find_detail(a: np.ndarray, b: np.ndarray) -> tuple[int, int, int]:
+def find_detail(
+  a: np.ndarray, b: np.ndarray, *, side: int | None = None
+) -> tuple[int, int, int]:
   """Finds the square in which two images differ most.
 
   Args:
     a: `[H, W, C]`.
     b: `[H, W, C]`.
+    side: of the square, at most the shorter side of the image; None takes a
+      quarter of that.
 
   Returns:
-    Top row, left column and side of the square, a quarter of the shorter side
-    of the image.
+    Top row, left column and side of the square.
   """
-  side = max(min(a.shape[:2]) // 4, 1)
+  side = side or max(min(a.shape[:2]) // 4, 1)
   difference = np.abs(np.asarray(a, np.float64) - b).sum(axis=2)
   sums = np.pad(difference.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
   windows = (sums[side:, side:] - sums[:-side, side:]) - (
