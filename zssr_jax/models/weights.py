@@ -89,8 +89,8 @@ def load_vgg16(
 
   Args:
     root: the data root. Down to conv3_3 the weights are exact; for deeper
-      layers all come from the file in float16, whose rounding moved LPIPS by
-      2e-5 at most on the images of `tests/evaluation/lpips_test.py`.
+      layers all come from the file in float16, whose rounding moved LPIPS
+      by 2.1e-5 at most on the images of `tests/evaluation/lpips_test.py`.
     layers: names of layers, see `vgg.Vgg16`.
 
   Returns:
