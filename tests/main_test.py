@@ -780,3 +780,29 @@ def test_compile_cache_lies_where_told(
   finally:
     for name, value in zip(names, before, strict=True):
       jax.config.update(name, value)
+
+
+def test_report_shows_every_input_that_worked(tmp_path, cli, quick):
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  save(folder / 'a.png')
+  save(folder / 'b.png', photo(channels=1))
+  (folder / 'broken.png').write_text('nothing')
+  code, out, _ = cli(f'--input={folder}', '--report')
+  assert code == 1
+  page = tmp_path / 'out' / 'report.html'
+  assert out.splitlines()[-1] == str(page)
+  text = page.read_text()
+  assert 'a_x2' in text and 'b_x2' in text and 'broken' not in text
+
+
+def test_report_is_not_written_unasked_nor_over_another(tmp_path, cli, quick):
+  file = save(tmp_path / 'a.png')
+  assert cli(f'--input={file}')[0] == 0
+  page = tmp_path / 'out' / 'report.html'
+  assert not page.exists()
+  page.write_text('mine')
+  code, _, err = cli(f'--input={file}', '--report')
+  assert code == 2 and 'report.html: exists already' in err
+  assert cli(f'--input={file}', '--report', '--overwrite')[0] == 0
+  assert page.read_text() != 'mine'

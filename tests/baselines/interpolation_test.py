@@ -9,9 +9,7 @@ from zssr_jax.ops import metrics
 
 
 @pytest.mark.parametrize('scale, published', [(2, 33.64), (3, 30.39)])
-def test_bicubic_scores_what_was_published_on_set5(
-  data_root, scale, published
-):
+def test_bicubic_scores_what_was_published_on_set5(data_root, scale, published):
   scores = []
   for pair in datasets.pairs(data_root, 'Set5', scale):
     sr = interpolation.bicubic(image_io.read_image(pair.lr), scale)

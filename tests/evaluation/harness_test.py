@@ -56,9 +56,7 @@ def test_a_row_holds_the_score_and_all_that_made_it(root, tmp_path):
   row = outcomes[-1]
   case = find(root)[2]
   pixels = case.load()
-  result = zssr.train_image(
-    pixels.lr, 2.0, config=TINY, key=jax.random.key(3)
-  )
+  result = zssr.train_image(pixels.lr, 2.0, config=TINY, key=jax.random.key(3))
   psnr, ssim = metrics.score(result.image, pixels.hr, 2)
   assert row['psnr'] == pytest.approx(psnr, abs=1e-4)
   assert row['ssim'] == pytest.approx(ssim, abs=1e-5)
@@ -142,9 +140,7 @@ def test_the_true_kernel_goes_to_the_configs_that_ask_for_it(root):
 def test_several_devices_give_the_same_rows(root, tmp_path):
   config = TINY.replace(max_steps=20, schedule='cosine')
   one, _ = evaluate(root, tmp_path / 'one', ['zssr'], config)
-  four, _ = evaluate(
-    root, tmp_path / 'four', ['zssr'], config, device_count=4
-  )
+  four, _ = evaluate(root, tmp_path / 'four', ['zssr'], config, device_count=4)
   assert [r['key'] for r in one] == sorted(
     (r['key'] for r in four), key=[r['key'] for r in one].index
   )

@@ -118,9 +118,7 @@ def test_the_plateau_stops_each_run_by_itself(photos):
     assert len(pairs[index].history.loss) == len(single.history.loss) < 200
 
 
-def test_images_alone_in_their_class_run_beside_each_other(
-  photos, monkeypatch
-):
+def test_images_alone_in_their_class_run_beside_each_other(photos, monkeypatch):
   used = []
   train = loop.train
 

@@ -106,8 +106,7 @@ class _Judge:
 
 
 class _Done(NamedTuple):
-  """A finished job: what is said of it, and what a report needs besides files.
-  """
+  """A finished job: what is said of it, and what a report needs."""
 
   job: Job
   summary: str
@@ -197,7 +196,9 @@ def _entry(done: _Done, scale: Scale) -> report.Entry:
   )
 
 
-def _write_report(finished: list[_Done], options: Options, scale: Scale) -> None:
+def _write_report(
+  finished: list[_Done], options: Options, scale: Scale
+) -> None:
   page = report.make_report(
     'Super-resolution by zssr_jax',
     (_entry(done, scale) for done in finished),
@@ -244,9 +245,7 @@ def run(options: Options) -> int:
   jobs.check_output_folder(Path(options.output))
   page = Path(options.output) / REPORT
   if options.report and page.exists() and not options.overwrite:
-    raise InputError(
-      f'{page}: exists already; pass --overwrite to replace it'
-    )
+    raise InputError(f'{page}: exists already; pass --overwrite to replace it')
   ready = []
   for job in planned:
     found = None if options.overwrite else job.existing_output()

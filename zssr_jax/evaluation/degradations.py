@@ -109,6 +109,11 @@ def degrade(
     InputError: for a kernel file that cannot be used.
   """
   scales = _check(hr, scale, image_name)
+  rows, columns = (
+    size // int(factor) * int(factor) if factor.is_integer() else size
+    for size, factor in zip(hr.shape[:2], scales, strict=True)
+  )
+  hr = hr[:rows, :columns]
   if name.startswith(_FILE):
     path = name.removeprefix(_FILE)
     kernel = image_io.read_kernel(path)
