@@ -50,7 +50,8 @@ test: $(READY)  ## Run all tests (ARGS='-k resize' for some)
 lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy zssr_jax bin/main.py benchmarks/quality.py
+	$(BIN)/mypy zssr_jax bin/main.py
+	$(BIN)/mypy bin/eval_all  # scripts are one module, __main__
 
 format: $(READY)  ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix

@@ -141,7 +141,8 @@ def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
       has = all('lpips' in row for row in group.rows)
       cells['LPIPS'] = f'{group.mean("lpips"):.4f}' if has else ''
     cells['s / image'] = f'{group.mean("seconds"):.3g}'
-    cells['peak MB'] = f'{max(row["peak_mb"] for row in group.rows):.0f}'
+    peaks = [row['peak_mb'] for row in group.rows if row['peak_mb']]
+    cells['peak MB'] = f'{max(peaks):.0f}' if peaks else ''
     lines.append(cells)
   return lines
 
