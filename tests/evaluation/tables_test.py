@@ -25,6 +25,7 @@ def make_row(image='a', psnr=30.0, **more):
     'peak_mb': 500,
     'code': 'v1',
     'commit': 'abc',
+    'jax': '0.10.2',
     'device': '1 x cpu',
     **more,
   }

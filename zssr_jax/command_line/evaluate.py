@@ -190,16 +190,15 @@ def run(options: Options) -> int:
       else:
         display.show(outcome)
   write_table(store)
-  entries = _entries([t for t in tasks if t.key in store.rows], store)
-  image_io.write_files(
-    {
-      store.folder / flow.REPORT: report.make_report(
-        f'{", ".join(options.datasets)} by {", ".join(options.methods)}',
-        entries,
-        summary=tables.summary(store.rows.values()),
-      )
-    }
+  finished = [task for task in tasks if task.key in store.rows]
+  shown = [store.rows[task.key] for task in finished]
+  page = report.make_report(
+    f'{", ".join(options.datasets)} by {", ".join(options.methods)}',
+    _entries(finished, store),
+    summary=tables.summary(shown),
+    notes=tables.origin(shown),
   )
+  image_io.write_files({store.folder / flow.REPORT: page})
   print(f'{store.folder}: {len(store.rows)} rows, table.md, report.html')
   return 1 if failures else 0
 

@@ -147,6 +147,19 @@ def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
   return lines
 
 
+def origin(all_rows: Iterable[rows.Row]) -> list[str]:
+  """Says which commits, packages and devices made the rows, a line each."""
+  all_rows = list(all_rows)
+  return [
+    f'{title}: {"; ".join(sorted({str(row[name]) for row in all_rows}))}.'
+    for name, title in (
+      ('commit', 'Commits'),
+      ('jax', 'JAX'),
+      ('device', 'Devices'),
+    )
+  ]
+
+
 def make_table(all_rows: Iterable[rows.Row]) -> str:
   """Markdown: the table, the published rows, and what made the numbers.
 
@@ -180,7 +193,6 @@ def make_table(all_rows: Iterable[rows.Row]) -> str:
     out += ['', 'Published:', '', *notes]
     if any('*:' in note for note in notes):
       out += ['', '\\* other random draws than ours: compare the gains.']
-  for name, title in (('commit', 'Commits'), ('device', 'Devices')):
-    values = sorted({str(row[name]) for row in all_rows})
-    out += ['', f'{title}: {"; ".join(values)}.']
+  for line in origin(all_rows):
+    out += ['', line]
   return '\n'.join(out) + '\n'
