@@ -3,7 +3,8 @@
 A slim network at LR resolution in two gradual stages; the rate falls along a
 cosine.
 
-Expected score and cost: not measured yet.
+Measured on Set5 x2, seed 0: 37.18 / .9567 in 25 to 37 s an image on one busy
+core (docs/results/README.md).
 
   python bin/main.py --config=configs/fast.py --input=photos/
 """

@@ -5,8 +5,8 @@ the next. Five stages on the way, then the scale itself twice, so that the
 last one learns from the first result. The stages are shares of the way from 1
 to the scale and serve every scale. The network works at LR resolution.
 
-Measured on Set5: x2 37.49 / .9581, x3 33.34 / .9167, x4 30.59 / .8678, in
-307 to 550, 80 to 309 and 36 to 148 s an image on one core
+Measured on Set5, seed 0: x2 37.56 / .9583, x3 33.65 / .9203, x4 31.25 /
+.8800, in 458 to 866, 239 to 368 and 141 to 219 s an image on one busy core
 (docs/results/README.md).
 
   python bin/main.py --config=configs/gradual.py --input=photo.png --scale=2

@@ -6,8 +6,8 @@ that the demo is quick; for a blurred photo the sharp earlier results among
 the fathers matter most.
 
 Measured: the bundled example 32.10 / .9499 (bicubic 26.70 / .8524) in 66 s on
-two cores with nothing compiled before; MZSR's g2.0 Set5 x2 36.12 / .9418 in
-35 to 76 s an image on one core
+two cores with nothing compiled before; MZSR's g2.0 Set5 x2 36.19 / .9415 in
+87 to 112 s an image on one busy core
 (docs/results/README.md).
 
   python bin/main.py --config=configs/nonideal.py
