@@ -1,11 +1,13 @@
 """Real photos: unknown, mild degradation with noise or compression.
 
-ZSSR section 4.2, poor-quality images. A little noise on the sons teaches the
-network to ignore what does not recur across scales; back-projection would
-bring the noise back, so it is off. Bicubic unless --kernel is given. A slim
-network at LR resolution with the plateau schedule.
+ZSSR section 4.2, poor-quality images. Noise on the sons teaches the network
+to ignore what does not recur across scales; back-projection would bring the
+noise back, so it is off. Bicubic unless --kernel is given. A slim network at
+LR resolution in three gradual stages. With the published 0.0125 of noise the
+noisiest images came out worse than bicubic.
 
-Expected score and cost: not measured yet.
+Measured: see `real` in docs/results/table.md (Set5 x2, one of noise, speckle
+and JPEG an image).
 
   python bin/main.py --config=configs/real.py --input=photo.jpg
 """
@@ -21,10 +23,13 @@ def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
     width=32,
-    noise_std=0.0125,
+    noise_std=0.03,
     back_projection=0,
     min_father_scale=0.75,
+    gradual=((0.5, 0.5), (1, 1), (1, 1)),
+    schedule='cosine',
     learning_rate=2e-3,
-    warmup=100,
+    warmup=50,
+    max_steps=300,
   )
   return ConfigDict(dataclasses.asdict(config))
