@@ -5,7 +5,7 @@ is used as it is. A slim network at LR resolution in three gradual stages, so
 that the demo is quick; for a blurred photo the sharp earlier results among
 the fathers matter most.
 
-Measured: the bundled example 32.10 / .9499 (bicubic 26.70 / .8524) in 66 s on
+Measured: the bundled example 32.14 / .9501 (bicubic 26.70 / .8524) in 53 s on
 two cores with nothing compiled before; MZSR's g2.0 Set5 x2 36.19 / .9415 in
 87 to 112 s an image on one busy core
 (docs/results/README.md).
