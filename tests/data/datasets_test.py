@@ -150,3 +150,19 @@ def test_the_hr_images_alone_serve_any_scale(tmp_path):
   make(tmp_path, 'mine/HR/a.png', 'mine/LR_x2/a.png', 'mine/kernel.npy')
   found = datasets.pairs(tmp_path, 'mine', 3, with_lr=False)
   assert found == [datasets.Pair('a', tmp_path / 'mine/HR/a.png', None, None)]
+
+
+def test_an_image_may_have_a_kernel_of_its_own(tmp_path):
+  make(
+    tmp_path,
+    'mine/HR/a.1.png',
+    'mine/HR/b.png',
+    'mine/LR_x2/a.1.png',
+    'mine/LR_x2/b.png',
+    'mine/kernels/a.1.npy',
+    'mine/kernel.mat',
+  )
+  found = datasets.pairs(tmp_path, 'mine', 2)
+  folder = tmp_path / 'mine'
+  kernels = [pair.kernel for pair in found]
+  assert kernels == [folder / 'kernels/a.1.npy', folder / 'kernel.mat']

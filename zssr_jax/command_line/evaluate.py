@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ class _Display:
     self._gains: dict[str, list[float]] = {}
     self._bar: rich.progress.Progress | None = None
     self._total, self._done = total, done
+    self._before, self._start = done, time.perf_counter()
     console = rich.console.Console(stderr=True)
     if sys.stderr.isatty() and console.is_interactive:
       self._bar = rich.progress.Progress(
@@ -143,11 +145,14 @@ class _Display:
     if self._bar:
       self._bar.update(self._bar_task, description=mean, completed=self._done)
       return
+    elapsed = time.perf_counter() - self._start
+    each = elapsed / (self._done - self._before)
+    left = round(each * (self._total - self._done))
     print(
       f'{self._done}/{self._total}  {row["image"]}'
       f'  {row["psnr"]:.2f} / {row["ssim"]:.4f}'
       f'  (bicubic {row["bicubic_psnr"]:.2f})  {row["seconds"]:g} s'
-      f'  {mean}',
+      f'  {mean}  {left // 60}:{left % 60:02} left',
       file=sys.stderr,
       flush=True,
     )

@@ -6,6 +6,7 @@ A data set is a folder of the data root:
   NAME/*                             the same without a subfolder
   NAME/LR_matlab_xS/*, NAME/LR_xS/*  low-resolution images at scale S
   NAME/kernel.mat, NAME/kernel.npy   the blur kernel that made them, if known
+  NAME/kernels/*.mat, *.npy          ... or one for each image
 
 Files are paired by stem; an HR stem may end in `_GT`. Without any LR folder
 the data set holds ground truth alone, and the low-resolution images are to be
@@ -144,9 +145,17 @@ def pairs(
       raise FileNotFoundError(
         f'{matches[0]}: no image for {", ".join(missing)}'
       )
-  kernels = [folder / f'kernel{suffix}' for suffix in ('.mat', '.npy')]
-  kernel = next((file for file in kernels if file.is_file()), None)
   return [
-    Pair(name, file, None if lr is None else lr[name], kernel)
+    Pair(name, file, None if lr is None else lr[name], _kernel(folder, name))
     for name, file in sorted(hr.items())
   ]
+
+
+def _kernel(folder: Path, name: str) -> Path | None:
+  """The kernel of an image: its own in `kernels/`, or the whole set's."""
+  files = [folder / stem for stem in (f'kernels/{name}', 'kernel')]
+  for file in files:
+    for suffix in ('.mat', '.npy'):
+      if (found := file.with_name(file.name + suffix)).is_file():
+        return found
+  return None
