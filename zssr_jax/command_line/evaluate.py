@@ -76,7 +76,10 @@ def parse_options(
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
   if data is None:
-    raise InputError('no data: pass --data=FOLDER or set ZSSR_JAX_DATA')
+    # Folders of one's own need no data root.
+    if not all(Path(name).is_dir() for name in flag['datasets']):
+      raise InputError('no data: pass --data=FOLDER or set ZSSR_JAX_DATA')
+    data = Path()
   for name in ('datasets', 'scales', 'methods', 'seeds', 'degradation'):
     if not flag[name]:
       raise InputError(f'--{name}: is empty')
