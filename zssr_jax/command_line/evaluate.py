@@ -115,7 +115,7 @@ class _Display:
   """Images done, running mean and time left: a bar, or a line an image."""
 
   def __init__(self, total: int, done: int):
-    self._gains: dict[str, list[float]] = {}
+    self._scores: dict[str, list[float]] = {}
     self._bar: rich.progress.Progress | None = None
     self._total, self._done = total, done
     self._before, self._start = done, time.perf_counter()
@@ -142,7 +142,7 @@ class _Display:
   def show(self, row: rows.Row) -> None:
     self._done += 1
     name = f'{row["dataset"]} ×{row["scale"]:g} {row["method"]}'
-    seen = self._gains.setdefault(name, [])
+    seen = self._scores.setdefault(name, [])
     seen.append(row['psnr'])
     mean = f'{name}: mean {np.mean(seen):.2f} dB of {len(seen)}'
     if self._bar:
@@ -280,15 +280,10 @@ def main(
   usage: str,
 ) -> int:
   """Runs a command line of bin/eval_all and returns its exit code."""
-  if {'--help', '-help', '-h'} & set(argv[1:]):
-    values = flags.FlagValues()
-    define(values, argv[:1])
-    print(f'{usage}{values.get_help()}')
-    return 0
-  try:
+
+  def work() -> int:
     options = parse_options(argv, define)
     flow.use_compile_cache()
     return run(options)
-  except InputError as error:
-    flow.complain(error)
-    return 2
+
+  return flow.run_command(argv, define, work, usage=usage)

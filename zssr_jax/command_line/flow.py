@@ -311,15 +311,37 @@ def main(
     usage: text of `--help`.
     example: folder of the bundled example.
   """
+
+  def work() -> int:
+    options = arguments.parse_options(argv, define, example=example)
+    use_compile_cache()
+    return run(options)
+
+  return run_command(argv, define, work, usage=usage)
+
+
+def run_command(
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  work: Callable[[], int],
+  *,
+  usage: str,
+) -> int:
+  """Answers `--help`, or returns what `work()` does; 2 for an InputError.
+
+  Args:
+    argv: program name and arguments.
+    define: defines the flags.
+    work: parses the arguments, runs, and returns the exit code.
+    usage: text of `--help`.
+  """
   if {'--help', '-help', '-h'} & set(argv[1:]):
     values = flags.FlagValues()
     define(values, argv[:1])
     print(f'{usage}{values.get_help()}')
     return 0
   try:
-    options = arguments.parse_options(argv, define, example=example)
-    use_compile_cache()
-    return run(options)
+    return work()
   except InputError as error:
     complain(error)
     return 2

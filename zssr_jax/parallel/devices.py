@@ -25,10 +25,9 @@ from zssr_jax.config import Config
 from zssr_jax.training import loop, pool
 from zssr_jax.training import step as step_lib
 
-# Padded pool sides and slots are multiples of these, so that images of nearly
-# one size share a program.
+# Padded pool sides are multiples of this, so that images of nearly one size
+# share a program. (`make_pool` rounds the slots already.)
 _SIDE_BUCKET = 128
-_SLOT_BUCKET = 8
 
 T = TypeVar('T')
 
@@ -268,10 +267,7 @@ def _pad_alike(pools: Sequence[pool.Pool]) -> list[pool.Pool]:
   """Pads pools to one size, the same for all groups of a shape class."""
   side = max(max(p.images.shape[1:3]) for p in pools)
   slots = max(p.images.shape[0] for p in pools)
-  return [
-    pool.pad_pool(p, _up(slots, _SLOT_BUCKET), _up(side, _SIDE_BUCKET))
-    for p in pools
-  ]
+  return [pool.pad_pool(p, slots, _up(side, _SIDE_BUCKET)) for p in pools]
 
 
 def _pad_kernels(kernels: Sequence[Any]) -> list[Any]:
