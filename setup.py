@@ -17,6 +17,7 @@ setuptools.setup(
     'absl-py',
     'dm-pix',
     'flax>=0.12',
+    'h5py',
     'jax>=0.10.0',
     'jaxlib',
     'ml_collections',

@@ -19,7 +19,7 @@ from PIL import Image
 
 import zssr_jax
 from zssr_jax.command_line import arguments, display, flow
-from zssr_jax.data import image_io
+from zssr_jax.data import image_io, kernel_io
 from zssr_jax.ops import resize
 
 # ml_collections loads config files in a way that Python is phasing out.
@@ -465,7 +465,7 @@ def test_bundled_example_brings_kernel_and_reference(tmp_path, cli, quick):
   assert re.match(r'astronaut_lr_x2\.png .* dB .*bicubic', out)
   np.testing.assert_array_equal(
     quick[0]['kernel'],
-    image_io.read_kernel(ROOT / 'examples/astronaut_kernel.npy'),
+    kernel_io.read_kernel(ROOT / 'examples/astronaut_kernel.npy'),
   )
   assert 'astronaut_lr_x2_side_by_side.png' in outputs(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Reading images and kernels, refusing what would be mangled, writing."""
+"""Reading images, refusing what would be mangled, writing."""
 
 import io
 import os
@@ -7,14 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
-import scipy.io
 from PIL import Image
 
 from zssr_jax.data import image_io
 
 rng = np.random.default_rng(0)
 PIXELS = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-KERNEL = np.outer([1, 2, 1], [1, 3, 1]) / 20.0
 
 
 def save(image, path, **options):
@@ -208,132 +206,3 @@ def test_written_files_have_the_usual_permissions(tmp_path):
   image_io.write_files({tmp_path / 'a.json': '{}'})
   modes = {p.name: p.stat().st_mode for p in tmp_path.iterdir()}
   assert modes['a.json'] == modes['plain']
-
-
-def write_kernel(path, array, name='Kernel'):
-  if path.suffix == '.mat':
-    scipy.io.savemat(path, {name: array})
-  elif path.suffix == '.npy':
-    np.save(path, array)
-  else:
-    np.savez(path, **{name: array})
-  return path
-
-
-@pytest.mark.parametrize('name', ['Kernel', 'kernel', 'kernels'])
-@pytest.mark.parametrize('suffix', ['mat', 'npy', 'npz'])
-def test_kernel_is_used_as_given(tmp_path, suffix, name):
-  path = write_kernel(tmp_path / f'k.{suffix}', KERNEL, name)
-  kernel = image_io.read_kernel(path)
-  assert kernel.dtype == np.float32
-  np.testing.assert_array_equal(kernel, KERNEL.astype(np.float32))
-
-
-def test_kernel_of_any_sum_is_normalised(tmp_path):
-  path = write_kernel(tmp_path / 'k.npy', KERNEL * 37)
-  np.testing.assert_allclose(image_io.read_kernel(path), KERNEL, rtol=1e-6)
-
-
-def test_negative_taps_stay(tmp_path):
-  kernel = np.array([[-0.1, 0.6, 0.6, -0.1]])
-  path = write_kernel(tmp_path / 'k.npy', kernel)
-  np.testing.assert_array_equal(
-    image_io.read_kernel(path), kernel.astype(np.float32)
-  )
-
-
-def test_kernel_image_is_normalised_by_its_sum(tmp_path):
-  pixels = np.array([[0, 64], [128, 64]], np.uint8)
-  path = save(Image.fromarray(pixels), tmp_path / 'k.png')
-  np.testing.assert_array_equal(
-    image_io.read_kernel(path), [[0, 0.25], [0.5, 0.25]]
-  )
-
-
-def test_single_array_of_an_npz_may_have_any_name(tmp_path):
-  path = write_kernel(tmp_path / 'k.npz', KERNEL, 'blur')
-  assert image_io.read_kernel(path).shape == (3, 3)
-
-
-def test_one_kernel_in_a_matlab_cell_or_with_an_extra_axis(tmp_path):
-  cell = np.empty((1, 1), object)
-  cell[0, 0] = KERNEL
-  for array in (cell, KERNEL[None], KERNEL[..., None]):
-    path = write_kernel(tmp_path / 'k.mat', array, 'kernels')
-    assert image_io.read_kernel(path).shape == (3, 3)
-
-
-def assert_kernel_refused(path, reason):
-  assert_refused(path, reason, image_io.read_kernel)
-
-
-@pytest.mark.parametrize(
-  ('array', 'reason'),
-  [
-    (np.full((3, 3), np.nan), 'NaN'),
-    (np.full((3, 3), np.inf), 'infinite'),
-    (np.zeros((3, 3)), 'all zero'),
-    (-KERNEL, 'positive sum'),
-    (np.array([[-1.0, 1.0]]), 'positive sum'),
-    (np.ones(9), '2-D'),
-    (np.ones((2, 3, 3)), 'several kernels'),
-    (np.ones((0, 3)), '2-D'),
-    (np.ones((3, 3), complex), 'real'),
-    (np.full((3, 3), 'x'), 'real'),
-  ],
-)
-def test_senseless_kernels_are_refused(tmp_path, array, reason):
-  assert_kernel_refused(write_kernel(tmp_path / 'k.npy', array), reason)
-
-
-def test_several_kernels_in_a_cell_are_refused(tmp_path):
-  cell = np.empty((1, 2), object)
-  cell[0, 0] = cell[0, 1] = KERNEL
-  path = write_kernel(tmp_path / 'k.mat', cell, 'kernels')
-  assert_kernel_refused(path, 'several kernels')
-
-
-def test_mat_without_a_kernel_names_what_it_holds(tmp_path):
-  path = write_kernel(tmp_path / 'k.mat', KERNEL, 'blur')
-  assert_kernel_refused(path, 'found blur')
-
-
-def test_npz_with_several_unknown_arrays_names_them(tmp_path):
-  np.savez(tmp_path / 'k.npz', a=KERNEL, b=KERNEL)
-  assert_kernel_refused(tmp_path / 'k.npz', 'found a, b')
-
-
-def test_matlab_73_says_how_to_save(tmp_path):
-  path = tmp_path / 'k.mat'
-  path.write_bytes(b'MATLAB 7.3 MAT-file, Platform: GLNXA64'.ljust(512))
-  assert_kernel_refused(path, 'save it with -v7')
-
-
-def test_pickled_kernel_is_not_unpickled(tmp_path):
-  np.save(tmp_path / 'k.npy', np.array([KERNEL, None], object))
-  assert_kernel_refused(tmp_path / 'k.npy', 'numpy.save')
-
-
-@pytest.mark.parametrize('suffix', ['mat', 'npy', 'npz', 'png', 'txt'])
-def test_text_is_no_kernel(tmp_path, suffix):
-  path = tmp_path / f'k.{suffix}'
-  path.write_text('0.1 0.2 0.1')
-  assert_kernel_refused(path, '')
-
-
-@pytest.mark.parametrize('suffix', ['mat', 'npy', 'npz'])
-@pytest.mark.parametrize('share', [0.1, 0.5, 0.9])
-def test_truncated_kernels_are_refused(tmp_path, suffix, share):
-  path = write_kernel(tmp_path / f'k.{suffix}', np.tile(KERNEL, (4, 4)))
-  content = path.read_bytes()
-  path.write_bytes(content[: int(len(content) * share)])
-  assert_kernel_refused(path, '')
-
-
-def test_missing_kernel_is_refused(tmp_path):
-  assert_kernel_refused(tmp_path / 'none.mat', 'no such file')
-
-
-def test_coloured_kernel_image_is_refused(tmp_path):
-  path = save(Image.fromarray(PIXELS), tmp_path / 'k.png')
-  assert_kernel_refused(path, 'greyscale')

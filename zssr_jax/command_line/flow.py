@@ -29,7 +29,7 @@ from zssr_jax.command_line import arguments, jobs, record
 from zssr_jax.command_line.arguments import Options, Scale
 from zssr_jax.command_line.display import Display
 from zssr_jax.command_line.jobs import Job
-from zssr_jax.data import image_io
+from zssr_jax.data import image_io, kernel_io
 from zssr_jax.data.image_io import InputError
 from zssr_jax.data.side_by_side import find_detail, side_by_side
 from zssr_jax.evaluation import report
@@ -241,7 +241,7 @@ def run(options: Options) -> int:
   """
   scale = arguments.parse_scale(options.scale)
   planned = jobs.plan(options, scale)
-  kernel = image_io.read_kernel(options.kernel) if options.kernel else None
+  kernel = kernel_io.read_kernel(options.kernel) if options.kernel else None
   jobs.check_output_folder(Path(options.output))
   page = Path(options.output) / REPORT
   if options.report and page.exists() and not options.overwrite:

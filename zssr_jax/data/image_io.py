@@ -1,4 +1,4 @@
-"""Images and kernels from files, and results to files; host only.
+"""Images from files, and results to files; host only.
 
 Whatever is wrong with a file raises `InputError`, whose message is one line
 that names the file and the remedy. Formats that would come out mangled
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from PIL import Image, ImageFile, ImageOps
 
 # Largest accepted image. The memory that a run takes grows with it.
@@ -24,19 +23,23 @@ MAX_PIXELS = 64_000_000
 # Other formats that Pillow knows hide more than 8 bits, layers or frames.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP')
 IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
-_KERNEL_NAMES = ('Kernel', 'kernel', 'kernels')
 
 
 class InputError(ValueError):
   """A file that cannot be used; the message is one line naming it."""
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+  """Returns what an error of another library says, for a message."""
   return ' '.join(str(error).split()) or type(error).__name__
 
 
-def _read_bytes(path: Path) -> bytes:
-  """Returns the content of a file that exists and is not empty."""
+def read_bytes(path: Path) -> bytes:
+  """Returns the content of a file.
+
+  Raises:
+    InputError: when it is missing, empty, no file or cannot be read.
+  """
   try:
     if path.exists() and not path.is_file():
       raise InputError(f'{path}: a folder or a device, not a file')
@@ -83,7 +86,7 @@ def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
 
 
 def _decode(path: Path, max_pixels: int) -> np.ndarray:
-  content = _read_bytes(path)
+  content = read_bytes(path)
   try:
     with warnings.catch_warnings():
       # Damaged metadata is not worth a message; a bomb is, and only once.
@@ -110,7 +113,7 @@ def _decode(path: Path, max_pixels: int) -> np.ndarray:
     ) from None
   except Exception as error:  # Pillow raises a dozen types on damaged files
     raise InputError(
-      f'{path}: damaged or cut short ({_one_line(error)}); get a whole copy'
+      f'{path}: damaged or cut short ({one_line(error)}); get a whole copy'
     ) from None
 
 
@@ -191,107 +194,3 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     OSError: when the file cannot be written.
   """
   write_files({path: encode_png(image)})
-
-
-def _pick_kernel(path: Path, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-  """Returns the array under a kernel's name, or the only one of an .npz."""
-  for name in _KERNEL_NAMES:
-    if name in arrays:
-      return arrays[name]
-  if path.suffix.lower() == '.npz' and len(arrays) == 1:
-    return next(iter(arrays.values()))
-  found = ', '.join(arrays) or 'nothing'
-  raise InputError(
-    f'{path}: no variable Kernel, kernel or kernels; found {found}'
-  )
-
-
-def _load_kernel(path: Path) -> np.ndarray:
-  """Returns whatever array the file holds for the kernel, unchecked."""
-  content = _read_bytes(path)
-  suffix = path.suffix.lower()
-  if suffix == '.mat':
-    if content.startswith(b'MATLAB 7.3') or content.startswith(b'\x89HDF'):
-      raise InputError(
-        f'{path}: MATLAB v7.3 (HDF5) is not supported yet; save it with -v7'
-      )
-    try:
-      variables = scipy.io.loadmat(io.BytesIO(content))
-    except Exception as error:  # as many types as there are kinds of damage
-      raise InputError(
-        f'{path}: not a MATLAB file ({_one_line(error)}); save it with -v7'
-      ) from None
-    return _pick_kernel(
-      path, {k: v for k, v in variables.items() if not k.startswith('__')}
-    )
-  if suffix in ('.npy', '.npz'):
-    try:
-      loaded = np.load(io.BytesIO(content), allow_pickle=False)
-      if isinstance(loaded, np.ndarray):
-        return loaded
-      with loaded:
-        arrays = {name: loaded[name] for name in loaded.files}
-    except Exception:  # text, a pickle, a cut or corrupted archive
-      raise InputError(
-        f'{path}: not a whole NumPy file of numbers; save it with numpy.save'
-      ) from None
-    return _pick_kernel(path, arrays)
-  if suffix in IMAGE_SUFFIXES:
-    image = read_image(path)
-    if np.ptp(image, axis=-1).any():
-      raise InputError(f'{path}: a kernel image must be greyscale')
-    return image[..., 0]
-  raise InputError(f'{path}: a kernel must be a .mat, .npy, .npz or image file')
-
-
-def read_kernel(path: str | os.PathLike[str]) -> np.ndarray:
-  """Reads a blur kernel.
-
-  It is used as given, neither flipped nor centred nor cropped: only cast to
-  float32 and, when its sum is off 1 by more than 1e-6, divided by its sum,
-  since blurring must not change the brightness (so an image file or an
-  unscaled array will do). Negative taps stay, as a bicubic kernel needs them.
-
-  Args:
-    path: `.mat` (version 7 or older) with a variable `Kernel`, `kernel` or
-      `kernels` (one kernel), `.npy`, `.npz` (a single array, or one of those
-      names), or a greyscale image.
-
-  Returns:
-    float32 `[h, w]`, sums to 1.
-
-  Raises:
-    InputError: when the file is missing or damaged, holds no kernel or
-      several, or one that is not 2-D, is not finite or has no positive sum.
-  """
-  path = Path(path)
-  kernel = _load_kernel(path)
-  while kernel.dtype == object and kernel.size == 1:  # a MATLAB cell
-    kernel = np.asarray(kernel.item())
-  if kernel.dtype == object or kernel.ndim > 2 and np.squeeze(kernel).ndim > 2:
-    raise InputError(
-      f'{path}: holds several kernels {kernel.shape}; save one as a file of'
-      ' its own'
-    )
-  if kernel.ndim > 2:
-    kernel = np.squeeze(kernel)
-  if kernel.dtype.kind not in 'fiub' or kernel.ndim != 2 or not kernel.size:
-    raise InputError(
-      f'{path}: a kernel must be a 2-D array of real numbers, not'
-      f' {kernel.dtype} {kernel.shape}'
-    )
-  kernel = kernel.astype(np.float64)
-  if not np.isfinite(kernel).all():
-    raise InputError(f'{path}: the kernel holds NaN or infinite values')
-  if not kernel.any():
-    raise InputError(f'{path}: the kernel is all zero')
-  total = kernel.sum()
-  # Taps that cancel (an edge filter) sum to rounding errors, not to a blur.
-  if total < 1e-3 * np.abs(kernel).sum():
-    raise InputError(
-      f'{path}: the kernel sums to {total:.3g}; a blur kernel needs a'
-      ' positive sum'
-    )
-  if abs(total - 1) > 1e-6:
-    kernel = kernel / total
-  return kernel.astype(np.float32)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zssr_jax.data import datasets, image_io
+from zssr_jax.data import datasets, image_io, kernel_io
 from zssr_jax.evaluation import degradations
 
 # The low-resolution images and the kernel that come with the data set.
@@ -55,7 +55,7 @@ def _load(
   hr = image_io.read_image(pair.hr)
   if degradation == OWN:
     assert pair.lr is not None
-    kernel = None if pair.kernel is None else image_io.read_kernel(pair.kernel)
+    kernel = None if pair.kernel is None else kernel_io.read_kernel(pair.kernel)
     return Pixels(image_io.read_image(pair.lr), hr, kernel, {})
   made = degradations.degrade(
     degradation,

@@ -34,7 +34,7 @@ import scipy.signal
 from PIL import Image
 
 from zssr_jax import degradation
-from zssr_jax.data import image_io
+from zssr_jax.data import kernel_io
 from zssr_jax.ops import color, resize
 
 _FILE = 'kernel:'
@@ -68,7 +68,7 @@ def parse(text: str) -> tuple[str, ...]:
   if text == 'four':
     return _FOUR
   if text.startswith(_FILE) and text != _FILE:
-    image_io.read_kernel(text.removeprefix(_FILE))
+    kernel_io.read_kernel(text.removeprefix(_FILE))
   elif text not in (*_KERNELS, *_AFTER_BICUBIC, 'poor'):
     raise _unknown(text)
   return (text,)
@@ -116,7 +116,7 @@ def degrade(
   hr = hr[:rows, :columns]
   if name.startswith(_FILE):
     path = name.removeprefix(_FILE)
-    kernel = image_io.read_kernel(path)
+    kernel = kernel_io.read_kernel(path)
     return Degraded(_blur(hr, scales, kernel), kernel, {'file': path})
   if name == 'poor':
     name = _POOR[_generator(name, seed, image_name).integers(len(_POOR))]
