@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.io
+import scipy.stats
 from PIL import Image
 
 from zssr_jax import degradation
@@ -35,6 +36,15 @@ def gaussian(shape, center, covariance):
   power = np.einsum('...i,ij,...j', offset, np.linalg.inv(covariance), offset)
   kernel = np.exp(-0.5 * power)
   return (kernel / kernel.sum()).astype(np.float32)
+
+
+def covariance(eigenvalues, angle):
+  """`U diag(l1, l2) U^T` in (x, y), as (yy, yx, xx)."""
+  rotation = np.array(
+    [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+  )
+  c = rotation @ np.diag(eigenvalues) @ rotation.T
+  return np.array([c[1, 1], c[0, 1], c[0, 0]])
 
 
 def mass(kernel):
@@ -296,3 +306,112 @@ def test_noise_comes_after_the_blur():
   son = degradation.degrade(key, image, 2, kernel, noise_std=0.01)
   noise = np.asarray(son - degradation.downscale(image, 2, kernel))
   assert noise.std() == pytest.approx(0.01, rel=0.3)
+
+
+# Gaussian kernels.
+
+
+def test_taps_are_probabilities_of_their_pixels():
+  eigenvalues, angle = (2.5, 0.15), 0.5
+  kernel = degradation.gaussian_kernel(eigenvalues, angle, 2)
+  yy, yx, xx = covariance(eigenvalues, angle)
+  normal = scipy.stats.multivariate_normal((9.5, 9.5), [[yy, yx], [yx, xx]])
+  corner = np.stack(np.mgrid[5:15, 5:15], axis=-1) - 0.5
+  expected = normal.cdf(corner + 1, lower_limit=corner)
+  np.testing.assert_allclose(kernel[5:15, 5:15], expected, atol=3e-4)
+  # Sampled at the middle of the pixels, it would be another kernel.
+  sampled = normal.pdf(corner + 0.5)
+  assert np.abs(sampled - expected).max() > 0.01
+
+
+def test_a_gaussian_without_width_still_hits_the_taps():
+  quarter = degradation.gaussian_kernel((0, 0), 0.3, 2)
+  expected = np.zeros((19, 19))
+  expected[9:11, 9:11] = 0.25
+  np.testing.assert_allclose(quarter, expected, atol=1e-6)
+  one = degradation.gaussian_kernel((0, 0), 0.3, 3)
+  expected = np.zeros((27, 27))
+  expected[14, 14] = 1
+  np.testing.assert_allclose(one, expected, atol=1e-6)
+  # A line along x, along y, and from the upper left to the lower right.
+  line = degradation.gaussian_kernel((4, 0), 0, 3)
+  assert line[14].sum() == pytest.approx(1, abs=1e-6)
+  line = degradation.gaussian_kernel((4, 0), np.pi / 2, 3)
+  assert line[:, 14].sum() == pytest.approx(1, abs=1e-6)
+  line = degradation.gaussian_kernel((4, 0), np.pi / 4, 3)
+  assert np.trace(line) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4, 1.5, 1.7, 2.5])
+@pytest.mark.parametrize('relative', [(0, 0), (1, 0), (0.04, 0.01), (1, 1)])
+def test_the_centre_of_mass_is_where_nothing_shifts(scale, relative):
+  eigenvalues = tuple(r * scale**2 for r in relative)
+  kernel = degradation.gaussian_kernel(eigenvalues, 0.7, scale)
+  aligned = [n // 2 + (scale - 1) / 2 for n in kernel.shape]
+  np.testing.assert_allclose(mass(kernel), aligned, atol=1e-6)
+  # Four standard deviations either side of the centre.
+  assert aligned[0] + 0.5 >= 4 * scale
+  assert kernel.shape[0] - 0.5 - aligned[0] >= 4 * scale
+
+
+@pytest.mark.parametrize(
+  'scale, stds, side', [(2, (2, 2), 19), (2, (0.1, 3), 27), (1.5, (6, 1), 53)]
+)
+def test_the_support_grows_with_a_wide_gaussian(scale, stds, side):
+  kernel = degradation.gaussian_kernel((stds[0] ** 2, stds[1] ** 2), 0.4, scale)
+  assert kernel.shape == (side, side)
+  aligned = [side // 2 + (scale - 1) / 2] * 2
+  np.testing.assert_allclose(mass(kernel), aligned, atol=1e-6)
+  # Cut at four standard deviations, a normal loses 1e-3 of its variance.
+  first, second, angle = degradation.kernel_width(kernel)
+  wide, narrow = max(stds), min(stds)
+  assert first**2 == pytest.approx(wide**2 + 1 / 12, rel=3e-3)
+  assert second == pytest.approx(np.hypot(narrow, 12**-0.5), abs=0.15)
+
+
+@pytest.mark.parametrize('angle', [0, 30, 90, 135, 179])
+def test_width_is_that_of_the_gaussian(angle):
+  for eigenvalues, turn in (((9, 2), 0), ((2, 9), 90)):
+    kernel = degradation.gaussian_kernel(eigenvalues, np.radians(angle), 3)
+    first, second, axis = degradation.kernel_width(kernel)
+    assert first**2 == pytest.approx(9 + 1 / 12, rel=3e-3)
+    assert second**2 == pytest.approx(2 + 1 / 12, rel=3e-3)
+    assert (axis - angle - turn + 90) % 180 - 90 == pytest.approx(0, abs=0.1)
+    assert 0 <= axis < 180
+
+
+def test_width_of_one_tap_and_of_negative_taps():
+  assert degradation.kernel_width(np.ones((1, 1)))[:2] == (0, 0)
+  sharpening = np.array([[-1.0, 3.0, -1.0]])
+  assert degradation.kernel_width(sharpening)[:2] == (0, 0)
+
+
+# Two kernels compared.
+
+
+def test_correlation_does_not_mind_shift_size_and_scale_of_values():
+  kernel = random_kernel(5, 7)
+  shifted = np.pad(kernel, ((0, 4), (3, 0))) * 3
+  for scale in (2, 3, 1.5, (2, 1)):
+    same = degradation.kernel_correlation(kernel, shifted, scale)
+    assert same == pytest.approx(1, abs=1e-5)
+
+
+def test_correlation_is_the_inner_product_of_aligned_kernels():
+  narrow = degradation.gaussian_kernel((1, 1), 0, 2)
+  wide = degradation.gaussian_kernel((25, 4), 0.5, 2)
+  expected = degradation.gaussian_kernel((1, 1), 0, 2).astype(np.float64)
+  pad = (wide.shape[0] - narrow.shape[0]) // 2
+  expected = np.pad(expected, pad)
+  expected = (expected * wide).sum() / np.sqrt(
+    (expected**2).sum() * (wide.astype(np.float64) ** 2).sum()
+  )
+  for a, b in ((narrow, wide), (wide, narrow)):
+    got = degradation.kernel_correlation(a, b, 2)
+    assert got == pytest.approx(expected, abs=1e-6)
+  assert expected < 0.6
+
+
+def test_correlation_knows_a_flip():
+  kernel = random_kernel(5, 5)
+  assert degradation.kernel_correlation(kernel, kernel[::-1, ::-1], 2) < 0.95

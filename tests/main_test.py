@@ -18,6 +18,7 @@ import scipy.io
 from PIL import Image
 
 import zssr_jax
+from zssr_jax import degradation
 from zssr_jax.command_line import arguments, display, flow
 from zssr_jax.data import image_io, kernel_io
 from zssr_jax.ops import resize
@@ -674,6 +675,55 @@ def test_config_files_say_how_to_run_them(name):
   assert isinstance(config, zssr_jax.Config)
   text = (ROOT / f'configs/{name}.py').read_text()
   assert f'  python bin/main.py --config=configs/{name}.py' in text
+
+
+# Gaussian kernels by their width.
+
+
+@pytest.mark.parametrize(
+  ('text', 'eigenvalues', 'degrees'),
+  [
+    ('gaussian:1.6', (2.56, 2.56), 0),
+    ('gaussian:2.0,1.0,30deg', (4, 1), 30),
+    ('gaussian:2,1,30', (4, 1), 30),
+    ('gaussian:1,2, -60 deg', (1, 4), -60),
+    ('gaussian:2,.5', (4, 0.25), 0),
+    ('gaussian:8', (64, 64), 0),
+  ],
+)
+def test_gaussian_kernel_in_words(text, eigenvalues, degrees):
+  np.testing.assert_allclose(
+    arguments.parse_gaussian(text, 2),
+    degradation.gaussian_kernel(eigenvalues, np.radians(degrees), 2),
+    atol=1e-7,
+  )
+
+
+def test_the_angle_turns_from_x_towards_growing_y():
+  kernel = arguments.parse_gaussian('gaussian:3,1,45deg', 2)
+  center = kernel.shape[0] // 2
+  # Down and to the right lies the long axis.
+  assert kernel[center + 3, center + 3] > 5 * kernel[center + 3, center - 2]
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    *('', '0', '-1', 'nan', 'inf', 'wide', '8.1', '1,2,3,4', '1,', ',1'),
+    *('1,0', '1,2,x', '1,2,nan', '1,2,inf', '1,2,', '1deg', '1e999'),
+  ],
+)
+def test_gaussian_that_makes_no_sense_is_one_line(text):
+  with pytest.raises(image_io.InputError) as caught:
+    arguments.parse_gaussian(f'gaussian:{text}', 2.0)
+  assert str(caught.value).startswith(f'--kernel=gaussian:{text}: must be ')
+  assert '0 < STD <= 8 in' in str(caught.value)
+  assert '\n' not in str(caught.value)
+
+
+def test_gaussian_is_for_one_scale_on_both_axes():
+  with pytest.raises(image_io.InputError, match='not 2,3; pass a kernel file'):
+    arguments.parse_gaussian('gaussian:1', (2.0, 3.0))
 
 
 def test_progress_counts_gradual_stages_and_ends_early(capsys):

@@ -12,6 +12,8 @@ result is aligned with the father when the kernel's centre of mass lies at
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,8 @@ import numpy as np
 from zssr_jax.ops import resize
 
 Scale = float | tuple[float, float]
+# Points a side at which a Gaussian is read within one pixel.
+_FINE = 16
 
 
 def aligned_center(shape: tuple[int, ...], scale: Scale) -> tuple[float, float]:
@@ -80,6 +84,115 @@ def resample_kernel(
     matrix[low + reach + 1, columns] += share
     out = np.moveaxis(np.tensordot(matrix, out, (1, axis)), 0, axis)
   return (out / out.sum()).astype(np.float32)
+
+
+def gaussian_kernel(
+  eigenvalues: tuple[float, float], angle: float, scale: float
+) -> np.ndarray:
+  """Returns an aligned Gaussian kernel, integrated over each tap's pixel.
+
+  The integral keeps a Gaussian much narrower than a pixel from falling
+  between the taps. It adds 1/12 to the variances of a wide one.
+
+  Args:
+    eigenvalues: variances along the two axes, in HR pixels squared, from 0.
+    angle: from the x axis, towards growing y, to the axis of the first.
+    scale: the scale that it is for; decides support and centre.
+
+  Returns:
+    float32 `[n, n]`, sums to 1, its centre of mass at `aligned_center`.
+    n = 2 ceil(4 w + (s - 1) / 2) + 1 with w the larger of the scale and of
+    the two standard deviations, so at least four of these; 19, 27 and 37 at
+    scales 2, 3 and 4 for all up to the scale. Between whole scales n may be
+    larger, so that the centre of mass can be put in its place.
+  """
+  widest = max(scale, math.sqrt(max(eigenvalues)))
+  size = 2 * math.ceil(4 * widest + (scale - 1) / 2) + 1
+  center = aligned_center((size, size), scale)[0]
+  fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
+  # A variance of one fine step's worth, or even the fine grid would miss it.
+  step = 1 / (12 * _FINE**2)
+  variances = (eigenvalues[0] + step, eigenvalues[1] + step)
+  kernel = np.empty((size, size))
+  for row in range(size):  # one by one: wide kernels would fill the memory
+    part = fine[row * _FINE : (row + 1) * _FINE]
+    density = gaussian_density(part, fine, variances, angle)
+    kernel[row] = density.reshape(_FINE, size, _FINE).sum((0, 2))
+  # As far on one side as on the other: cut askew, it would be off centre.
+  inside = np.abs(np.arange(size) - center) < size - 0.5 - center
+  kernel *= np.outer(inside, inside)
+  kernel = (kernel / kernel.sum()).astype(np.float32)
+  if scale == int(scale):
+    return kernel
+  # Here the taps lie unevenly about the centre: a narrow Gaussian falls to the
+  # nearest of them, up to a quarter of a pixel away.
+  return resample_kernel(kernel, scale, scale, center=True)
+
+
+def gaussian_density(
+  y: np.ndarray, x: np.ndarray, eigenvalues: tuple[float, float], angle: float
+) -> np.ndarray:
+  """Returns a Gaussian that is 1 at its centre.
+
+  Args:
+    y: rows, `[h]`, relative to the centre.
+    x: columns, `[w]`.
+    eigenvalues: variances along the two axes, above 0.
+    angle: as in `gaussian_kernel`.
+
+  Returns:
+    `[h, w]`.
+  """
+  y, x = y[:, None], x[None, :]
+  first = math.cos(angle) * x + math.sin(angle) * y
+  second = math.cos(angle) * y - math.sin(angle) * x
+  return np.exp(-0.5 * (first**2 / eigenvalues[0] + second**2 / eigenvalues[1]))
+
+
+def kernel_width(kernel: np.ndarray) -> tuple[float, float, float]:
+  """Returns how wide a kernel is, taken for a Gaussian.
+
+  Args:
+    kernel: `[h, w]` with a positive sum.
+
+  Returns:
+    The standard deviations along its axes, the larger first, in HR pixels
+    (0 where negative taps leave no variance), and the direction of the first:
+    degrees in [0, 180) from the x axis, towards growing y.
+  """
+  kernel = np.asarray(kernel, np.float64)
+  kernel = kernel / kernel.sum()
+  center = center_of_mass(kernel)
+  y, x = (np.arange(n) - c for n, c in zip(kernel.shape, center, strict=True))
+  xy = y @ kernel @ x
+  variances, axes = np.linalg.eigh(
+    [[kernel.sum(0) @ x**2, xy], [xy, kernel.sum(1) @ y**2]]
+  )
+  second, first = np.sqrt(np.maximum(variances, 0)).tolist()
+  angle = math.degrees(math.atan2(axes[1, 1], axes[0, 1])) % 180
+  return first, second, angle % 180  # -1e-20 % 180 is 180
+
+
+def kernel_correlation(a: np.ndarray, b: np.ndarray, scale: Scale) -> float:
+  """Compares two kernels by shape alone, wherever their centres lie.
+
+  Args:
+    a: `[h, w]` with a positive sum.
+    b: the same of any size.
+    scale: the scale that both are for.
+
+  Returns:
+    Their inner product, both centred and of norm 1: 1 when they are the same,
+    0 when they share no tap.
+  """
+  kernels = [resample_kernel(k, scale, scale, center=True) for k in (a, b)]
+  shape = np.max([k.shape for k in kernels], axis=0).tolist()
+  first, second = (
+    np.asarray(pad_kernel(jnp.asarray(k), tuple(shape)), np.float64)
+    for k in kernels
+  )
+  norms = np.linalg.norm(first) * np.linalg.norm(second)
+  return float((first * second).sum() / norms)
 
 
 def pad_kernel(kernel: jax.Array, shape: tuple[int, int]) -> jax.Array:

@@ -226,49 +226,6 @@ def test_a_kernel_has_the_covariance_that_was_drawn(scale):
   assert checked > 5
 
 
-def test_taps_are_probabilities_of_their_pixels():
-  eigenvalues, angle = (2.5, 0.15), 0.5
-  kernel = degradations.gaussian_kernel(eigenvalues, angle, 2)
-  yy, yx, xx = covariance(eigenvalues, angle)
-  normal = scipy.stats.multivariate_normal((9.5, 9.5), [[yy, yx], [yx, xx]])
-  corner = np.stack(np.mgrid[5:15, 5:15], axis=-1) - 0.5
-  expected = normal.cdf(corner + 1, lower_limit=corner)
-  np.testing.assert_allclose(kernel[5:15, 5:15], expected, atol=3e-4)
-  # Sampled at the middle of the pixels, it would be another kernel.
-  sampled = normal.pdf(corner + 0.5)
-  assert np.abs(sampled - expected).max() > 0.01
-
-
-def test_a_gaussian_without_width_still_hits_the_taps():
-  quarter = degradations.gaussian_kernel((0, 0), 0.3, 2)
-  expected = np.zeros((19, 19))
-  expected[9:11, 9:11] = 0.25
-  np.testing.assert_allclose(quarter, expected, atol=1e-6)
-  one = degradations.gaussian_kernel((0, 0), 0.3, 3)
-  expected = np.zeros((27, 27))
-  expected[14, 14] = 1
-  np.testing.assert_allclose(one, expected, atol=1e-6)
-  # A line along x, along y, and from the upper left to the lower right.
-  line = degradations.gaussian_kernel((4, 0), 0, 3)
-  assert line[14].sum() == pytest.approx(1, abs=1e-6)
-  line = degradations.gaussian_kernel((4, 0), np.pi / 2, 3)
-  assert line[:, 14].sum() == pytest.approx(1, abs=1e-6)
-  line = degradations.gaussian_kernel((4, 0), np.pi / 4, 3)
-  assert np.trace(line) == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.parametrize('scale', [2, 3, 4, 1.5, 1.7, 2.5])
-@pytest.mark.parametrize('relative', [(0, 0), (1, 0), (0.04, 0.01), (1, 1)])
-def test_the_centre_of_mass_is_where_nothing_shifts(scale, relative):
-  eigenvalues = tuple(r * scale**2 for r in relative)
-  kernel = degradations.gaussian_kernel(eigenvalues, 0.7, scale)
-  aligned = [n // 2 + (scale - 1) / 2 for n in kernel.shape]
-  np.testing.assert_allclose(mass(kernel), aligned, atol=1e-6)
-  # Four standard deviations either side of the centre.
-  assert aligned[0] + 0.5 >= 4 * scale
-  assert kernel.shape[0] - 0.5 - aligned[0] >= 4 * scale
-
-
 @pytest.mark.parametrize(
   'name, scale, tolerance',
   [

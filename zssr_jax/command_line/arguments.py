@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
+from zssr_jax import degradation
 from zssr_jax.config import Config
 from zssr_jax.data.image_io import InputError
 
 Scale = float | tuple[float, float]
+GAUSSIAN = 'gaussian:'
+# Widest Gaussian, as a multiple of the scale: four pixels of the input.
+_WIDEST = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,3 +159,45 @@ def parse_scale(text: str) -> Scale:
       ' such as 3/2, or a pair Y,X'
     ) from None
   return factors[0] if len(set(factors)) == 1 else (factors[0], factors[1])
+
+
+def parse_gaussian(text: str, scale: Scale) -> np.ndarray:
+  """Reads 'gaussian:STD' or 'gaussian:STD,STD,ANGLE'.
+
+  The standard deviations, along the two axes of the Gaussian, are in pixels
+  of the result; the angle is in degrees from the x axis, towards growing y,
+  to the first axis, with 'deg' behind it or not.
+
+  Args:
+    text: such as 'gaussian:1.6', 'gaussian:2.0,1.0' or 'gaussian:2,1,30deg'.
+    scale: the scale that the kernel is for.
+
+  Returns:
+    float32 `[n, n]`, see `degradation.gaussian_kernel`.
+
+  Raises:
+    InputError: for other text, standard deviations that are not above 0 and
+      at most four times the scale, or a scale that differs between the axes.
+  """
+  if isinstance(scale, tuple):
+    raise InputError(
+      f'--kernel={text}: is for a scale that is the same on both axes, not'
+      f' {scale[0]:g},{scale[1]:g}; pass a kernel file'
+    )
+  try:
+    parts = text.removeprefix(GAUSSIAN).split(',')
+    if len(parts) > 3:
+      raise ValueError
+    first, second = float(parts[0]), float(parts[min(len(parts) - 1, 1)])
+    turn = parts[2].strip().removesuffix('deg') if len(parts) == 3 else '0'
+    angle = math.radians(float(turn))
+    low, high = min(first, second), max(first, second)
+    if not (0 < low <= high <= _WIDEST * scale and math.isfinite(angle)):
+      raise ValueError
+  except ValueError:
+    raise InputError(
+      f'--kernel={text}: must be {GAUSSIAN}STD or {GAUSSIAN}STD,STD,ANGLE with'
+      f' 0 < STD <= {_WIDEST * scale:g} in pixels of the result, ANGLE in'
+      ' degrees'
+    ) from None
+  return degradation.gaussian_kernel((first**2, second**2), angle, scale)

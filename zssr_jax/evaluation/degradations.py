@@ -40,8 +40,6 @@ from zssr_jax.ops import color, resize
 _FILE = 'kernel:'
 _SIGMA = 0.05  # of noise and speckle, in image units (1 is white)
 _QUALITY = 45
-# Points a side at which the Gaussian is read within one pixel.
-_FINE = 16
 
 Details = dict[str, Any]
 
@@ -133,56 +131,6 @@ def degrade(
   raise _unknown(name)
 
 
-def gaussian_kernel(
-  eigenvalues: tuple[float, float], angle: float, scale: float
-) -> np.ndarray:
-  """Returns an aligned Gaussian kernel, integrated over each tap's pixel.
-
-  The integral keeps a Gaussian much narrower than a pixel from falling
-  between the taps. It adds 1/12 to the variances of a wide one.
-
-  Args:
-    eigenvalues: variances along the two axes, in HR pixels squared, from 0
-      to `scale**2`.
-    angle: from the x axis, towards growing y, to the axis of the first.
-    scale: the scale that it is for; decides support and centre.
-
-  Returns:
-    float32 `[n, n]`, sums to 1, its centre of mass at `aligned_center`.
-    n = 2 ceil(4 s + (s - 1) / 2) + 1, which is 19, 27 and 37 at scales 2, 3
-    and 4: four standard deviations of the widest. Between whole scales n may
-    be larger, so that the centre of mass can be put in its place.
-  """
-  size = 2 * math.ceil(4 * scale + (scale - 1) / 2) + 1
-  center = degradation.aligned_center((size, size), scale)[0]
-  fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
-  # A variance of one fine step's worth, or even the fine grid would miss it.
-  step = 1 / (12 * _FINE**2)
-  density = _density(
-    fine, (eigenvalues[0] + step, eigenvalues[1] + step), angle
-  )
-  kernel = density.reshape(size, _FINE, size, _FINE).sum((1, 3))
-  # As far on one side as on the other: cut askew, it would be off centre.
-  inside = np.abs(np.arange(size) - center) < size - 0.5 - center
-  kernel *= np.outer(inside, inside)
-  kernel = (kernel / kernel.sum()).astype(np.float32)
-  if scale == int(scale):
-    return kernel
-  # Here the taps lie unevenly about the centre: a narrow Gaussian falls to the
-  # nearest of them, up to a quarter of a pixel away.
-  return degradation.resample_kernel(kernel, scale, scale, center=True)
-
-
-def _density(
-  offset: np.ndarray, eigenvalues: tuple[float, float], angle: float
-) -> np.ndarray:
-  """Gaussian, not normalised, `[n, n]`, at the offsets `[n]` on either axis."""
-  y, x = offset[:, None], offset[None, :]
-  first = math.cos(angle) * x + math.sin(angle) * y
-  second = math.cos(angle) * y - math.sin(angle) * x
-  return np.exp(-0.5 * (first**2 / eigenvalues[0] + second**2 / eigenvalues[1]))
-
-
 def _draw_gaussian(
   scales: tuple[float, float], rng: np.random.Generator
 ) -> tuple[np.ndarray, Details]:
@@ -193,7 +141,7 @@ def _draw_gaussian(
     )
   first, second = (rng.uniform(0, 1, 2) * scale**2).tolist()
   angle = rng.uniform(0, math.pi)
-  kernel = gaussian_kernel((first, second), angle, scale)
+  kernel = degradation.gaussian_kernel((first, second), angle, scale)
   return kernel, {'eigenvalues': [first, second], 'angle': angle}
 
 
@@ -205,7 +153,8 @@ def _draw_div2krk(
   first, second = rng.uniform(0.6, 5, 2).tolist()
   angle = rng.uniform(0, math.pi)
   center = degradation.aligned_center((11, 11), 2)[0]
-  kernel = _density(np.arange(11) - center, (first, second), angle)
+  offset = np.arange(11) - center
+  kernel = degradation.gaussian_density(offset, offset, (first, second), angle)
   kernel *= rng.uniform(0.75, 1.25, kernel.shape)
   kernel /= kernel.sum()
   if scales[0] == 4:
