@@ -4,11 +4,18 @@
   python bin/main.py --config=configs/ideal.py --input=photo.png
   python bin/main.py --input='photos/*.jpg' --scale=3 --kernel=kernel.mat
   python bin/main.py --config.max_steps=500 --input=photo.png --kernel=k.npy
+  python bin/main.py --input=photo.png --kernel=estimate
 
-Writes STEM_xS.png and its record STEM_xS.json for each input, and with
---report one page to look at them all. Exit code: 0;
-1 when some of several inputs failed; 2 for bad arguments or a single bad
-input; 130 after Ctrl-C.
+--kernel says what blurred the photo: FILE, or FILE:INDEX (from 0) of several;
+gaussian:STD or gaussian:STD,STD,ANGLE (standard deviations along two axes in
+pixels of the result; degrees of the first, from x towards y); bicubic; or how
+to find it: estimate, kernelgan, joint. A file of such a name needs ./ in front.
+
+Writes STEM_xS.png and its record STEM_xS.json for each input; with
+--reference, STEM_xS_side_by_side.png; with a kernel, given or found,
+STEM_xS_kernel.npy and its picture STEM_xS_kernel.png; with --report one page
+to look at them all. Exit code: 0; 1 when some of several inputs failed; 2 for
+bad arguments or a single bad input; 130 after Ctrl-C.
 """
 
 import os
@@ -38,7 +45,7 @@ _TEXT_FLAGS = {
   'input': (None, 'Image, folder or glob. Without: the bundled example.'),
   'output': ('out', 'Folder for the results.'),
   'scale': ('2', "Number such as 2 or 1.5, fraction '3/2', or pair 'Y,X'."),
-  'kernel': (None, 'Blur kernel: .mat, .npy, .npz or greyscale image.'),
+  'kernel': (None, 'What blurred the photo: see above.'),
   'reference': (None, 'Ground truth to score against: image, or folder.'),
 }
 

@@ -18,7 +18,7 @@ import scipy.io
 from PIL import Image
 
 import zssr_jax
-from zssr_jax import degradation
+from zssr_jax import degradation, kernel_estimation
 from zssr_jax.command_line import arguments, display, flow
 from zssr_jax.data import image_io, kernel_io
 from zssr_jax.ops import resize
@@ -35,6 +35,7 @@ bin_main = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bin_main)
 
 rng = np.random.default_rng(0)
+ESTIMATED = degradation.gaussian_kernel((4, 2.25), np.radians(30), 2)
 
 
 def photo(height=24, width=28, channels=3):
@@ -53,11 +54,24 @@ def save(path, pixels=None):
 
 @pytest.fixture
 def quick(monkeypatch):
-  """Replaces the training by bicubic interpolation; returns the calls."""
+  """Replaces the training by bicubic interpolation; returns the calls.
+
+  Any image has the kernel ESTIMATED but a flat one, which has none.
+  """
   calls = []
 
   def train_image(image, scale, *, kernel, config, key, progress):
     calls.append({'scale': scale, 'kernel': kernel, 'config': config})
+    estimate = None
+    if kernel is None and config.kernel != 'bicubic':
+      flat = np.ptp(image) == 0
+      estimate = kernel_estimation.Estimate(
+        kernel=None if flat else ESTIMATED,
+        method=config.kernel,
+        agreement=float('nan') if flat else 0.9666,
+        warning='the image is flat;\nbicubic instead' if flat else None,
+      )
+      kernel = estimate.kernel
     for step in (50, 100):
       progress(zssr_jax.Progress(0, 1, step, 100, 0.1, float('nan'), 1e-3))
     return zssr_jax.Result(
@@ -75,6 +89,8 @@ def quick(monkeypatch):
       kernel=kernel,
       config=config,
       seconds={'train': 1.0},
+      estimate=estimate,
+      consistency=45.249,
     )
 
   monkeypatch.setattr(zssr_jax, 'train_image', train_image)
@@ -199,13 +215,40 @@ def kernel_missing(folder):
 
 
 def kernel_not_in_mat(folder):
-  scipy.io.savemat(folder / 'k.mat', {'blur': np.ones((3, 3))})
-  return ['--input=photo.png', '--kernel=k.mat'], 'k.mat: .*blur'
+  two = {'blur': np.ones((3, 3)), 'noise': np.ones((3, 3))}
+  scipy.io.savemat(folder / 'k.mat', two)
+  return ['--input=photo.png', '--kernel=k.mat'], 'k.mat: .*blur, noise'
+
+
+def kernel_of_several(folder):
+  np.save(folder / 'k.npy', np.ones((4, 3, 3)))
+  flags = ['--input=photo.png', '--kernel=k.npy']
+  return flags, 'k.npy: holds 4 kernels; choose one, k.npy:0 to k.npy:3'
+
+
+def kernel_index_out_of_range(folder):
+  np.save(folder / 'k.npy', np.ones((4, 3, 3)))
+  return ['--input=photo.png', '--kernel=k.npy:4'], 'k.npy:4: .*4 kernels'
+
+
+def kernel_word_misspelt(folder):
+  flags = ['--input=photo.png', '--kernel=estimat']
+  return flags, '--kernel=estimat: no such file, nor one of bicubic, estimate'
+
+
+def kernel_gaussian_too_wide(folder):
+  flags = ['--input=photo.png', '--kernel=gaussian:8.5']
+  return flags, '--kernel=gaussian:8.5: must be .* STD <= 8 in'
+
+
+def kernel_gaussian_for_two_scales(folder):
+  flags = ['--input=photo.png', '--kernel=gaussian:1', '--scale=2,3']
+  return flags, '--kernel=gaussian:1: .* both axes, not 2,3'
 
 
 def kernel_needed(folder):
   flags = ['--input=photo.png', f'--config={ROOT}/configs/nonideal.py']
-  return flags, 'photo.png: .*--kernel=FILE.*--config.kernel=bicubic'
+  return flags, 'photo.png: .*=FILE.*=gaussian:STD.*=estimate.*=bicubic'
 
 
 def scale(text):
@@ -360,6 +403,11 @@ BAD_INPUT = [
   kernel('larger_than_the_image', np.ones((25, 25))),
   kernel_missing,
   kernel_not_in_mat,
+  kernel_of_several,
+  kernel_index_out_of_range,
+  kernel_word_misspelt,
+  kernel_gaussian_too_wide,
+  kernel_gaussian_for_two_scales,
   kernel_needed,
   *[scale(s) for s in ('0', '-2', '1', '17', 'nan', 'inf', 'two', '2,2,2')],
   *[scale(s) for s in ('3/0', '0.5', '2,0.5', '1,1', '', '1e999')],
@@ -519,6 +567,173 @@ def test_kernel_file_reaches_the_training(tmp_path, cli, quick):
   )
   assert code == 0
   np.testing.assert_array_equal(quick[0]['kernel'], blur.astype(np.float32))
+
+
+def read_record(tmp_path, name='a_x2'):
+  return json.loads((tmp_path / f'out/{name}.json').read_text())
+
+
+def test_gaussian_kernel_reaches_the_training(tmp_path, cli, quick):
+  code, out, err = cli(
+    f'--input={save(tmp_path / "a.png")}',
+    '--kernel=gaussian:3,1,20',
+    '--scale=3',
+  )
+  assert code == 0, err
+  expected = degradation.gaussian_kernel((9, 1), np.radians(20), 3)
+  np.testing.assert_array_equal(quick[0]['kernel'], expected)
+  assert '  kernel given, explains the input to 45.2 dB  ' in out
+  kernel = read_record(tmp_path, 'a_x3')['kernel']
+  assert kernel['source'] == 'gaussian:3,1,20'
+  assert kernel['width']['angle'] == pytest.approx(20, abs=0.5)
+  assert kernel['width']['std'] == pytest.approx([3, 1], abs=0.1)
+
+
+def test_one_of_several_kernels_reaches_the_training(tmp_path, cli, quick):
+  kernels = rng.random((4, 5, 5))
+  np.save(tmp_path / 'k.npy', kernels)
+  code, _, err = cli(
+    f'--input={save(tmp_path / "a.png")}', f'--kernel={tmp_path / "k.npy"}:2'
+  )
+  assert code == 0, err
+  expected = kernels[2] / kernels[2].sum()
+  np.testing.assert_array_equal(quick[0]['kernel'], expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+  ('word', 'words'),
+  [
+    ('estimate', 'kernel estimated'),
+    ('kernelgan', 'kernel found by KernelGAN'),
+    ('joint', 'kernel learned along'),
+  ],
+)
+def test_kernel_is_estimated_and_written(tmp_path, cli, quick, word, words):
+  code, out, err = cli(
+    f'--input={save(tmp_path / "a.png")}',
+    f'--kernel={word}',
+    config=f'--config={ROOT}/configs/nonideal.py',
+  )
+  assert code == 0, err
+  assert 'warning' not in err
+  assert quick[0]['kernel'] is None
+  assert quick[0]['config'].kernel == word
+  assert re.fullmatch(
+    rf'a_x2\.png  {words}, agreement 0\.97, explains the input to 45\.2 dB'
+    r'  \d+\.\d s\n',
+    out,
+  )
+  assert outputs(tmp_path) == [
+    'a_x2.json',
+    'a_x2.png',
+    'a_x2_kernel.npy',
+    'a_x2_kernel.png',
+  ]
+  written = np.load(tmp_path / 'out/a_x2_kernel.npy')
+  assert written.dtype == np.float32
+  np.testing.assert_array_equal(written, ESTIMATED)
+  with Image.open(tmp_path / 'out/a_x2_kernel.png') as picture:
+    assert picture.mode == 'L'
+    assert picture.size == (247, 247)  # 19 taps of 13 pixels
+    assert picture.getextrema() == (0, 255)
+  kernel = read_record(tmp_path)['kernel']
+  assert kernel['width'].keys() == {'std', 'angle'}
+  assert kernel['width']['std'] == pytest.approx([2.02, 1.53], abs=0.02)
+  assert kernel['width']['angle'] == pytest.approx(30, abs=0.5)
+  del kernel['width']
+  assert kernel == {
+    'source': word,
+    'method': word,
+    'agreement': 0.9666,
+    'warning': None,
+    'consistency': 45.249,
+    'shape': [19, 19],
+  }
+
+
+def test_kernel_that_cannot_be_estimated_is_a_warning(tmp_path, cli, quick):
+  flat = save(tmp_path / 'a.png', np.full((24, 28, 3), 99, np.uint8))
+  code, out, err = cli(f'--input={flat}', '--kernel=estimate')
+  assert code == 0
+  warnings = [line for line in err.splitlines() if 'a_x2  ' not in line]
+  assert warnings == [f'warning: {flat}: the image is flat; bicubic instead']
+  assert '  no kernel found, bicubic used, explains the input to 45.2' in out
+  assert outputs(tmp_path) == ['a_x2.json', 'a_x2.png']
+  kernel = read_record(tmp_path)['kernel']
+  assert kernel['agreement'] is None and kernel['width'] is None
+  assert kernel['warning'].startswith('the image is flat')
+
+
+def test_bicubic_as_a_word_does_without_a_kernel(tmp_path, cli, quick):
+  code, out, err = cli(
+    f'--input={save(tmp_path / "a.png")}',
+    '--kernel=bicubic',
+    config=f'--config={ROOT}/configs/nonideal.py',
+  )
+  assert code == 0, err
+  assert quick[0]['kernel'] is None and quick[0]['config'].kernel == 'bicubic'
+  assert 'kernel' not in out
+  assert outputs(tmp_path) == ['a_x2.json', 'a_x2.png']
+  assert read_record(tmp_path)['kernel']['source'] == 'bicubic'
+
+
+def test_file_named_like_a_word_needs_its_folder(
+  tmp_path, monkeypatch, cli, quick
+):
+  monkeypatch.chdir(tmp_path)
+  save(tmp_path / 'a.png')
+  (tmp_path / 'estimate').write_text('no kernel')
+  assert cli('--input=a.png', '--kernel=estimate')[0] == 0
+  code, _, err = cli('--input=a.png', '--kernel=./estimate')
+  assert code == 2 and 'error: estimate: a kernel must be a .mat' in err
+
+
+@pytest.mark.parametrize('suffix', ['_kernel.npy', '_kernel.png'])
+def test_existing_kernel_is_kept_unless_told_otherwise(
+  tmp_path, cli, quick, suffix
+):
+  path = save(tmp_path / 'a.png')
+  (tmp_path / 'out').mkdir()
+  old = tmp_path / f'out/a_x2{suffix}'
+  old.write_text('old')
+  for word in ('estimate', 'gaussian:1'):
+    code, out, err = cli(f'--input={path}', f'--kernel={word}')
+    assert (code, out) == (2, '')
+    assert f'{old}: exists already' in err
+  assert cli(f'--input={path}', '--kernel=bicubic')[0] == 0  # needs none
+  assert old.read_bytes() == b'old'
+  flags = (f'--input={path}', '--kernel=estimate', '--overwrite')
+  assert cli(*flags)[0] == 0
+  assert old.read_bytes() != b'old'
+
+
+@pytest.mark.parametrize('flag', ['--kernel', '--config.kernel'])
+def test_estimate_on_the_example_is_compared_with_its_kernel(
+  tmp_path, cli, quick, flag
+):
+  code, out, err = cli(f'{flag}=estimate')
+  assert code == 0, err
+  assert quick[0]['kernel'] is None
+  expected = degradation.kernel_correlation(
+    ESTIMATED, np.load(ROOT / 'examples/astronaut_kernel.npy'), 2
+  )
+  assert out.splitlines()[1] == (
+    f'astronaut_lr_x2.png  the estimate correlates {expected:.3f} with'
+    ' examples/astronaut_kernel.npy, the kernel that made the photo'
+  )
+
+
+def test_example_may_be_run_on_any_kernel(tmp_path, cli, quick):
+  for name in ('bicubic', 'gaussian:1', ROOT / 'examples/astronaut_kernel.npy'):
+    code, out, err = cli(f'--kernel={name}', '--overwrite')
+    assert code == 0, err
+    assert 'correlates' not in out
+  none, gaussian, own = (call['kernel'] for call in quick)
+  assert none is None
+  assert gaussian.shape == (19, 19)
+  np.testing.assert_array_equal(
+    own, np.load(ROOT / 'examples/astronaut_kernel.npy')
+  )
 
 
 @pytest.mark.parametrize('size', [(48, 56), (49, 57), (47, 55)])

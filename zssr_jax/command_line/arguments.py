@@ -14,10 +14,14 @@ import numpy as np
 from absl import flags
 
 from zssr_jax import degradation
-from zssr_jax.config import Config
+from zssr_jax.config import KERNELS, Config
+from zssr_jax.data import kernel_io
 from zssr_jax.data.image_io import InputError
 
 Scale = float | tuple[float, float]
+# Values of --kernel that say where the kernel is to come from.
+_WORDS = tuple(name for name in KERNELS if name != 'given')
+ESTIMATES = tuple(name for name in _WORDS if name != 'bicubic')
 GAUSSIAN = 'gaussian:'
 # Widest Gaussian, as a multiple of the scale: four pixels of the input.
 _WIDEST = 4
@@ -25,17 +29,22 @@ _WIDEST = 4
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What the flags of bin/main.py say, by their names."""
+  """What the flags of bin/main.py say, by their names.
+
+  A word such as --kernel=estimate has become `config.kernel`.
+  """
 
   config: Config
   input: str  # file, folder or glob
   output: str = 'out'
   scale: str = '2'
-  kernel: str | None = None
+  kernel: str | None = None  # FILE, FILE:INDEX or gaussian:...
   reference: str | None = None
   seed: int = 0
   overwrite: bool = False
   report: bool = False
+  # Not a flag: the kernel of the bundled example, when that is estimated.
+  true_kernel: Path | None = None
 
 
 def _check_field(name: str, source: str) -> None:
@@ -101,8 +110,8 @@ def parse_options(
 ) -> Options:
   """Parses the command line of bin/main.py.
 
-  Without an input it fills in the bundled example: the photo, its kernel and
-  its ground truth.
+  Without an input it fills in the bundled example: the photo, its ground truth
+  and its kernel, unless another was asked for.
 
   Args:
     argv: program name and arguments.
@@ -114,8 +123,12 @@ def parse_options(
       its own, and for a config that needs a kernel when none is given.
   """
   values, config = parse_flags(argv, define)
-  names = [f.name for f in dataclasses.fields(Options)]
+  names = [f.name for f in dataclasses.fields(Options) if f.name in values]
   chosen: dict[str, Any] = {name: values[name].value for name in names}
+  kernel = chosen['kernel']
+  if kernel in _WORDS:
+    config = config.replace(kernel=kernel)
+    chosen['kernel'] = None
   chosen['config'] = config
   if chosen['input'] is None:
     if parse_scale(chosen['scale']) != 2:
@@ -124,14 +137,19 @@ def parse_options(
         ' an --input for other scales'
       )
     chosen['input'] = str(example / 'astronaut_lr.png')
-    chosen['kernel'] = chosen['kernel'] or str(example / 'astronaut_kernel.npy')
+    own_kernel = example / 'astronaut_kernel.npy'
+    if config.kernel in ESTIMATES and not chosen['kernel']:
+      chosen['true_kernel'] = own_kernel
+    elif not kernel:
+      chosen['kernel'] = str(own_kernel)
     chosen['reference'] = chosen['reference'] or str(
       example / 'astronaut_hr.png'
     )
   if config.kernel == 'given' and not chosen['kernel']:
     raise InputError(
       f'{chosen["input"]}: this config needs the blur kernel of the image;'
-      ' pass --kernel=FILE, or --config.kernel=bicubic to do without'
+      ' pass --kernel=FILE or --kernel=gaussian:STD, or --kernel=estimate to'
+      ' have it found, or --kernel=bicubic to do without'
     )
   return Options(**chosen)
 
@@ -159,6 +177,27 @@ def parse_scale(text: str) -> Scale:
       ' such as 3/2, or a pair Y,X'
     ) from None
   return factors[0] if len(set(factors)) == 1 else (factors[0], factors[1])
+
+
+def load_kernel(text: str, scale: Scale) -> np.ndarray:
+  """Returns the kernel that --kernel gives: a file's or a Gaussian.
+
+  Args:
+    text: `FILE`, `FILE:INDEX` (see `kernel_io.read_kernel`) or `gaussian:...`
+      (see `parse_gaussian`).
+    scale: the scale that the kernel is for.
+
+  Raises:
+    InputError: when there is no such kernel.
+  """
+  if text.startswith(GAUSSIAN):
+    return parse_gaussian(text, scale)
+  if text.isalpha() and not Path(text).exists():  # a word, misspelt
+    raise InputError(
+      f'--kernel={text}: no such file, nor one of {", ".join(_WORDS)},'
+      f' {GAUSSIAN}STD'
+    )
+  return kernel_io.read_kernel(text)
 
 
 def parse_gaussian(text: str, scale: Scale) -> np.ndarray:

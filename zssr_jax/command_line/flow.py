@@ -8,6 +8,8 @@ trained; what concerns one file fails that file alone.
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
 import os
 import signal
 import sys
@@ -25,6 +27,7 @@ import rich.console
 from absl import flags
 
 import zssr_jax
+from zssr_jax import degradation
 from zssr_jax.command_line import arguments, jobs, record
 from zssr_jax.command_line.arguments import Options, Scale
 from zssr_jax.command_line.display import Display
@@ -38,6 +41,11 @@ from zssr_jax.ops import metrics, resize
 # Largest result. The copies of the self-ensemble take eight times as much.
 _MAX_OUTPUT_PIXELS = 256_000_000
 REPORT = 'report.html'
+_METHODS = {
+  'estimate': 'kernel estimated',
+  'kernelgan': 'kernel found by KernelGAN',
+  'joint': 'kernel learned along',
+}
 # Held while results are moved into place: Ctrl-C waits for that, never longer.
 _WRITING = threading.Lock()
 
@@ -105,6 +113,30 @@ class _Judge:
     return side_by_side(panels, find_detail(panels[0][1], panels[2][1]))
 
 
+def _describe_kernel(result: zssr_jax.Result) -> str:
+  """Says in a few words which kernel was used; nothing of plain bicubic."""
+  words = []
+  if result.estimate is None:
+    if result.kernel is None:
+      return ''
+    words.append('kernel given')
+  elif result.estimate.kernel is None:
+    words.append('no kernel found, bicubic used')
+  else:
+    words.append(_METHODS[result.estimate.method])
+    if not math.isnan(result.estimate.agreement):
+      words.append(f'agreement {result.estimate.agreement:.2f}')
+  if not math.isnan(result.consistency):
+    words.append(f'explains the input to {result.consistency:.1f} dB')
+  return ', '.join(words)
+
+
+def _encode_npy(array: np.ndarray) -> bytes:
+  stream = io.BytesIO()
+  np.save(stream, array.astype(np.float32))
+  return stream.getvalue()
+
+
 class _Done(NamedTuple):
   """A finished job: what is said of it, and what a report needs."""
 
@@ -146,6 +178,13 @@ def _process(
       '(bicubic {bicubic_psnr:.2f} / {bicubic_ssim:.4f})'.format(**scores),
     ]
   files[job.image] = image_io.encode_png(result.image)
+  if about_kernel := _describe_kernel(result):
+    summary.append(about_kernel)
+  if result.kernel is not None:
+    files[job.kernel] = _encode_npy(result.kernel)
+    files[job.kernel_picture] = image_io.encode_png(
+      kernel_io.picture(result.kernel)
+    )
   seconds['score and encode'] = time.perf_counter() - phase
   seconds['total'] = time.perf_counter() - clock
   files[job.record] = record.make_record(
@@ -173,6 +212,8 @@ def _entry(done: _Done, scale: Scale) -> report.Entry:
       'PSNR': f'{scores["psnr"]:.2f} dB (bicubic {scores["bicubic_psnr"]:.2f})',
       'SSIM': f'{scores["ssim"]:.4f} (bicubic {scores["bicubic_ssim"]:.4f})',
     }
+  if about_kernel := _describe_kernel(done.result):
+    numbers['kernel'] = about_kernel
   numbers |= {
     'steps': f'{len(history.loss)}',
     'time': f'{done.seconds:.1f} s',
@@ -210,6 +251,21 @@ def _write_report(
   print(path, flush=True)
 
 
+def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:
+  """Says how near the estimate came to the kernel of the bundled example."""
+  kernel = done.result.kernel
+  if kernel is None:
+    return f'{done.job.image.name}  no estimate to compare'
+  correlation = degradation.kernel_correlation(
+    kernel, kernel_io.read_kernel(true_kernel), scale
+  )
+  return (
+    f'{done.job.image.name}  the estimate correlates {correlation:.3f} with'
+    f' {true_kernel.parent.name}/{true_kernel.name}, the kernel that made the'
+    ' photo'
+  )
+
+
 def _explain(error: Exception, path: Path) -> str | None:
   """Returns the line for an error that is no fault of the program, or None."""
   if isinstance(error, InputError):
@@ -224,9 +280,9 @@ def _explain(error: Exception, path: Path) -> str | None:
   return None
 
 
-def complain(message: object) -> None:
-  """Reports an error in one line on stderr."""
-  print(f'error: {" ".join(str(message).split())}', file=sys.stderr)
+def complain(message: object, kind: str = 'error') -> None:
+  """Reports an error, or another kind of trouble, in one line on stderr."""
+  print(f'{kind}: {" ".join(str(message).split())}', file=sys.stderr)
 
 
 def run(options: Options) -> int:
@@ -241,7 +297,9 @@ def run(options: Options) -> int:
   """
   scale = arguments.parse_scale(options.scale)
   planned = jobs.plan(options, scale)
-  kernel = kernel_io.read_kernel(options.kernel) if options.kernel else None
+  kernel = None
+  if options.kernel:
+    kernel = arguments.load_kernel(options.kernel, scale)
   jobs.check_output_folder(Path(options.output))
   page = Path(options.output) / REPORT
   if options.report and page.exists() and not options.overwrite:
@@ -259,6 +317,11 @@ def run(options: Options) -> int:
     try:
       done = _process(job, options, scale, kernel)
       print(done.summary, flush=True)
+      if options.true_kernel:
+        print(_compare_kernels(done, options.true_kernel, scale), flush=True)
+      estimate = done.result.estimate
+      if estimate and estimate.warning:
+        complain(f'{job.input}: {estimate.warning}', 'warning')
       finished.append(done)
     except Exception as error:
       line = _explain(error, job.input)

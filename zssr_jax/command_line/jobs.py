@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from zssr_jax.command_line.arguments import Options, Scale
+from zssr_jax.command_line.arguments import ESTIMATES, Options, Scale
 from zssr_jax.data import image_io
 from zssr_jax.data.image_io import InputError
 
@@ -24,12 +24,17 @@ class Job:
   image: Path
   record: Path
   comparison: Path  # made when there is a reference
+  kernel: Path  # this and its picture: made when a kernel is used
+  kernel_picture: Path
+  may_use_kernel: bool  # False: bicubic for sure
 
   def existing_output(self) -> Path | None:
     """Returns an output that is there already, if any."""
     outputs = [self.image, self.record]
     if self.reference:
       outputs.append(self.comparison)
+    if self.may_use_kernel:
+      outputs += [self.kernel, self.kernel_picture]
     return next((p for p in outputs if p.exists()), None)
 
 
@@ -108,6 +113,10 @@ def plan(options: Options, scale: Scale) -> list[Job]:
         image=output / f'{name}.png',
         record=output / f'{name}.json',
         comparison=output / f'{name}_side_by_side.png',
+        kernel=output / f'{name}_kernel.npy',
+        kernel_picture=output / f'{name}_kernel.png',
+        may_use_kernel=bool(options.kernel)
+        or options.config.kernel in ESTIMATES,
       )
     return list(jobs.values())
   except OSError as error:  # a forbidden folder

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from zssr_jax import Result
+from zssr_jax import Result, degradation
 from zssr_jax.command_line.arguments import Options, Scale
 from zssr_jax.command_line.jobs import Job
 
@@ -45,6 +45,36 @@ def _strict(value: Any) -> Any:
   return str(value) if isinstance(value, Path) else value
 
 
+def _kernel(options: Options, result: Result) -> dict[str, Any]:
+  """Where the kernel came from, how wide it is, and whether to trust it."""
+  about: dict[str, Any] = {
+    'source': options.kernel or options.config.kernel,
+    'method': None,
+    'agreement': None,
+    'warning': None,
+    # dB between the result, degraded by this kernel again, and the input.
+    'consistency': float(result.consistency),
+    'shape': None,  # null, like the width: the bicubic kernel
+    'width': None,
+  }
+  if result.estimate:
+    about |= {
+      'method': result.estimate.method,
+      'agreement': float(result.estimate.agreement),
+      'warning': result.estimate.warning,
+    }
+  if result.kernel is not None:
+    first, second, angle = degradation.kernel_width(result.kernel)
+    about['shape'] = result.kernel.shape
+    # Standard deviations in pixels of the result; the angle, in degrees, of
+    # the first from the x axis towards growing y.
+    about['width'] = {
+      'std': [round(first, 4), round(second, 4)],
+      'angle': round(angle, 2),
+    }
+  return about
+
+
 def make_record(
   job: Job,
   options: Options,
@@ -67,7 +97,7 @@ def make_record(
   device = jax.devices()[0]
   record = {
     'input': job.input,
-    'kernel': options.kernel,
+    'kernel': _kernel(options, result),
     'reference': job.reference,
     'scale': scale,
     'seed': options.seed,
