@@ -30,6 +30,8 @@ class Config:
   kernel: str = 'bicubic'  # without a kernel argument: 'bicubic' | 'given'
   center_kernel: bool = False  # shift the kernel to the aligned centre first
   noise_std: float = 0.0  # Gaussian noise on the sons, image range [0, 1]
+  # Above 0: this factor x the input's noise level, from noise_std to 0.1.
+  estimate_noise: float = 0.0
   border: str = 'replicate'  # 'replicate' (old MATLAB) | 'symmetric'
 
   # The pool of HR fathers and the draw (section 3.1).
@@ -89,6 +91,7 @@ class Config:
       ('crop_fraction', 0.0625, 1.0),
       ('batch', 1, 1024),
       ('noise_std', 0.0, 1.0),
+      ('estimate_noise', 0.0, 10.0),
       ('min_father_scale', 0.1, 1.0),
       ('father_step', 0.1, 0.99),
       ('father_exponent', -10.0, 10.0),

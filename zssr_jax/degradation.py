@@ -289,23 +289,24 @@ def degrade(
   scale: Scale,
   kernel: jax.Array | None = None,
   *,
-  noise_std: float = 0.0,
+  noise_std: float | jax.Array = 0.0,
   border: str = 'replicate',
 ) -> jax.Array:
   """Makes the son of a father: `downscale`, Gaussian noise, clip to [0, 1].
 
   Args:
-    key: random key of the noise; unused when `noise_std` is 0.
+    key: random key of the noise; unused when `noise_std` is the number 0.
     image: father `[H, W, C]` in [0, 1].
     scale: as in `downscale`.
     kernel: as in `downscale`.
-    noise_std: standard deviation of the noise, in image units (1 is white).
+    noise_std: standard deviation of the noise, in image units (1 is white),
+      a number or float32 scalar.
     border: as in `downscale`.
 
   Returns:
     The son, in [0, 1]; its shape is that of `downscale`.
   """
   son = downscale(image, scale, kernel, border=border)
-  if noise_std:
+  if isinstance(noise_std, jax.Array) or noise_std:
     son = son + noise_std * jax.random.normal(key, son.shape, son.dtype)
   return jnp.clip(son, 0.0, 1.0)

@@ -23,6 +23,7 @@ import numpy as np
 
 from zssr_jax import degradation, inference, models
 from zssr_jax.config import Config
+from zssr_jax.kernel_estimation import noise
 from zssr_jax.ops import resize
 from zssr_jax.training import loop, pool, step
 
@@ -35,9 +36,11 @@ class Result:
   params: Any  # the network's parameters after the last stage
   history: loop.History
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
-  config: Config
+  config: Config  # noise_std as used
   seconds: dict[str, float]  # per phase: 'prepare', 'train', 'infer'
 
+
+_MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 
 # Yields jobs, is sent (parameters, history) for each, returns the result.
 Run = Generator[loop.Job, Any, Result]
@@ -144,6 +147,7 @@ def run_image(
       kernel = degradation.resample_kernel(kernel, scales, scales, center=True)
   key = jax.random.key(0) if key is None else key
   stages = plan_stages(image.shape, scales, config)
+  noise_std = _noise_std(image, config)
 
   params = start
   earlier: list[np.ndarray] = []
@@ -173,6 +177,7 @@ def run_image(
       side=window_side,
       scale=factors,
       config=config,
+      noise_std=noise_std,
     )
     model = models.make_model(
       config.model,
@@ -192,7 +197,7 @@ def run_image(
         f'start does not fit the {config.model} network of depth'
         f' {config.depth} and width {config.width}'
       )
-    state = step.init_state(train_key, params, config)
+    state = step.init_state(train_key, params, config, noise_std)
     seconds['prepare'] += time.perf_counter() - clock
     clock = time.perf_counter()
     params, history = yield loop.Job(
@@ -219,7 +224,7 @@ def run_image(
     params=params,
     history=loop.join_histories(histories),
     kernel=kernel,
-    config=config,
+    config=config.replace(noise_std=noise_std),
     seconds=seconds,
   )
 
@@ -227,6 +232,14 @@ def run_image(
 @functools.partial(jax.jit, static_argnums=0)
 def _init_params(model, key, son, interpolated) -> Any:
   return model.init(key, son, interpolated)['params']
+
+
+def _noise_std(image: np.ndarray, config: Config) -> float:
+  """Of the noise on the sons of this image, in image units."""
+  if not config.estimate_noise:
+    return config.noise_std
+  level = config.estimate_noise * noise.noise_level(image)
+  return max(config.noise_std, min(level, _MOST_NOISE))
 
 
 def _shapes(tree) -> Any:

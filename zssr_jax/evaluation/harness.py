@@ -164,6 +164,7 @@ def run(
       'steps': len(result.history.loss),
       'drops': result.history.drops,
       'rollbacks': result.history.rollbacks,
+      'noise_std': round(result.config.noise_std, 5),
     }
     yield _keep(store, task, row, result.image, result)
 

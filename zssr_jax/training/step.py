@@ -35,6 +35,7 @@ class State(NamedTuple):
   rate: jax.Array  # float32, factor on the learning rate, halved by a rollback
   key: jax.Array
   done: jax.Array  # bool
+  noise_std: jax.Array  # float32, of the noise on the sons, see make_pair
 
 
 class Windows(NamedTuple):
@@ -108,8 +109,18 @@ def drops_of(state: State) -> jax.Array:
   return jnp.zeros((), jnp.int32)
 
 
-def init_state(key: jax.Array, params: Params, config: Config) -> State:
-  """State before the first step, training from `params`."""
+def init_state(
+  key: jax.Array,
+  params: Params,
+  config: Config,
+  noise_std: float | None = None,
+) -> State:
+  """State before the first step, training from `params`.
+
+  `noise_std` in place of the config's, if given.
+  """
+  if noise_std is None:
+    noise_std = config.noise_std
   return State(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -120,6 +131,7 @@ def init_state(key: jax.Array, params: Params, config: Config) -> State:
     rate=jnp.ones((), jnp.float32),
     key=key,
     done=jnp.asarray(config.max_steps == 0),
+    noise_std=jnp.asarray(noise_std, jnp.float32),
   )
 
 
@@ -130,6 +142,7 @@ def make_pair(
   *,
   scale: tuple[float, float],
   config: Config,
+  noise_std: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
   """Degrades a father crop and interpolates the son back.
 
@@ -138,7 +151,9 @@ def make_pair(
     father: `[S, S, C]` in [0, 1].
     kernel: `[h, w]` or None for bicubic.
     scale: factors (y, x).
-    config: noise and border.
+    config: whether there is noise, and the border.
+    noise_std: its standard deviation. An array, so that one program serves
+      every image of a run, however noisy.
 
   Returns:
     The son and its cubic upscale, of the father's shape.
@@ -148,7 +163,7 @@ def make_pair(
     father,
     scale,
     kernel,
-    noise_std=config.noise_std,
+    noise_std=noise_std if config.noise_std or config.estimate_noise else 0.0,
     border=config.border,
   )
   return son, resize.imresize(
@@ -167,6 +182,7 @@ def make_windows(
   side: int,
   scale: tuple[float, float],
   config: Config,
+  noise_std: float | None = None,
 ) -> Windows:
   """Spreads up to 2 x 2 windows of a crop's size over the input.
 
@@ -180,6 +196,7 @@ def make_windows(
     side: crop side in pixels.
     scale: factors (y, x).
     config: noise and border.
+    noise_std: in place of the config's, if given.
   """
   rows = sorted({0, image.shape[0] - side})
   columns = sorted({0, image.shape[1] - side})
@@ -187,13 +204,24 @@ def make_windows(
   fathers = np.stack(
     [image[y : y + side, x : x + side] for y in rows for x in columns]
   )
-  return _pair_windows(key, fathers, kernel, scale=scale, config=config)
+  if noise_std is None:
+    noise_std = config.noise_std
+  return _pair_windows(
+    key,
+    fathers,
+    kernel,
+    jnp.asarray(noise_std, jnp.float32),
+    scale=scale,
+    config=config,
+  )
 
 
 @functools.partial(jax.jit, static_argnames=('scale', 'config'))
-def _pair_windows(key, fathers, kernel, *, scale, config) -> Windows:
+def _pair_windows(key, fathers, kernel, noise_std, *, scale, config) -> Windows:
   pairs = [
-    make_pair(k, father, kernel, scale=scale, config=config)
+    make_pair(
+      k, father, kernel, scale=scale, config=config, noise_std=noise_std
+    )
     for k, father in zip(
       jax.random.split(key, fathers.shape[0]), fathers, strict=True
     )
@@ -215,7 +243,7 @@ def make_step(
   """
   optimizer = make_optimizer(config)
 
-  def draw(key, fathers, kernel):
+  def draw(key, fathers, kernel, noise_std):
     crop_key, noise_key = jax.random.split(key)
     crop = pool.draw_crop(
       crop_key,
@@ -227,16 +255,23 @@ def make_step(
       affine_aspect_std=config.affine_aspect_std,
       affine_shear_std=config.affine_shear_std,
     )
-    pair = make_pair(noise_key, crop, kernel, scale=scale, config=config)
+    pair = make_pair(
+      noise_key,
+      crop,
+      kernel,
+      scale=scale,
+      config=config,
+      noise_std=noise_std,
+    )
     return crop, *pair
 
-  def draw_batch(key, fathers, kernel):
+  def draw_batch(key, *args):
     if config.batch == 1:
-      return [x[None] for x in draw(key, fathers, kernel)]
+      return [x[None] for x in draw(key, *args)]
     # One after the other: vmap would turn the switch over the eight
     # transforms into computing all eight.
     keys = jax.random.split(key, config.batch)
-    return jax.lax.map(lambda k: draw(k, fathers, kernel), keys)
+    return jax.lax.map(lambda k: draw(k, *args), keys)
 
   def run_model(params, son, interpolated) -> jax.Array:
     return jnp.asarray(model.apply({'params': params}, son, interpolated))
@@ -251,7 +286,9 @@ def make_step(
 
   def step(state, fathers, kernel, windows):
     key = jax.random.fold_in(state.key, state.step)
-    father, son, interpolated = draw_batch(key, fathers, kernel)
+    father, son, interpolated = draw_batch(
+      key, fathers, kernel, state.noise_std
+    )
     loss, gradient = jax.value_and_grad(loss_of)(
       state.params, father, son, interpolated
     )
@@ -289,6 +326,7 @@ def make_step(
       rate=state.rate,
       key=state.key,
       done=count >= config.max_steps,
+      noise_std=state.noise_std,
     )
     rate = current_rate(new, config)
     drops = drops_of(new)
