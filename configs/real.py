@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     model='pixel_shuffle',
     width=32,
     noise_std=0.03,
+    estimate_noise=0.8,
     back_projection=0,
     min_father_scale=0.75,
     gradual=((0.5, 0.5), (1, 1), (1, 1)),
