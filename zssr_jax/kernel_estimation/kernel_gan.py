@@ -67,6 +67,7 @@ _SHARE = 0.75
 
 # Keeps the gradient of |k|^0.2 finite.
 _TINY = 1e-5
+_GAIN = 0.1  # of the discriminator's initial weights
 _EPSILON = 1e-5  # of batch normalisation
 
 Layers = tuple[jax.Array, ...]  # each [side, side, in, out]
@@ -244,7 +245,7 @@ def boundary_mask() -> np.ndarray:
     np.arange(_SIDE) - c for c in degradation.aligned_center((_SIDE, _SIDE), 2)
   )
   distance = np.hypot(y[:, None], x[None, :])
-  return np.exp(distance - _SIDE // 2).astype(np.float32)
+  return np.exp(2 * (distance - _SIDE // 2)).astype(np.float32)
 
 
 def normalise(
@@ -323,7 +324,7 @@ def init(key: jax.Array, channels: int) -> State:
   """Draws the first state for images of so many channels."""
   keys = iter(jax.random.split(key, 32))
 
-  def draw(*shape, fan, gain=0.1):
+  def draw(*shape, fan, gain=_GAIN):
     deviation = gain * math.sqrt(2 / sum(fan))
     return deviation * jax.random.normal(next(keys), shape)
 
@@ -332,7 +333,7 @@ def init(key: jax.Array, channels: int) -> State:
   for index, side in enumerate(_SIDES):
     out = 1 if index == len(_SIDES) - 1 else _WIDTH
     fan = (side**2 * width, side**2 * out)
-    layers.append(draw(side, side, width, out, fan=fan))
+    layers.append(draw(side, side, width, out, fan=fan, gain=0.1))
     width = out
   generator = tuple(layers)
   area = _PATCH**2
@@ -361,7 +362,31 @@ def init(key: jax.Array, channels: int) -> State:
   )
 
 
-def make_step(state: State, large: jax.Array, small: jax.Array, key: jax.Array):
+def fade(
+  step: jax.Array, low: jax.Array, weight: jax.Array, loss: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Takes the weight of the bicubic loss back once the loss is learnt.
+
+  Args:
+    step: iterations done, this one included.
+    low: times running that the loss was low, before this one.
+    weight: of the loss.
+    loss: with its weight.
+
+  Returns:
+    The new `low` and `weight`.
+  """
+  # Low often enough, it counts as learnt for good.
+  again = jnp.where(loss < _BICUBIC_LOW, low + 1, 0)
+  low = jnp.where(low >= _BICUBIC_TIMES, low, again)
+  due = (low >= _BICUBIC_TIMES) & (step % _BICUBIC_STEPS == 0)
+  less = jnp.maximum(weight / _BICUBIC_DIVISOR, _BICUBIC_LEAST)
+  return low, jnp.where(due, less, weight)
+
+
+def step(
+  state: State, large: jax.Array, small: jax.Array, key: jax.Array
+) -> tuple[State, jax.Array]:
   """One step of the generator, then one of the discriminator.
 
   Args:
@@ -422,38 +447,37 @@ def make_step(state: State, large: jax.Array, small: jax.Array, key: jax.Array):
   )
   discriminator = optax.apply_updates(state.discriminator, update)
 
-  # Once the loss was low often enough, it counts as learnt for good.
-  step = state.step + 1
-  low = jnp.where(bicubic < _BICUBIC_LOW, state.low + 1, 0)
-  low = jnp.where(state.low >= _BICUBIC_TIMES, state.low, low)
-  fade = (low >= _BICUBIC_TIMES) & (step % _BICUBIC_STEPS == 0)
-  weight = jnp.where(fade, state.bicubic / _BICUBIC_DIVISOR, state.bicubic)
+  done = state.step + 1
+  low, weight = fade(done, state.low, state.bicubic, bicubic)
   new = State(
-    step,
+    done,
     generator,
     discriminator,
     directions,
     generator_optimizer,
     discriminator_optimizer,
     low,
-    jnp.maximum(weight, _BICUBIC_LEAST),
+    weight,
   )
   return new, kernel
 
 
 @jax.jit
 def _run(state: State, large: jax.Array, small: jax.Array, keys: jax.Array):
-  return jax.lax.scan(lambda s, xs: make_step(s, *xs), state, (large, small, keys))
+  return jax.lax.scan(
+    lambda state, inputs: step(state, *inputs), state, (large, small, keys)
+  )
 
 
 def crop_corners(
-  image: np.ndarray, side: int, points: np.ndarray
+  image: np.ndarray, side: int, deviation: float, points: np.ndarray
 ) -> np.ndarray:
   """Corners of crops whose centres fall where there is most detail.
 
   Args:
     image: `[H, W, C]`.
     side: of the crops.
+    deviation: of the Gaussian that blurs the gradient magnitude, in pixels.
     points: uniform in [0, 1), `[N]`; each gives one crop.
 
   Returns:
@@ -461,7 +485,7 @@ def crop_corners(
   """
   grey = image.mean(-1, dtype=np.float64)
   strength = np.hypot(*np.gradient(grey))
-  strength = scipy.ndimage.gaussian_filter(strength, side / 8) + 1e-8
+  strength = scipy.ndimage.gaussian_filter(strength, deviation) + 1e-8
   total = np.cumsum(strength)
   index = np.searchsorted(total / total[-1], points, side='right')
   index = np.minimum(index, grey.size - 1)
@@ -485,10 +509,15 @@ def _train(image: np.ndarray, key: jax.Array, iterations: int) -> np.ndarray:
   state = init(init_key, image.shape[-1])
   points = np.asarray(jax.random.uniform(point_key, (2, iterations)))
   keys = jax.random.split(noise_key, iterations)
-  large = crop_corners(image, side, points[0])
-  small = crop_corners(image, small_side, points[1])
-  for start in range(0, iterations, _CHUNK):
-    chunk = slice(start, min(start + _CHUNK, iterations))
+  # What both see must differ in blur alone, not in where it comes from. So
+  # the smaller crops are spread by as much as they are smaller.
+  spread = math.hypot(2.0, (side - small_side) / math.sqrt(12))
+  large = crop_corners(image, side, 2.0, points[0])
+  small = crop_corners(image, small_side, spread, points[1])
+  # Chunks of one length, so that one program is compiled.
+  length = max(n for n in range(1, _CHUNK + 1) if iterations % n == 0)
+  for start in range(0, iterations, length):
+    chunk = slice(start, start + length)
     state, _ = _run(
       state,
       jnp.asarray(_crops(image, large[chunk], side)),
