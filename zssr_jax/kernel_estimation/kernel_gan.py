@@ -15,7 +15,6 @@ loops, too. Inside this file images are [C, H, W] in [-1, 1].
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
