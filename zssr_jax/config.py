@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any
 
 MODELS = ('zssr', 'pixel_shuffle')
-KERNELS = ('bicubic', 'given')
+KERNELS = ('bicubic', 'given', 'estimate', 'recurrence', 'kernelgan', 'joint')
 SCHEDULES = ('plateau', 'cosine')
 BORDERS = ('replicate', 'symmetric')
 
@@ -27,7 +27,8 @@ class Config:
   init_gain: float = 1.0  # variance x fan-in of initial weights; paper: 0.1
 
   # The degradation that makes a son of a father (section 3.2).
-  kernel: str = 'bicubic'  # without a kernel argument: 'bicubic' | 'given'
+  kernel: str = 'bicubic'  # when none is passed: 'bicubic', 'given' (an
+  # error), or estimated: 'estimate', 'recurrence', 'kernelgan', 'joint'
   center_kernel: bool = False  # shift the kernel to the aligned centre first
   noise_std: float = 0.0  # Gaussian noise on the sons, image range [0, 1]
   # Above 0: this factor x the input's noise level, from noise_std to 0.1.

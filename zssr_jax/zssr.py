@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Generator
 from typing import Any
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation, inference, models
+from zssr_jax import degradation, inference, kernel_estimation, models
 from zssr_jax.config import Config
 from zssr_jax.kernel_estimation import noise
 from zssr_jax.ops import resize
@@ -37,11 +38,15 @@ class Result:
   history: loop.History
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
   config: Config  # noise_std as used
-  seconds: dict[str, float]  # per phase: 'prepare', 'train', 'infer'
+  seconds: dict[str, float]  # by phase: estimate, prepare, train, infer
+  estimate: kernel_estimation.Estimate | None = None  # of the kernel
+  consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
 
 
 _MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 
+# An array `[h, w]`, or what makes one.
+Kernel = np.ndarray | jax.Array | Callable[..., np.ndarray]
 # Yields jobs, is sent (parameters, history) for each, returns the result.
 Run = Generator[loop.Job, Any, Result]
 
@@ -50,7 +55,7 @@ def train_image(
   image: np.ndarray | jax.Array,
   scale: float | tuple[float, float] = 2,
   *,
-  kernel: np.ndarray | jax.Array | None = None,
+  kernel: Kernel | None = None,
   config: Config = Config(),
   start: Any = None,
   key: jax.Array | None = None,
@@ -63,8 +68,9 @@ def train_image(
       one channel.
     scale: upscaling factor, a number or a pair (y, x), each from 1 to 16.
     kernel: blur kernel `[h, w]` in the convention of `degradation`, used as
-      it is apart from being made to sum to 1. None: antialiased bicubic,
-      unless `config.kernel` is 'given'.
+      it is apart from being made to sum to 1; or a function `(image, scale
+      (y, x), key) -> kernel` that estimates one. None: what `config.kernel`
+      says.
     config: every other setting.
     start: parameters to start from instead of random ones.
     key: random key, by default `jax.random.key(0)`.
@@ -80,13 +86,7 @@ def train_image(
   run = run_image(
     image, scale, kernel=kernel, config=config, start=start, key=key
   )
-  trained: Any = None
-  while True:
-    try:
-      job = run.send(trained)
-    except StopIteration as stop:
-      return stop.value
-    trained = loop.train(job, progress)
+  return loop.drive(run, progress)
 
 
 def plan_stages(
@@ -123,7 +123,7 @@ def run_image(
   image: np.ndarray | jax.Array,
   scale: float | tuple[float, float] = 2,
   *,
-  kernel: np.ndarray | jax.Array | None = None,
+  kernel: Kernel | None = None,
   config: Config = Config(),
   start: Any = None,
   key: jax.Array | None = None,
@@ -139,20 +139,33 @@ def run_image(
   scales = _check_scale(scale)
   if kernel is None and config.kernel == 'given':
     raise ValueError(
-      'this config needs a blur kernel: pass one, or set kernel to bicubic'
+      'this config needs a blur kernel: pass one, or set kernel to estimate'
+      ' or bicubic'
     )
+  key = jax.random.key(0) if key is None else key
+  clock = time.perf_counter()
+  estimate = None
+  # Of its own, so that the training is the same with a kernel passed in.
+  kernel_key = jax.random.fold_in(key, 2**31 - 1)
+  if callable(kernel):
+    kernel = kernel(image, scales, kernel_key)
+  elif kernel is None and config.kernel in kernel_estimation.ESTIMATORS:
+    estimate = kernel_estimation.estimate(
+      image, scales, config.kernel, kernel_key
+    )
+    kernel = estimate.kernel
+  seconds = {'estimate': time.perf_counter() - clock}
   if kernel is not None:
     kernel = _check_kernel(kernel, image.shape)
     if config.center_kernel:
       kernel = degradation.resample_kernel(kernel, scales, scales, center=True)
-  key = jax.random.key(0) if key is None else key
   stages = plan_stages(image.shape, scales, config)
   noise_std = _noise_std(image, config)
 
   params = start
   earlier: list[np.ndarray] = []
   histories = []
-  seconds = {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
+  seconds |= {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
   for number, (factors, side, window_side) in enumerate(stages):
     clock = time.perf_counter()
     init_key, window_key, train_key = jax.random.split(
@@ -226,7 +239,21 @@ def run_image(
     kernel=kernel,
     config=config.replace(noise_std=noise_std),
     seconds=seconds,
+    estimate=estimate,
+    consistency=_consistency(result, image, scales, kernel, config),
   )
+
+
+def _consistency(result, image, scales, kernel, config) -> float:
+  """PSNR in dB between the result, degraded again, and the input."""
+  again = np.asarray(
+    degradation.downscale(
+      jnp.asarray(result), scales, kernel, border=config.border
+    )
+  )
+  rows, columns = np.minimum(again.shape, image.shape)[:2]
+  error = again[:rows, :columns] - image[:rows, :columns]
+  return float(-10 * np.log10(np.mean(error**2) + 1e-12))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import io
+import math
 import os
 import platform
 import time
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from zssr_jax import zssr
+from zssr_jax import degradation, zssr
 from zssr_jax.baselines import interpolation
 from zssr_jax.config import Config
 from zssr_jax.data import image_io
@@ -165,6 +166,8 @@ def run(
       'drops': result.history.drops,
       'rollbacks': result.history.rollbacks,
       'noise_std': round(result.config.noise_std, 5),
+      'consistency': _finite(result.consistency, 2),
+      'kernel': _kernel_facts(task, result),
     }
     yield _keep(store, task, row, result.image, result)
 
@@ -268,6 +271,29 @@ class _Judge:
       ]
       row['lpips'] = round(self._lpips(*shown), 5)
     return row
+
+
+def _kernel_facts(task: Task, result: zssr.Result) -> dict[str, Any] | None:
+  """What an estimated kernel was like; None where none was."""
+  estimate = result.estimate
+  if estimate is None:
+    return None
+  facts: dict[str, Any] = {
+    'agreement': None
+    if math.isnan(estimate.agreement)
+    else round(estimate.agreement, 4),
+    'warning': estimate.warning,
+  }
+  if result.kernel is not None:
+    facts['width'] = [
+      round(v, 3) for v in degradation.kernel_width(result.kernel)
+    ]
+    if task.case.kernel is not None:
+      correlation = degradation.kernel_correlation(
+        task.case.kernel, result.kernel, task.case.scale
+      )
+      facts['correlation'] = round(correlation, 4)
+  return facts
 
 
 def _cores() -> int:

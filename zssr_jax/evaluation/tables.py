@@ -19,6 +19,15 @@ _KEYS = (
   'kernel_given',
   'code',
 )
+# What a method with a config took for the kernel; nothing where the config's
+# own kernel goes without saying.
+_KERNELS = {
+  'given': ', true kernel',
+  'estimate': ', estimated kernel',
+  'recurrence': ', kernel by patch recurrence',
+  'kernelgan': ', kernel by KernelGAN',
+  'joint': ', kernel estimated jointly',
+}
 
 
 class Group(NamedTuple):
@@ -82,8 +91,9 @@ def labels(groups: Sequence[Group]) -> list[str]:
     name = facts['method']
     if facts['config_name']:
       name += f' ({facts["config_name"]})'
-    if facts['kernel_given']:
-      name += ', true kernel'
+    if facts['config_name']:
+      config = group.rows[0].get('config') or {}
+      name += _KERNELS.get(str(config.get('kernel')), '')
     named.append(name)
   places = [
     (name, *(group.facts[key] for key in _KEYS[:4]))

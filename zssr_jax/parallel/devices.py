@@ -129,11 +129,7 @@ def _run_alone(
     device = free.get()
     try:
       with jax.default_device(device):
-        run, trained = item.start(), None
-        while True:
-          trained = loop.train(run.send(trained))
-    except StopIteration as stop:
-      return stop.value
+        return loop.drive(item.start())
     except ValueError as error:
       return error
     finally:
@@ -166,10 +162,15 @@ def _run_group(runs: list[Any], devices: Sequence[jax.Device]) -> list[Any]:
     while waiting:
       jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
       pending = {slot: job for slot, job in jobs.items() if job is not None}
-      if pending:
-        trained = train_together(list(pending.values()), devices)
-        for slot, answer in zip(pending, trained, strict=True):
-          answers[slot] = answer
+      # An image whose kernel was not to be found goes on with bicubic.
+      for blind in (False, True):
+        alike = {
+          s: j for s, j in pending.items() if (j.kernel is None) == blind
+        }
+        if alike:
+          trained = train_together(list(alike.values()), devices)
+          for slot, answer in zip(alike, trained, strict=True):
+            answers[slot] = answer
       waiting = list(pending)
   return results
 
