@@ -8,7 +8,7 @@ look alike it *is* the kernel.
 
 Being linear, it is never run layer by layer: each step composes the one kernel
 `k` [13, 13] of its layers (`compose`), and the losses see `k` alone. Values and
-gradients are the same, at a hundredth of the cost. Likewise every convolution
+gradients are the same, for under a hundredth of the products. Every convolution
 here is a product of patches and a matrix, which XLA runs fast on a CPU, inside
 loops, too. Inside this file images are [C, H, W] in [-1, 1].
 
