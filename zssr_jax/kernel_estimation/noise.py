@@ -29,10 +29,10 @@ def noise_level(image: np.ndarray) -> float:
 
   Measured on 30 BSDS300 training images, halved (240x160, 8 bits): with
   Gaussian noise of 0.02 to 0.1 the median is 0.99 to 1.03 of the truth and
-  117 of 120 estimates lie within 15%; with 0.01 26 of
-  30, the worst, all fine texture, 2.27 times too high. Without
-  noise: median 0.0027, 9 of 10 below 0.0046, the worst 0.02. Speckle: 0.15 to
-  1.25 of its root mean square, JPEG of quality 45: below a quarter.
+  117 of 120 estimates lie within 15%; with 0.01 26 of 30, the worst, all fine
+  texture, 2.27 times too high. Without noise: median 0.0027, 9 of 10 below
+  0.0046, the worst 0.02. Speckle: 0.15 to 1.25 of its root mean square; JPEG
+  of quality 45: up to a quarter.
 
   Patches with a pixel at 0 or 1, where noise is cut off, are left out if
   enough others remain. Large images are sampled. Deterministic.
