@@ -17,8 +17,8 @@ part with speckle lost 0.66 dB from 0.03 to 0.045; two with JPEG -0.07 and
 Measured, gain over bicubic, seed 0. Set5 x2 with 0.03 for all: noise
 +1.45 dB, speckle +2.05, JPEG +0.59, in 16 to 40 s an image on one busy core
 (docs/results/README.md). The gain is not everywhere: head with speckle lost
-0.1 dB. The first 20 images of B100 x2, --degradation=poor: +0.94 with
-noise +1.40, 6 with speckle +0.98, 6 with JPEG +0.29), the least +0.02.
+0.1 dB. The first 20 images of B100 x2, --degradation=poor: +0.94 (8
+with noise +1.40, 6 with speckle +0.98, 6 with JPEG +0.29), least +0.02.
 
   python bin/main.py --config=configs/real.py --input=photo.jpg
 """
