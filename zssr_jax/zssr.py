@@ -24,9 +24,9 @@ import numpy as np
 
 from zssr_jax import degradation, inference, kernel_estimation, models
 from zssr_jax.config import Config
-from zssr_jax.kernel_estimation import noise
+from zssr_jax.kernel_estimation import noise, spectrum
 from zssr_jax.ops import resize
-from zssr_jax.training import loop, pool, step
+from zssr_jax.training import blind, loop, pool, step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +43,15 @@ class Result:
   consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
 
 
+# What the spectrum says is taken this much narrower where the kernel is learnt
+# along: less so than by `spectrum.estimate`, since learning narrows it, too.
+_CAUTION = 0.95
 _MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 
 # An array `[h, w]`, or what makes one.
 Kernel = np.ndarray | jax.Array | Callable[..., np.ndarray]
-# Yields jobs, is sent (parameters, history) for each, returns the result.
-Run = Generator[loop.Job, Any, Result]
+# Yields jobs, is sent what comes of each, returns the result.
+Run = Generator[loop.Job, loop.Trained, Result]
 
 
 def train_image(
@@ -130,10 +133,10 @@ def run_image(
 ) -> Run:
   """`train_image` with the training left to the caller.
 
-  A generator: it yields one `loop.Job` a gradual stage, wants the trained
-  parameters and the history sent back, and returns the `Result`. So several
-  images can be trained together (`parallel.devices`). Arguments and errors
-  are those of `train_image`; errors come at the first `next`.
+  A generator: it yields one `loop.Job` a gradual stage, wants the
+  `loop.Trained` sent back, and returns the `Result`. So several images can be
+  trained together (`parallel.devices`). Arguments and errors are those of
+  `train_image`; errors come at the first `next`.
   """
   image = _check_image(image)
   scales = _check_scale(scale)
@@ -159,6 +162,9 @@ def run_image(
     kernel = _check_kernel(kernel, image.shape)
     if config.center_kernel:
       kernel = degradation.resample_kernel(kernel, scales, scales, center=True)
+  fit = estimate.fit if estimate and estimate.method == 'joint' else None
+  if fit is not None:
+    prior = covariance = _CAUTION * fit.covariance
   stages = plan_stages(image.shape, scales, config)
   noise_std = _noise_std(image, config)
 
@@ -175,6 +181,16 @@ def run_image(
     if kernel is not None and factors != scales:
       stage_kernel = degradation.resample_kernel(kernel, scales, factors)
     device_kernel = None if stage_kernel is None else jnp.asarray(stage_kernel)
+    used: Any = device_kernel
+    ratio = (factors[0] / scales[0], factors[1] / scales[1])
+    if fit is not None:
+      used = blind.make_blind(
+        covariance,
+        prior,
+        fit.precision,
+        ratio=ratio,
+        progress=(number / len(stages), (number + 1) / len(stages)),
+      )
     # A small crop is mostly border, so a large one goes before the variety
     # of small fathers.
     sources = [s for s in (*earlier, image) if min(s.shape[:2]) >= side]
@@ -210,10 +226,10 @@ def run_image(
         f'start does not fit the {config.model} network of depth'
         f' {config.depth} and width {config.width}'
       )
-    state = step.init_state(train_key, params, config, noise_std)
+    state = step.init_state(train_key, params, config, noise_std, used)
     seconds['prepare'] += time.perf_counter() - clock
     clock = time.perf_counter()
-    params, history = yield loop.Job(
+    trained = yield loop.Job(
       model=model,
       scale=factors,
       side=side,
@@ -221,10 +237,17 @@ def run_image(
       stage=(number, len(stages)),
       state=state,
       fathers=fathers,
-      kernel=device_kernel,
+      kernel=used,
       windows=windows,
     )
-    histories.append(history)
+    params = trained.params
+    histories.append(trained.history)
+    if trained.covariance is not None:
+      covariance = trained.covariance / np.outer(ratio, ratio)
+      kernel = spectrum.gaussian(covariance, scales)
+      stage_kernel = kernel
+      if factors != scales:
+        stage_kernel = degradation.resample_kernel(kernel, scales, factors)
     seconds['train'] += time.perf_counter() - clock
     clock = time.perf_counter()
     result = inference.super_resolve(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy.ndimage
 
 from zssr_jax import degradation, zssr
 from zssr_jax.baselines import interpolation
@@ -158,7 +159,8 @@ def run(
     if isinstance(result, ValueError):
       yield Failure(task, result)
       continue
-    row = judge.row(task, task.case.load(), result.image, devices[0])
+    image, shift = _align(task, result)
+    row = judge.row(task, task.case.load(), image, devices[0])
     row |= {
       'seconds': round(sum(result.seconds.values()), 2),
       'phases': {k: round(v, 2) for k, v in result.seconds.items()},
@@ -168,8 +170,9 @@ def run(
       'noise_std': round(result.config.noise_std, 5),
       'consistency': _finite(result.consistency, 2),
       'kernel': _kernel_facts(task, result),
+      'shift': shift,
     }
-    yield _keep(store, task, row, result.image, result)
+    yield _keep(store, task, row, image, result)
 
 
 def _train(
@@ -271,6 +274,31 @@ class _Judge:
       ]
       row['lpips'] = round(self._lpips(*shown), 5)
     return row
+
+
+def _align(
+  task: Task, result: zssr.Result
+) -> tuple[np.ndarray, list[float] | None]:
+  """Takes the true kernel's own shift out of a result that cannot know it.
+
+  An estimated kernel is centred; where the true one was not, the result is
+  right but for a shift, which a score would punish.
+
+  Returns:
+    The image and by how many pixels (y, x) it was moved; None for not at all.
+  """
+  true = task.case.kernel
+  if result.estimate is None or true is None:
+    return result.image, None
+  aligned = degradation.aligned_center(true.shape, task.case.scale)
+  mass = degradation.center_of_mass(true)
+  shift = [m - a for m, a in zip(mass, aligned, strict=True)]
+  if max(map(abs, shift)) < 0.01:
+    return result.image, None
+  moved = scipy.ndimage.shift(
+    result.image, (*shift, 0), order=5, mode='nearest'
+  )
+  return moved.clip(0, 1), [round(s, 3) for s in shift]
 
 
 def _kernel_facts(task: Task, result: zssr.Result) -> dict[str, Any] | None:

@@ -45,6 +45,7 @@ class Estimate(NamedTuple):
   method: str  # a name of `ESTIMATORS`
   agreement: float  # correlation of two halves' estimates; NaN: not measured
   warning: str | None  # one line
+  fit: spectrum.Fit | None = None  # of the image's spectrum
 
 
 def estimate(
@@ -104,7 +105,7 @@ def estimate(
       f'the two halves of the image disagree about the kernel ({agreement:.2f}'
       ' correlation); it may be wrong'
     )
-  return Estimate(kernel, method, agreement, warning)
+  return Estimate(kernel, method, agreement, warning, fit)
 
 
 def _none(method: str, reason: str) -> Estimate:

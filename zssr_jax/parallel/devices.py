@@ -206,7 +206,7 @@ def _make_choice(devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
 
 def train_together(
   jobs: Sequence[loop.Job], devices: Sequence[jax.Device]
-) -> list[tuple[Any, loop.History]]:
+) -> list[loop.Trained]:
   """`loop.train` for several jobs at once.
 
   Args:
@@ -215,7 +215,7 @@ def train_together(
     devices: where to run them.
 
   Returns:
-    Parameters (host arrays) and history of each job, as `loop.train` does.
+    What `loop.train` does of each job, in host arrays.
   """
   count = len(jobs)
   devices = tuple(devices)
@@ -257,10 +257,12 @@ def train_together(
       state = _make_choice(devices)(
         accepted, given_up, np.asarray(rollbacks, np.int32), state, after
       )
-  params = jax.device_get(loop.final_params(state, lead.config))
+  state = jax.device_get(state._replace(key=jnp.zeros(len(devices))))
   return [
-    (jax.tree.map(lambda p, i=i: p[i], params), watches[i].history())
-    for i in range(count)
+    loop.finish(
+      jax.tree.map(lambda leaf, i=i: leaf[i], state), lead.config, watch
+    )
+    for i, watch in enumerate(watches)
   ]
 
 
@@ -273,7 +275,7 @@ def _pad_alike(pools: Sequence[pool.Pool]) -> list[pool.Pool]:
 
 def _pad_kernels(kernels: Sequence[Any]) -> list[Any]:
   """Pads kernels to one size; stretched ones may differ by a few taps."""
-  if kernels[0] is None:
+  if not isinstance(kernels[0], jax.Array):
     return list(kernels)
   shape = np.max([kernel.shape for kernel in kernels], axis=0)
   return [degradation.pad_kernel(kernel, tuple(shape)) for kernel in kernels]

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from zssr_jax.config import Config
-from zssr_jax.training import pool
+from zssr_jax.training import blind, pool
 from zssr_jax.training import step as step_lib
 
 # Steps per call. A CPU step takes 10 to 200 ms: ten of them keep Ctrl-C and
@@ -64,8 +64,16 @@ class Job(NamedTuple):
   stage: tuple[int, int]  # its number, from 0, and how many there are
   state: step_lib.State
   fathers: pool.Pool
-  kernel: jax.Array | None  # [h, w]
+  kernel: jax.Array | blind.Blind | None  # [h, w], None: bicubic
   windows: step_lib.Windows
+
+
+class Trained(NamedTuple):
+  """What comes of a job."""
+
+  params: step_lib.Params  # averaged when the config asks for that
+  covariance: np.ndarray | None  # [2, 2] of a kernel learnt along, else None
+  history: History
 
 
 @functools.lru_cache(maxsize=64)
@@ -189,16 +197,13 @@ def go_back(
 
 def train(
   job: Job, progress: Callable[[Progress], None] | None = None
-) -> tuple[step_lib.Params, History]:
+) -> Trained:
   """Trains until the schedule ends the run or `config.max_steps`.
 
   Args:
     job: what to train, and on what.
     progress: called with a `Progress` after each chunk.
 
-  Returns:
-    The network's parameters, averaged when the config asks for that, and the
-    history.
   """
   chunk = make_chunk(job.model, job.scale, job.side, job.config, chunk_length())
   watch = Watch(job, progress)
@@ -211,7 +216,7 @@ def train(
       break
     else:
       state = go_back(state, len(watch.rollbacks))
-  return final_params(state, job.config), watch.history()
+  return finish(state, job.config, watch)
 
 
 def drive(
@@ -221,8 +226,7 @@ def drive(
   """Trains what a run asks for, job by job, and returns its result.
 
   Args:
-    run: yields jobs and is sent the parameters and the history of each
-      (`zssr.run_image`).
+    run: yields jobs and is sent what comes of each (`zssr.run_image`).
     progress: as in `train`.
   """
   trained: Any = None
@@ -234,9 +238,13 @@ def drive(
     trained = train(job, progress)
 
 
-def final_params(state: step_lib.State, config: Config) -> step_lib.Params:
-  """The parameters a finished run leaves: the averaged ones, if any."""
-  return state.average if config.weight_average else state.params
+def finish(state: step_lib.State, config: Config, watch: Watch) -> Trained:
+  """What the last state of a run leaves."""
+  return Trained(
+    params=state.average if config.weight_average else state.params,
+    covariance=blind.covariance(state.blind) if state.blind else None,
+    history=watch.history(),
+  )
 
 
 def _join(parts: list[np.ndarray], dtype) -> np.ndarray:

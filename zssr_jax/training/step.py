@@ -18,7 +18,7 @@ import optax
 from zssr_jax import degradation
 from zssr_jax.config import Config
 from zssr_jax.ops import resize
-from zssr_jax.training import losses, plateau, pool
+from zssr_jax.training import blind, losses, plateau, pool
 
 Params = Any
 
@@ -36,6 +36,7 @@ class State(NamedTuple):
   key: jax.Array
   done: jax.Array  # bool
   noise_std: jax.Array  # float32, of the noise on the sons, see make_pair
+  blind: Any  # blind.State of a kernel that is learnt, or ()
 
 
 class Windows(NamedTuple):
@@ -114,10 +115,11 @@ def init_state(
   params: Params,
   config: Config,
   noise_std: float | None = None,
+  kernel: Any = None,
 ) -> State:
   """State before the first step, training from `params`.
 
-  `noise_std` in place of the config's, if given.
+  `noise_std` in place of the config's, if given; `kernel` as in `make_step`.
   """
   if noise_std is None:
     noise_std = config.noise_std
@@ -132,6 +134,7 @@ def init_state(
     key=key,
     done=jnp.asarray(config.max_steps == 0),
     noise_std=jnp.asarray(noise_std, jnp.float32),
+    blind=blind.init(kernel) if isinstance(kernel, blind.Blind) else (),
   )
 
 
@@ -235,6 +238,9 @@ def make_step(
 ) -> Callable[..., tuple[State, Record]]:
   """Builds `step(state, pool, kernel, windows) -> (state, record)`.
 
+  The kernel is an array `[h, w]`, None for bicubic, or a `blind.Blind` when
+  it is to be learnt along.
+
   Args:
     model: a super-resolving module.
     scale: factors (y, x).
@@ -243,8 +249,16 @@ def make_step(
   """
   optimizer = make_optimizer(config)
 
-  def draw(key, fathers, kernel, noise_std):
+  def draw(key, state, fathers, kernel):
     crop_key, noise_key = jax.random.split(key)
+    if isinstance(kernel, blind.Blind):
+      kernel = blind.draw(
+        jax.random.fold_in(key, 2),
+        state.blind,
+        kernel,
+        state.step / config.max_steps,
+        scale,
+      )
     crop = pool.draw_crop(
       crop_key,
       fathers,
@@ -261,7 +275,7 @@ def make_step(
       kernel,
       scale=scale,
       config=config,
-      noise_std=noise_std,
+      noise_std=state.noise_std,
     )
     return crop, *pair
 
@@ -284,11 +298,27 @@ def make_step(
     output = run_model(params, windows.son, windows.interpolated)
     return jnp.mean((jnp.clip(output, 0.0, 1.0) - windows.father) ** 2)
 
+  def crop_of_input(key, params, windows, shape):
+    """A crop of the input, as large as a son, and what comes of it."""
+    inputs = windows.father
+    size = [min(n, m) for n, m in zip(shape, inputs.shape[1:3], strict=True)]
+    room = jnp.asarray(inputs.shape[:3]) - jnp.asarray([1, *size]) + 1
+    spot = jax.random.uniform(jax.random.fold_in(key, 3), (3,))
+    corner = (spot * room.astype(spot.dtype)).astype(jnp.int32)
+    crop = jax.lax.dynamic_slice(
+      inputs, (*corner, 0), (1, *size, inputs.shape[3])
+    )
+    up = resize.imresize(
+      crop[0],
+      scale,
+      shape=resize.scaled_shape(tuple(size), scale),
+      border=config.border,
+    )
+    return crop[0], run_model(params, crop, up[None])[0]
+
   def step(state, fathers, kernel, windows):
     key = jax.random.fold_in(state.key, state.step)
-    father, son, interpolated = draw_batch(
-      key, fathers, kernel, state.noise_std
-    )
+    father, son, interpolated = draw_batch(key, state, fathers, kernel)
     loss, gradient = jax.value_and_grad(loss_of)(
       state.params, father, son, interpolated
     )
@@ -315,6 +345,16 @@ def make_step(
     error = jax.lax.cond(
       is_new, lambda: measure(params, windows), lambda: state.error
     )
+    learnt = state.blind
+    if isinstance(kernel, blind.Blind):
+      learnt = blind.update(
+        learnt,
+        kernel,
+        state.step,
+        state.step / config.max_steps,
+        lambda: crop_of_input(key, params, windows, son.shape[1:3]),
+        scale,
+      )
     count = state.step + 1
     new = State(
       step=count,
@@ -327,6 +367,7 @@ def make_step(
       key=state.key,
       done=count >= config.max_steps,
       noise_std=state.noise_std,
+      blind=learnt,
     )
     rate = current_rate(new, config)
     drops = drops_of(new)

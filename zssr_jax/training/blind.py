@@ -1,0 +1,209 @@
+"""A Gaussian kernel that is learnt in the same steps as the network.
+
+Minimising the network's own loss over the kernel would reward a delta. The
+kernel has a criterion of its own instead,
+
+  1/2 (c - c0)^T P (c - c0)  +  B log mean |down_k(net(I)) - I|^2
+
+c its covariance, c0 and P what the image's spectrum says (`kernel_estimation.
+spectrum`), I crops of the input itself. While that is minimised, sons are made
+with kernels drawn around the current one. A network trained with one kernel
+only undoes just that kernel, and any kernel explains its results; one that
+knows several leaves a rest which the right kernel explains best. In the last
+third of the run the kernel stands still and sons are made with it alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zssr_jax import degradation
+
+_RATE = 0.01  # Adam's, of the root of the covariance in pixels
+_EVERY = 3  # training steps to one of the kernel
+_SPREAD = 1.5  # of the kernels drawn, in standard deviations of the prior
+_CONSISTENCY = 3.0  # B
+_LEARNING = 2 / 3  # share of the run in which the kernel moves
+_NARROWEST = 0.05  # variance, HR pixels squared
+
+
+class Blind(NamedTuple):
+  """What a stage needs in place of a kernel; HR pixels of that stage."""
+
+  start: jax.Array  # float32 [3], covariance (yy, yx, xx) to begin with
+  prior: jax.Array  # float32 [3], c0
+  precision: jax.Array  # float32 [3, 3], P
+  spread: jax.Array  # float32 [3, 3], a root of P's inverse
+  progress: jax.Array  # float32 [2], share of the run at its begin and end
+
+
+class State(NamedTuple):
+  """The kernel and its optimiser."""
+
+  root: jax.Array  # float32 [3], lower triangular root (a, b, c) of c
+  optimizer: Any
+
+
+def make_blind(
+  covariance: np.ndarray,
+  prior: np.ndarray,
+  precision: np.ndarray,
+  *,
+  ratio: tuple[float, float],
+  progress: tuple[float, float],
+) -> Blind:
+  """Brings covariances of the whole scale to that of a stage.
+
+  Args:
+    covariance: `[2, 2]` in (y, x), where to begin, at the whole scale.
+    prior: the same, what the spectrum says.
+    precision: `[3, 3]`, its precision, of (yy, yx, xx).
+    ratio: the stage's factors (y, x) over the whole scale's.
+    progress: share of the run done at the stage's begin and end.
+  """
+  y, x = ratio
+  stretch = np.array([y * y, y * x, x * x])
+  precision = precision / np.outer(stretch, stretch)
+  # Where the spectrum says nothing, draws must stay finite all the same.
+  spread = np.linalg.cholesky(
+    np.linalg.inv(precision + np.diag(1 / (2 * stretch) ** 2))
+  )
+  values = (
+    _three(covariance) * stretch,
+    _three(prior) * stretch,
+    precision,
+    spread,
+    progress,
+  )
+  return Blind(*(jnp.asarray(v, jnp.float32) for v in values))
+
+
+def _three(matrix: np.ndarray) -> np.ndarray:
+  return np.asarray([matrix[0, 0], matrix[0, 1], matrix[1, 1]])
+
+
+def init(blind: Blind) -> State:
+  """The state before a stage's first step."""
+  yy, yx, xx = _proper(blind.start)
+  a = jnp.sqrt(yy - _NARROWEST)
+  b = yx / a
+  root = jnp.stack([a, b, jnp.sqrt(xx - _NARROWEST - b * b)])
+  return State(root, _optimizer().init(root))
+
+
+def covariance(state: State) -> np.ndarray:
+  """The kernel's covariance `[2, 2]` in (y, x), HR pixels of the stage."""
+  yy, yx, xx = np.asarray(_of_root(state.root), np.float64)
+  return np.array([[yy, yx], [yx, xx]])
+
+
+def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
+  """The centred Gaussian kernel of a covariance, differentiable.
+
+  Args:
+    covariance: `[3]`, (yy, yx, xx).
+    scale: factors (y, x); decides size and centre.
+
+  Returns:
+    float32 `[n, n]`, the size that `degradation.gaussian_kernel` has.
+  """
+  widest = max(scale)
+  size = 2 * math.ceil(4 * widest + (widest - 1) / 2) + 1
+  center = degradation.aligned_center((size, size), scale)
+  y = (jnp.arange(size, dtype=jnp.float32) - center[0])[:, None]
+  x = (jnp.arange(size, dtype=jnp.float32) - center[1])[None]
+  yy, yx, xx = covariance
+  exponent = (xx * y * y - 2 * yx * y * x + yy * x * x) / (yy * xx - yx * yx)
+  kernel = jnp.exp(-0.5 * exponent)
+  return kernel / kernel.sum()
+
+
+def draw(
+  key: jax.Array,
+  state: State,
+  blind: Blind,
+  share: jax.Array,
+  scale: tuple[float, float],
+) -> jax.Array:
+  """A kernel for a son, `[n, n]`.
+
+  Args:
+    key: random key.
+    state: holds the current kernel.
+    blind: says how far around it to draw.
+    share: of the stage that is done, 0 to 1.
+    scale: factors (y, x).
+  """
+  spread = jnp.where(_learns(blind, share), _SPREAD, 0.0)
+  offset = jnp.sum(blind.spread * jax.random.normal(key, (3,))[None], axis=1)
+  return taps(_proper(_of_root(state.root) + spread * offset), scale)
+
+
+def update(
+  state: State,
+  blind: Blind,
+  step: jax.Array,
+  share: jax.Array,
+  super_resolve: Callable[[], tuple[jax.Array, jax.Array]],
+  scale: tuple[float, float],
+) -> State:
+  """Takes a step of the kernel, when one is due.
+
+  Args:
+    state: before.
+    blind: the prior.
+    step: number of the training step.
+    share: of the stage that is done, 0 to 1.
+    super_resolve: returns a crop of the input `[h, w, C]` and the network's
+      output for it; called only when needed.
+    scale: factors (y, x).
+  """
+
+  def criterion(root, image, result):
+    rows, columns = image.shape[:2]
+    margin = min(8, rows // 4, columns // 4)
+    c = _of_root(root)
+    off = c - blind.prior
+    prior = 0.5 * jnp.sum(off * jnp.sum(blind.precision * off[None], axis=1))
+    again = degradation.downscale(result, scale, taps(c, scale))
+    rest = again[:rows, :columns] - image[: again.shape[0], : again.shape[1]]
+    rest = rest[margin:-margin, margin:-margin]
+    return prior + _CONSISTENCY * jnp.log(jnp.mean(rest**2) + 1e-8)
+
+  def move(state):
+    gradient = jax.grad(criterion)(state.root, *super_resolve())
+    with jax.numpy_dtype_promotion('standard'):
+      change, optimizer = _optimizer().update(gradient, state.optimizer)
+    return State(state.root + change, optimizer)
+
+  due = (step % _EVERY == 0) & _learns(blind, share)
+  return jax.lax.cond(due, move, lambda state: state, state)
+
+
+def _learns(blind: Blind, share: jax.Array) -> jax.Array:
+  begin, end = blind.progress
+  return begin + (end - begin) * share < _LEARNING
+
+
+def _optimizer() -> optax.GradientTransformation:
+  return optax.adam(_RATE)
+
+
+def _of_root(root: jax.Array) -> jax.Array:
+  a, b, c = root
+  return jnp.stack([a * a + _NARROWEST, a * b, b * b + c * c + _NARROWEST])
+
+
+def _proper(covariance: jax.Array) -> jax.Array:
+  """The nearest covariance that is one, roughly."""
+  yy = jnp.maximum(covariance[0], 2 * _NARROWEST)
+  xx = jnp.maximum(covariance[2], 2 * _NARROWEST)
+  limit = 0.95 * jnp.sqrt((yy - _NARROWEST) * (xx - _NARROWEST))
+  return jnp.stack([yy, jnp.clip(covariance[1], -limit, limit), xx])
