@@ -1,14 +1,12 @@
-"""Known blur kernel: the photo was degraded by something else than bicubic.
+"""Blurred photos: the degradation was something else than bicubic.
 
-ZSSR section 4.2, where the method shines. The kernel comes with --kernel and
-is used as it is. A slim network at LR resolution in three gradual stages, so
-that the demo is quick; for a blurred photo the sharp earlier results among
-the fathers matter most.
+ZSSR section 4.2, where the method shines. The kernel is estimated from the
+image (`--kernel=joint` or `kernelgan`: other ways; docs/kernels.md compares
+them), or comes with --kernel and is used as it is. A slim network at LR
+resolution in three gradual stages; for a blurred photo the sharp earlier
+results among the fathers matter most.
 
-Measured: the bundled example 32.14 / .9501 (bicubic 26.70 / .8524) in 53 s on
-two cores with nothing compiled before; MZSR's g2.0 Set5 x2 36.19 / .9415 in
-87 to 112 s an image on one busy core
-(docs/results/README.md).
+MEASURED
 
   python bin/main.py --config=configs/nonideal.py
   python bin/main.py --config=configs/nonideal.py --input=photo.png \
@@ -26,11 +24,11 @@ def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
     width=32,
-    kernel='given',
+    kernel='estimate',
     gradual=((0.5, 0.5), (1, 1), (1, 1)),
     schedule='cosine',
-    learning_rate=4e-3,
+    learning_rate=2e-3,
     warmup=100,
-    max_steps=600,
+    max_steps=400,
   )
   return ConfigDict(dataclasses.asdict(config))

@@ -46,6 +46,7 @@ class Result:
 # What the spectrum says is taken this much narrower where the kernel is learnt
 # along: less so than by `spectrum.estimate`, since learning narrows it, too.
 _CAUTION = 0.95
+_ROUNDING = 0.29 / 255  # standard deviation of 8 bits' rounding error
 _MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 
 # An array `[h, w]`, or what makes one.
@@ -167,6 +168,10 @@ def run_image(
     prior = covariance = _CAUTION * fit.covariance
   stages = plan_stages(image.shape, scales, config)
   noise_std = _noise_std(image, config)
+  if fit is not None:
+    # To be compared with the input, sons need its rounding.
+    config = config.replace(noise_std=max(config.noise_std, _ROUNDING))
+    noise_std = max(noise_std, _ROUNDING)
 
   params = start
   earlier: list[np.ndarray] = []

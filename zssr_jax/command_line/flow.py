@@ -43,6 +43,7 @@ _MAX_OUTPUT_PIXELS = 256_000_000
 REPORT = 'report.html'
 _METHODS = {
   'estimate': 'kernel estimated',
+  'recurrence': 'kernel found by patch recurrence',
   'kernelgan': 'kernel found by KernelGAN',
   'joint': 'kernel learned along',
 }

@@ -1,16 +1,21 @@
 """A Gaussian kernel that is learnt in the same steps as the network.
 
 Minimising the network's own loss over the kernel would reward a delta. The
-kernel has a criterion of its own instead,
+kernel, of covariance c, has a criterion of its own. While it is learnt, sons
+are made with kernels drawn around it, so the network knows several, undoes a
+middle one, and what its result leaves unexplained of an image x,
 
-  1/2 (c - c0)^T P (c - c0)  +  B log mean |down_k(net(I)) - I|^2
+  r(x, c) = log mean |down_c(net(x)) - x|^2,
 
-c its covariance, c0 and P what the image's spectrum says (`kernel_estimation.
-spectrum`), I crops of the input itself. While that is minimised, sons are made
-with kernels drawn around the current one. A network trained with one kernel
-only undoes just that kernel, and any kernel explains its results; one that
-knows several leaves a rest which the right kernel explains best. In the last
-third of the run the kernel stands still and sons are made with it alone.
+falls where c comes nearer to the kernel that made x. It is least at a kernel
+somewhat too narrow, for the input and for sons alike; but of the sons the true
+kernels are known. So the kernel is moved along
+
+  P (c - c0)  +  B (dr/dc (input, c)  -  dr/dc (son, its own c)),
+
+c0 and P being what the image's spectrum says (`kernel_estimation.spectrum`):
+until the input looks to the network as a son of this kernel would. In the last
+third of the run the kernel stands still, and sons are made with it alone.
 """
 
 from __future__ import annotations
@@ -126,24 +131,43 @@ def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
 
 
 def draw(
-  key: jax.Array,
-  state: State,
-  blind: Blind,
-  share: jax.Array,
-  scale: tuple[float, float],
+  key: jax.Array, state: State, blind: Blind, share: jax.Array
 ) -> jax.Array:
-  """A kernel for a son, `[n, n]`.
+  """Covariance of the kernel of a son, `[3]`.
 
   Args:
     key: random key.
     state: holds the current kernel.
     blind: says how far around it to draw.
     share: of the stage that is done, 0 to 1.
-    scale: factors (y, x).
   """
   spread = jnp.where(_learns(blind, share), _SPREAD, 0.0)
   offset = jnp.sum(blind.spread * jax.random.normal(key, (3,))[None], axis=1)
-  return taps(_proper(_of_root(state.root) + spread * offset), scale)
+  return _proper(_of_root(state.root) + spread * offset)
+
+
+def unexplained(
+  covariance: jax.Array,
+  image: jax.Array,
+  result: jax.Array,
+  scale: tuple[float, float],
+) -> jax.Array:
+  """Returns r of this module, a scalar.
+
+  Args:
+    covariance: `[3]`, (yy, yx, xx).
+    image: `[h, w, C]`.
+    result: what the network makes of it `[H, W, C]`.
+    scale: factors (y, x).
+  """
+  again = degradation.downscale(result, scale, taps(covariance, scale))
+  rows, columns = (
+    min(a, b) for a, b in zip(image.shape[:2], again.shape[:2], strict=True)
+  )
+  rest = again[:rows, :columns] - image[:rows, :columns]
+  margin = min(8, rows // 4, columns // 4)
+  rest = rest[margin : rows - margin, margin : columns - margin]
+  return jnp.log(jnp.mean(rest**2) + 1e-8)
 
 
 def update(
@@ -151,7 +175,9 @@ def update(
   blind: Blind,
   step: jax.Array,
   share: jax.Array,
-  super_resolve: Callable[[], tuple[jax.Array, jax.Array]],
+  *,
+  attempt: Callable[[], tuple[jax.Array, jax.Array]],
+  son: tuple[jax.Array, jax.Array, jax.Array],
   scale: tuple[float, float],
 ) -> State:
   """Takes a step of the kernel, when one is due.
@@ -161,24 +187,20 @@ def update(
     blind: the prior.
     step: number of the training step.
     share: of the stage that is done, 0 to 1.
-    super_resolve: returns a crop of the input `[h, w, C]` and the network's
-      output for it; called only when needed.
+    attempt: returns a crop of the input `[h, w, C]` and the network's result
+      for it; called only when needed.
+    son: a son, the network's result for it, and its covariance `[3]`.
     scale: factors (y, x).
   """
-
-  def criterion(root, image, result):
-    rows, columns = image.shape[:2]
-    margin = min(8, rows // 4, columns // 4)
-    c = _of_root(root)
-    off = c - blind.prior
-    prior = 0.5 * jnp.sum(off * jnp.sum(blind.precision * off[None], axis=1))
-    again = degradation.downscale(result, scale, taps(c, scale))
-    rest = again[:rows, :columns] - image[: again.shape[0], : again.shape[1]]
-    rest = rest[margin:-margin, margin:-margin]
-    return prior + _CONSISTENCY * jnp.log(jnp.mean(rest**2) + 1e-8)
+  slope = jax.grad(unexplained)
 
   def move(state):
-    gradient = jax.grad(criterion)(state.root, *super_resolve())
+    now, to_root = jax.vjp(_of_root, state.root)
+    prior = jnp.sum(blind.precision * (now - blind.prior)[None], axis=1)
+    image, result = attempt()
+    odd = slope(now, image, result, scale)
+    usual = slope(son[2], son[0], son[1], scale)
+    (gradient,) = to_root(prior + _CONSISTENCY * (odd - usual))
     with jax.numpy_dtype_promotion('standard'):
       change, optimizer = _optimizer().update(gradient, state.optimizer)
     return State(state.root + change, optimizer)

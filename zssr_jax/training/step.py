@@ -249,16 +249,17 @@ def make_step(
   """
   optimizer = make_optimizer(config)
 
+  def share_done(state):
+    return state.step.astype(jnp.float32) / max(config.max_steps, 1)
+
   def draw(key, state, fathers, kernel):
     crop_key, noise_key = jax.random.split(key)
+    covariance = jnp.zeros(3)
     if isinstance(kernel, blind.Blind):
-      kernel = blind.draw(
-        jax.random.fold_in(key, 2),
-        state.blind,
-        kernel,
-        state.step / config.max_steps,
-        scale,
+      covariance = blind.draw(
+        jax.random.fold_in(key, 2), state.blind, kernel, share_done(state)
       )
+      kernel = blind.taps(covariance, scale)
     crop = pool.draw_crop(
       crop_key,
       fathers,
@@ -277,7 +278,7 @@ def make_step(
       config=config,
       noise_std=state.noise_std,
     )
-    return crop, *pair
+    return crop, *pair, covariance
 
   def draw_batch(key, *args):
     if config.batch == 1:
@@ -291,7 +292,8 @@ def make_step(
     return jnp.asarray(model.apply({'params': params}, son, interpolated))
 
   def loss_of(params, father, son, interpolated):
-    return losses.l1(run_model(params, son, interpolated), father)
+    output = run_model(params, son, interpolated)
+    return losses.l1(output, father), output
 
   def measure(params, windows):
     # The paper's error is that of an image, which cannot leave [0, 1].
@@ -318,8 +320,10 @@ def make_step(
 
   def step(state, fathers, kernel, windows):
     key = jax.random.fold_in(state.key, state.step)
-    father, son, interpolated = draw_batch(key, state, fathers, kernel)
-    loss, gradient = jax.value_and_grad(loss_of)(
+    father, son, interpolated, covariance = draw_batch(
+      key, state, fathers, kernel
+    )
+    (loss, output), gradient = jax.value_and_grad(loss_of, has_aux=True)(
       state.params, father, son, interpolated
     )
     # optax's Adam mixes dtypes, which the strict mode of tests forbids.
@@ -351,9 +355,10 @@ def make_step(
         learnt,
         kernel,
         state.step,
-        state.step / config.max_steps,
-        lambda: crop_of_input(key, params, windows, son.shape[1:3]),
-        scale,
+        share_done(state),
+        attempt=lambda: crop_of_input(key, params, windows, son.shape[1:3]),
+        son=(son[0], output[0], covariance[0]),
+        scale=scale,
       )
     count = state.step + 1
     new = State(
