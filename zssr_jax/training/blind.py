@@ -14,8 +14,10 @@ kernels are known. So the kernel is moved along
   P (c - c0)  +  B (dr/dc (input, c)  -  dr/dc (son, its own c)),
 
 c0 and P being what the image's spectrum says (`kernel_estimation.spectrum`):
-until the input looks to the network as a son of this kernel would. In the last
-third of the run the kernel stands still, and sons are made with it alone.
+until the input looks to the network as a son of this kernel would. That is in
+the middle third of the run. In the first, fathers are as blurred as the input
+and their sons no measure for it; in the last, sons are made with the final
+kernel alone.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from zssr_jax import degradation
 _RATE = 0.01  # Adam's, of the root of the covariance in pixels
 _EVERY = 3  # training steps to one of the kernel
 _SPREAD = 1.5  # of the kernels drawn, in standard deviations of the prior
-_CONSISTENCY = 3.0  # B
-_LEARNING = 2 / 3  # share of the run in which the kernel moves
+_CONSISTENCY = 4.0  # B
+_BEGIN, _END = 1 / 3, 2 / 3  # share of the run between which it is learnt
 _NARROWEST = 0.05  # variance, HR pixels squared
 
 
@@ -211,7 +213,8 @@ def update(
 
 def _learns(blind: Blind, share: jax.Array) -> jax.Array:
   begin, end = blind.progress
-  return begin + (end - begin) * share < _LEARNING
+  now = begin + (end - begin) * share
+  return (now >= _BEGIN) & (now < _END)
 
 
 def _optimizer() -> optax.GradientTransformation:
