@@ -15,6 +15,7 @@ import numpy as np
 
 from zssr_jax import degradation
 from zssr_jax.kernel_estimation import (
+  errors,
   kernel_gan,
   noise,
   patch_recurrence,
@@ -64,8 +65,9 @@ def estimate(
 
   Returns:
     An `Estimate`. Its kernel is None, which means bicubic, when the image is
-    too small, flat or nothing but noise, or when the kernel comes out wider
-    than any photo's; the warning says which.
+    too small, flat or nothing but noise, when the method finds none, or when
+    the kernel comes out larger than the image or wider than any photo's; the
+    warning says which.
 
   Raises:
     ValueError: for an unknown method, or a scale it is not made for.
@@ -88,7 +90,16 @@ def estimate(
     return _none(method, 'the image is flat, or nothing but noise')
   fit = spectrum.fit(power, scales, noise_std=level)
   key = jax.random.key(0) if key is None else key
-  kernel = ESTIMATORS[method](image, scale, key)
+  try:
+    kernel = ESTIMATORS[method](image, scale, key)
+  except errors.NoKernelError as error:
+    return _none(method, str(error))
+  if any(k > n for k, n in zip(kernel.shape, image.shape[:2], strict=True)):
+    return _none(
+      method,
+      f'the estimate ({kernel.shape[0]}x{kernel.shape[1]}) is larger than the'
+      f' image ({image.shape[0]}x{image.shape[1]})',
+    )
   widest = degradation.kernel_width(kernel)[0] / max(scales)
   if widest > _WIDEST:
     return _none(

@@ -36,6 +36,7 @@ import scipy.ndimage
 import scipy.signal
 
 from zssr_jax import degradation
+from zssr_jax.kernel_estimation import errors
 from zssr_jax.ops import resize
 
 # The deep linear generator: sides of its layers, and of all in one.
@@ -137,8 +138,9 @@ def estimate(
     mass at `degradation.aligned_center`.
 
   Raises:
-    ValueError: for another scale, an image that is not `[H, W, C]` or has a
-      side below 32 pixels, or fewer than one iteration.
+    ValueError: for another scale, an image that is not `[H, W, C]`, or fewer
+      than one iteration; `NoKernelError`, which is one, for an image with a
+      side below 32 pixels, or when the GAN fails.
   """
   scales = resize.scale_pair(scale)
   if scales not in ((2.0, 2.0), (4.0, 4.0)):
@@ -147,7 +149,7 @@ def estimate(
   if image.ndim != 3:
     raise ValueError(f'an image is [H, W, C], not {image.shape}')
   if min(image.shape[:2]) < MIN_SIDE:
-    raise ValueError(
+    raise errors.NoKernelError(
       f'an image of {image.shape[0]}x{image.shape[1]} pixels is too small for'
       f' KernelGAN: its shorter side needs at least {MIN_SIDE} pixels'
     )
@@ -169,11 +171,13 @@ def finish(kernel: np.ndarray) -> np.ndarray:
     float32, as `estimate`.
 
   Raises:
-    ValueError: when no tap is positive, or one is not finite.
+    NoKernelError: when no tap is positive, or one is not finite.
   """
   kernel = np.asarray(kernel, np.float64)
   if not np.isfinite(kernel).all() or kernel.max() <= 0:
-    raise ValueError('KernelGAN came to no kernel; another key may help')
+    raise errors.NoKernelError(
+      'KernelGAN came to no kernel; another key may help'
+    )
   floor = np.sort(kernel, axis=None)[-min(_RANK, kernel.size)]
   kernel = np.maximum(kernel - _SHARE * max(floor, 0.0), 0.0)
   return degradation.resample_kernel(kernel / kernel.sum(), 2, 2, center=True)

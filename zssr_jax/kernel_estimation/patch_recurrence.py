@@ -27,6 +27,7 @@ import numpy as np
 import scipy.ndimage
 
 from zssr_jax import degradation
+from zssr_jax.kernel_estimation import errors
 from zssr_jax.ops import resize
 
 _PATCH = 5  # n
@@ -54,8 +55,9 @@ def estimate(
     float32 `[h, w]`, non-negative, sums to 1, centred.
 
   Raises:
-    ValueError: for another scale, or an image with a side below twice the
-      parent's, which is 34, 50 and 66 pixels at scales 2, 3 and 4.
+    ValueError: for another scale; `NoKernelError`, which is one, for an image
+      with a side below twice the parent's: 34, 50 and 66 pixels at scales 2,
+      3 and 4.
   """
   scales = resize.scale_pair(scale)
   factor = scales[0]
@@ -65,7 +67,7 @@ def estimate(
   taps = _TAPS[factor]
   parent = factor * (_PATCH - 1) + taps
   if min(image.shape[:2]) < 2 * parent:
-    raise ValueError(
+    raise errors.NoKernelError(
       f'an image of {image.shape[0]}x{image.shape[1]} pixels is too small for'
       f' patch recurrence: its shorter side needs {2 * parent} pixels'
     )
@@ -147,18 +149,20 @@ def _solve(
   windows = _windows(grey, taps)
   columns = grey.shape[1] - taps + 1
   offset = jnp.arange(_PATCH) * scale
-  rows = parents[:, 0, None, None] + offset[:, None]
-  rows = (rows * columns + parents[:, 1, None, None] + offset).reshape(-1, area)
+  y = parents[:, 0, None, None] + offset[None, :, None]
+  x = parents[:, 1, None, None] + offset[None, None]
+  rows = (y * columns + x).reshape(-1, area)
   means = jax.lax.map(lambda row: windows[row].mean(0), rows)  # [J, m^2]
   child_corner = children[:, 0] * (grey.shape[1] - _PATCH + 1) + children[:, 1]
   child = _windows(grey, _PATCH)[child_corner]
   child, contrast = _unit(child)
   # A parent that holds the child has the answer in it, at another scale.
   parent = scale * (_PATCH - 1) + taps
+  # Of the centres, in half pixels.
   distance = jnp.abs(
-    (children[:, None] + _PATCH / 2) - (parents[None] + parent / 2)
+    (2 * children[:, None] + _PATCH) - (2 * parents[None] + parent)
   ).max(2)
-  apart = distance > (parent + _PATCH) / 2
+  apart = distance > parent + _PATCH
 
   def iterate(kernel, _):
     small, its_contrast = _unit((windows @ kernel)[rows])
@@ -167,7 +171,8 @@ def _solve(
     good = apart & (gain > _GAINS[0]) & (gain < _GAINS[1])
     alike = jnp.where(good, alike, -1.0)
     best = alike.max(1, keepdims=True)
-    weight = jax.nn.softmax(alike / _SPREAD, axis=1) * (best > _ALIKE)
+    weight = jax.nn.softmax(alike / _SPREAD, axis=1)
+    weight = jnp.where(best > _ALIKE, weight, 0.0)
     # |q - g R k|^2 / |q|^2, summed: quadratic in k, by rows of the windows.
     square = (weight * (gain / contrast) ** 2).sum(0)  # [J]
     target = (weight * gain / contrast).T @ child  # [J, n^2]
