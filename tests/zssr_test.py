@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
+import scipy.ndimage
 
 import zssr_jax
-from zssr_jax import zssr
+from zssr_jax import degradation, zssr
 from zssr_jax.ops import metrics, resize
 
 TINY = zssr_jax.Config(
@@ -101,8 +102,6 @@ def test_gradual_stages_go_through_their_factors(photo):
 def test_training_on_the_true_kernel_beats_bicubic(photo):
   from skimage import data
 
-  from zssr_jax import degradation
-
   hr = data.astronaut()[0:192, 130:322].astype(np.float32) / 255
   spread = np.exp(-0.5 * (np.arange(11) - 5.5) ** 2 / 1.5**2)
   kernel = np.outer(spread, spread).astype(np.float32)
@@ -132,6 +131,124 @@ def test_the_input_is_left_as_it_was(photo):
   np.testing.assert_array_equal(image, photo)
 
 
+JOINT = TINY.replace(kernel='joint', schedule='cosine', max_steps=30)
+
+
+@pytest.fixture(scope='module')
+def blurred():
+  """A photograph `[96, 100, 3]` and the kernel that scipy blurred it with."""
+  from skimage import data
+
+  hr = data.astronaut()[:192, 100:300].astype(np.float64) / 255
+  kernel = degradation.gaussian_kernel((3.0, 1.0), 0.5, 2)
+  full = scipy.ndimage.correlate(hr, kernel[..., None].astype(np.float64))
+  return (np.round(full[::2, ::2] * 255) / 255).astype(np.float32), kernel
+
+
+def check_kernel(kernel, scale=2):
+  assert kernel.dtype == np.float32 and kernel.min() >= 0
+  assert kernel.sum() == pytest.approx(1, abs=1e-4)
+  np.testing.assert_allclose(
+    degradation.center_of_mass(kernel),
+    degradation.aligned_center(kernel.shape, scale),
+    atol=1e-3,
+  )
+
+
+def test_an_estimated_kernel_is_used_and_told(blurred):
+  image, true = blurred
+  result = run(image, config=TINY.replace(kernel='estimate'))
+  estimate = result.estimate
+  assert estimate.method == 'estimate' and estimate.warning is None
+  assert estimate.agreement > 0.9
+  check_kernel(result.kernel)
+  np.testing.assert_allclose(result.kernel, estimate.kernel, atol=1e-7)
+  assert degradation.kernel_correlation(result.kernel, true, 2) > 0.95
+  # The same as when that kernel is passed in.
+  given = run(image, kernel=estimate.kernel)
+  np.testing.assert_array_equal(given.image, result.image)
+  assert given.estimate is None
+  # The result, degraded again, is the input.
+  again = np.asarray(degradation.downscale(result.image, 2, result.kernel))
+  expected = -10 * np.log10(np.mean((again - image) ** 2))
+  assert result.consistency == pytest.approx(expected, abs=0.01)
+  assert 30 < result.consistency < 80
+
+
+def test_a_joint_run_learns_its_kernel_and_repeats_to_the_bit(blurred):
+  image, true = blurred
+  result = run(image, config=JOINT)
+  start = result.estimate.kernel
+  check_kernel(result.kernel)
+  assert result.estimate.method == 'joint'
+  assert result.kernel.shape == start.shape
+  assert np.abs(result.kernel - start).max() > 1e-4
+  assert degradation.kernel_correlation(result.kernel, true, 2) > 0.95
+  assert np.isfinite(result.history.loss).all()
+  assert result.history.loss.shape == (30,)
+  assert 30 < result.consistency < 80
+  again = run(image, config=JOINT)
+  np.testing.assert_array_equal(again.image, result.image)
+  np.testing.assert_array_equal(again.kernel, result.kernel)
+  other = run(image, config=JOINT, key=jax.random.key(1))
+  assert np.abs(other.kernel - result.kernel).max() > 1e-7
+
+
+def test_a_joint_run_goes_through_stages_of_any_scale(blurred):
+  image, _ = blurred
+  config = JOINT.replace(
+    model='zssr', gradual=((0, 0.5), (1, 1)), max_steps=6, learning_rate=1e-3
+  )
+  result = run(image[:80], (1.5, 2), config=config)
+  assert result.image.shape == (120, 200, 3)
+  assert result.history.stages == ((1, 1.5, 6), (1.5, 2, 6))
+  check_kernel(result.kernel, (1.5, 2))
+
+
+def test_a_joint_run_of_no_steps_keeps_its_start(blurred):
+  result = run(blurred[0], config=JOINT.replace(max_steps=0))
+  found = result.estimate.fit.covariance
+  expected = zssr.spectrum.gaussian(zssr._CAUTION * found, 2)
+  np.testing.assert_allclose(result.kernel, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('kernel', ['estimate', 'joint'])
+def test_where_no_kernel_is_found_bicubic_is_used(kernel):
+  flat = np.full((72, 64, 3), 0.25, np.float32)
+  result = run(flat, config=TINY.replace(kernel=kernel, max_steps=3))
+  assert result.kernel is None and result.estimate.kernel is None
+  assert result.estimate.method == kernel
+  assert 'bicubic is assumed' in result.estimate.warning
+  plain = run(flat, config=TINY.replace(max_steps=3))
+  assert plain.estimate is None
+  np.testing.assert_array_equal(result.image, plain.image)
+  np.testing.assert_allclose(result.image, 0.25, atol=0.02)
+
+
+def test_a_function_makes_the_kernel(photo):
+  kernel = degradation.gaussian_kernel((2.0, 1.0), 0.3, 2)
+  calls = []
+
+  def estimator(image, scale, key):
+    calls.append((image, scale, key))
+    return 3 * kernel
+
+  result = run(photo, kernel=estimator)
+  ((image, scale, key),) = calls
+  np.testing.assert_array_equal(image, photo)
+  assert scale == (2.0, 2.0)
+  np.testing.assert_allclose(result.kernel, kernel, atol=1e-6)
+  assert result.estimate is None
+  given = run(photo, kernel=result.kernel)
+  np.testing.assert_allclose(given.image, result.image, atol=1e-5)
+  # Its key is the run's, and of no use elsewhere in it.
+  run(photo, kernel=estimator)
+  run(photo, kernel=estimator, key=jax.random.key(1))
+  keys = [jax.random.key_data(call[2]).tolist() for call in calls]
+  assert keys[0] == keys[1] != keys[2]
+  assert jax.random.key_data(jax.random.key(0)).tolist() not in keys
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
@@ -154,7 +271,10 @@ def test_the_input_is_left_as_it_was(photo):
     ({'kernel': -np.ones((3, 3))}, 'sums to -9'),
     ({'kernel': np.ones((99, 99))}, 'larger than the image'),
     ({'kernel': np.ones(3)}, r'\[h, w\]'),
-    ({'config': TINY.replace(kernel='given')}, 'needs a blur kernel'),
+    (
+      {'config': TINY.replace(kernel='given')},
+      'needs a blur kernel: pass one, or set kernel to estimate or bicubic',
+    ),
   ],
 )
 def test_what_cannot_be_used_is_refused_in_one_line(changes, message):
