@@ -54,21 +54,21 @@ def run(image, config, **kwargs):
 
 
 def test_a_run_ends_at_max_steps_even_between_two_chunks(image):
-  _, history = run(image, TINY.replace(max_steps=13))
+  _, _, history = run(image, TINY.replace(max_steps=13))
   assert history.loss.shape == history.learning_rate.shape == (13,)
   assert history.stages == ((2.0, 2.0, 13),)
 
 
 def test_no_steps_leave_the_parameters_alone(image):
   job = set_up(image, TINY.replace(max_steps=0))
-  params, history = loop.train(job)
-  assert history.loss.size == 0
+  params, covariance, history = loop.train(job)
+  assert history.loss.size == 0 and covariance is None
   jax.tree.map(np.testing.assert_array_equal, params, job.state.params)
 
 
 def test_training_lowers_the_loss_and_the_reconstruction_error(image):
   config = TINY.replace(max_steps=300, schedule='cosine', measure_every=30)
-  _, history = run(image, config)
+  _, _, history = run(image, config)
   assert history.loss[-30:].mean() < 0.7 * history.loss[:30].mean()
   assert history.error[-1] < 0.7 * history.error[0]
   assert list(history.error_steps) == list(range(0, 300, 30))
@@ -78,7 +78,7 @@ def test_a_hopeless_run_drops_three_times_and_ends_at_900_steps(image):
   # Without regard for the slope every look drops, which makes the shortest
   # run there is; step 901 is the one that finds the rate too low.
   config = TINY.replace(max_steps=3000, plateau_slope_factor=0.0)
-  _, history = run(image, config)
+  _, _, history = run(image, config)
   assert history.drops == (300, 600, 900)
   assert history.stages[0][2] == 901
 
@@ -88,7 +88,7 @@ def test_the_recorded_rates_follow_warmup_and_cosine(image):
     max_steps=20, schedule='cosine', warmup=5, learning_rate=1e-2
   )
   seen = []
-  _, history = run(
+  _, _, history = run(
     image, config, progress=lambda p: seen.append((p.step, p.learning_rate))
   )
   for count, rate in enumerate(history.learning_rate, 1):
@@ -125,7 +125,7 @@ def test_a_nan_rolls_back_and_halves_the_rate(image, monkeypatch):
     return run_chunk
 
   monkeypatch.setattr(loop, 'make_chunk', sabotaged)
-  params, history = run(image, config)
+  params, _, history = run(image, config)
   assert calls == [1.0, 1.0, 0.5, 0.5, 0.5]
   assert history.rollbacks == (10,)
   assert history.loss.shape == (40,)
@@ -134,7 +134,9 @@ def test_a_nan_rolls_back_and_halves_the_rate(image, monkeypatch):
 
 
 def test_an_absurd_rate_ends_in_finite_weights(image):
-  params, history = run(image, TINY.replace(learning_rate=10.0, max_steps=60))
+  params, _, history = run(
+    image, TINY.replace(learning_rate=10.0, max_steps=60)
+  )
   assert history.rollbacks
   assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
 
@@ -151,7 +153,7 @@ def test_averaged_weights_are_the_running_mean_of_the_steps(image):
     expected = jax.tree.map(
       lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params
     )
-  final, _ = run(image, config)
+  final, _, _ = run(image, config)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
     final,
