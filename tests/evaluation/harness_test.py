@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax import zssr
+from zssr_jax import degradation, kernel_estimation, zssr
 from zssr_jax.baselines import interpolation
 from zssr_jax.config import Config
 from zssr_jax.data import image_io
 from zssr_jax.evaluation import cases, harness, methods, rows
 from zssr_jax.ops import metrics
 from zssr_jax.parallel import devices
+from zssr_jax.training import loop
 
 TINY = Config(model='pixel_shuffle', depth=3, width=8, crop=24, max_steps=5)
 
@@ -164,6 +165,128 @@ def test_an_image_too_small_fails_alone(root, tmp_path, device_count):
   assert [f.task.case.image for f in failures] == ['tiny']
   assert 'too small' in str(failures[0].error)
   assert [row['image'] for row in store.rows.values()] == ['whole']
+
+
+def make_result(image, estimate, kernel=None):
+  nothing = np.zeros(3, np.float32)
+  history = loop.History(
+    loss=nothing,
+    learning_rate=nothing,
+    error_steps=np.zeros(1, np.int32),
+    error=nothing[:1],
+    drops=(),
+    rollbacks=(),
+    stages=((2.0, 2.0, 3),),
+  )
+  return zssr.Result(
+    image=image,
+    params={},
+    history=history,
+    kernel=kernel,
+    config=TINY,
+    seconds={'train': 1.0},
+    estimate=estimate,
+    consistency=41.2345,
+  )
+
+
+def off_center(dy, dx):
+  """A kernel of scale 2 whose mass lies so many pixels off its place."""
+  kernel = np.pad(degradation.gaussian_kernel((2.0, 1.0), 0.4, 2), 4)
+  return np.roll(kernel, (dy, dx), (0, 1))
+
+
+def judged(root, folder, true, result, config):
+  (case,) = [c for c in find(root) if c.image == 'photo1']
+  case = case._replace(kernel=true)
+  tasks = harness.plan([case], ['zssr'], (0,), config, 'tiny')
+  (row,) = harness.run(tasks, rows.Store(folder), devices=devices.available(1))
+  return row
+
+
+@pytest.mark.parametrize('offset', [(1, -2), (-2, 1), (0, 2)])
+def test_what_an_estimate_cannot_know_of_the_kernel_is_undone(
+  root, tmp_path, monkeypatch, offset
+):
+  from skimage import data
+
+  # A kernel off by d shows, where it is thought centred, the scene at x + d.
+  y, x = 100 + offset[0], 180 + offset[1]
+  perfect = data.astronaut()[y : y + 64, x : x + 72].astype(np.float32) / 255
+  true = off_center(*offset)
+  kernel = off_center(0, 0)
+  estimate = kernel_estimation.Estimate(kernel, 'estimate', 0.87654, 'careful')
+  results = [
+    make_result(perfect, estimate, kernel),
+    make_result(perfect, None, true),
+  ]
+  monkeypatch.setattr(zssr, 'train_image', lambda **_: results[0])
+  config = TINY.replace(kernel='estimate')
+  row = judged(root, tmp_path / 'a', true, results[0], config)
+  assert row['psnr'] > 60 and row['ssim'] > 0.9999
+  assert row['shift'] == pytest.approx(offset, abs=1e-3)
+  facts = row['kernel']
+  assert facts['agreement'] == 0.8765 and facts['warning'] == 'careful'
+  assert facts['correlation'] == pytest.approx(1, abs=1e-3)
+  width = degradation.kernel_width(kernel)
+  assert facts['width'] == pytest.approx(width, abs=1e-3)
+  assert row['consistency'] == 41.23 and row['kernel_given'] is False
+  assert json.loads(json.dumps(row, allow_nan=False))['kernel'] == facts
+  # A kernel that was given takes its offset along: nothing is moved.
+  monkeypatch.setattr(zssr, 'train_image', lambda **_: results[1])
+  given = TINY.replace(kernel='given')
+  row = judged(root, tmp_path / 'b', true, results[1], given)
+  assert row['psnr'] < 35 and row['shift'] is None and row['kernel'] is None
+  assert row['kernel_given'] is True
+
+
+@pytest.mark.parametrize('shift', [(0.4, -0.7), (-0.25, 0.0)])
+def test_shifts_of_parts_of_a_pixel_are_undone(root, shift):
+  def scene(dy, dx):
+    y, x = np.mgrid[:64, :72]
+    wave = np.sin((y + dy) / 2.5) * np.cos((x + dx) / 3)
+    return (0.5 + 0.4 * wave)[..., None].astype(np.float32)
+
+  # Shared linearly between two places, the mass lies where it should.
+  true = off_center(0, 0)
+  for axis, part in enumerate(shift):
+    whole = int(np.sign(part))
+    true = (1 - abs(part)) * true + abs(part) * np.roll(true, whole, axis)
+  case = find(root)[0]._replace(kernel=true)
+  (task,) = harness.plan([case], ['zssr'], (0,), TINY, 'tiny')
+  estimate = kernel_estimation.Estimate(None, 'joint', float('nan'), None)
+  image, moved = harness._align(task, make_result(scene(*shift), estimate))
+  assert moved == pytest.approx(shift, abs=1e-3)
+  inside = np.s_[8:-8, 8:-8]
+  np.testing.assert_allclose(image[inside], scene(0, 0)[inside], atol=2e-3)
+  # Nothing to measure is null, not NaN.
+  facts = harness._kernel_facts(task, make_result(image, estimate))
+  assert facts == {'agreement': None, 'warning': None}
+
+
+def test_a_row_tells_why_no_kernel_was_found(root, tmp_path):
+  config = TINY.replace(kernel='estimate', max_steps=1)
+  outcomes, store = evaluate(root, tmp_path, ['zssr'], config)
+  assert len(outcomes) == 3
+  for row in json.loads(json.dumps(outcomes, allow_nan=False)):
+    assert row['kernel']['agreement'] is None
+    assert '32x36 pixels are too few' in row['kernel']['warning']
+    assert row['kernel'].keys() == {'agreement', 'warning'}
+    assert row['shift'] is None and not row['kernel_given']
+    assert 20 < row['consistency'] < 100
+    with np.load(harness.curves_path(store, row['key'])) as curves:
+      assert 'kernel' not in curves
+
+
+def test_a_centred_or_unknown_kernel_moves_nothing(root):
+  image = np.random.default_rng(0).random((64, 72, 3)).astype(np.float32)
+  estimate = kernel_estimation.Estimate(None, 'estimate', 0.9, None)
+  for true in (off_center(0, 0), None):
+    case = find(root)[0]._replace(kernel=true)
+    (task,) = harness.plan([case], ['zssr'], (0,), TINY, 'tiny')
+    same, moved = harness._align(task, make_result(image, estimate))
+    assert moved is None
+    np.testing.assert_array_equal(same, image)
 
 
 def test_a_distance_is_measured_when_asked_for(root, tmp_path):

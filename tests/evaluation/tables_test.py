@@ -78,6 +78,33 @@ def test_configs_and_code_are_never_mixed():
   assert len({line['method'] for line in lines}) == 3
 
 
+def test_a_label_says_where_the_kernel_came_from():
+  kernels = {
+    'given': 'zssr (fast), true kernel',
+    'estimate': 'zssr (fast), estimated kernel',
+    'recurrence': 'zssr (fast), kernel by patch recurrence',
+    'kernelgan': 'zssr (fast), kernel by KernelGAN',
+    'joint': 'zssr (fast), kernel estimated jointly',
+    'bicubic': 'zssr (fast)',
+  }
+  rows = [
+    make_row('a', config={'kernel': kernel}, config_hash=kernel)
+    for kernel in kernels
+  ]
+  groups = tables.group_rows(rows)
+  found = dict(
+    zip(
+      (group.facts['config_hash'] for group in groups),
+      tables.labels(groups),
+      strict=True,
+    )
+  )
+  assert found == kernels
+  # A method without a config has nothing to say.
+  rows = [make_row('a', method='bicubic', config_name=None, config=None)]
+  assert tables.labels(tables.group_rows(rows)) == ['bicubic']
+
+
 def test_other_peoples_random_draws_get_no_difference():
   place = {'dataset': 'B100', 'degradation': 'poor', 'of': 1}
   (line,) = tables.summary([make_row('a', **place)])
