@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     model='pixel_shuffle',
     width=32,
     kernel='estimate',
+    noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
     gradual=((0.5, 0.5), (1, 1), (1, 1)),
     schedule='cosine',
     learning_rate=2e-3,

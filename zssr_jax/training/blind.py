@@ -35,8 +35,8 @@ from zssr_jax import degradation
 
 _RATE = 0.01  # Adam's, of the root of the covariance in pixels
 _EVERY = 3  # training steps to one of the kernel
-_SPREAD = 1.5  # of the kernels drawn, in standard deviations of the prior
-_CONSISTENCY = 4.0  # B
+_SPREAD = 0.75  # of the kernels drawn, in standard deviations of the prior
+_CONSISTENCY = 2.0  # B
 _BEGIN, _END = 1 / 3, 2 / 3  # share of the run between which it is learnt
 _NARROWEST = 0.05  # variance, HR pixels squared
 
