@@ -170,17 +170,20 @@ def test_a_stage_gets_everything_in_its_own_pixels(ratio):
 def test_draws_stay_finite_where_the_spectrum_says_nothing():
   made = make((3.0, 0.0, 3.0), precision=0.0)
   np.testing.assert_allclose(made.spread, 2 * np.eye(3), atol=1e-5)
-  kernels = draws(made, 0.0)
+  found = draws(made, 0.5)
+  kernels = np.stack([blind.taps(jnp.asarray(c), SCALE) for c in found[:200]])
   assert np.isfinite(kernels).all() and kernels.min() >= 0
   np.testing.assert_allclose(kernels.sum((1, 2)), 1, atol=1e-5)
+  assert (found[:, 0] * found[:, 2] > found[:, 1] ** 2).all()
 
 
 @jax.jit
 def _draws(keys, state, made, share):
-  return jax.vmap(lambda key: blind.draw(key, state, made, share, SCALE))(keys)
+  return jax.vmap(lambda key: blind.draw(key, state, made, share))(keys)
 
 
 def draws(made, share):
+  """Covariances `[3000, 3]`."""
   keys = jax.random.split(jax.random.key(1), 3000)
   return np.asarray(_draws(keys, blind.init(made), made, jnp.float32(share)))
 
@@ -193,33 +196,45 @@ def test_draws_spread_as_asked_for_while_learning_and_not_after():
   made = blind.make_blind(
     matrix(start), matrix(start), precision, ratio=(1, 1), progress=ALL
   )
-  found = np.stack([measured(kernel) for kernel in draws(made, 0.3)])
+  found = draws(made, 0.5)
   np.testing.assert_allclose(found.mean(0), start, atol=0.03)
   wanted = blind._SPREAD**2 * np.linalg.inv(precision + np.eye(3) / 4)
   np.testing.assert_allclose(
     np.cov(found.T), wanted, atol=0.12 * np.abs(wanted).max()
   )
-  still = draws(made, 0.7)
-  assert np.ptp(still, axis=0).max() == 0
-  np.testing.assert_allclose(measured(still[0]), start, atol=0.01)
+  for share in (0.3, 0.7):
+    still = draws(made, share)
+    assert np.ptp(still, axis=0).max() == 0
+    np.testing.assert_allclose(still[0], start, atol=1e-3)
 
 
-def test_learning_ends_at_a_share_of_the_whole_run_not_of_the_stage():
-  # The second of three stages is learning throughout, the third not at all.
-  for number, learns in ((0, True), (1, True), (2, False)):
+def test_learning_is_in_the_middle_third_of_the_run_not_of_the_stage():
+  # The second of three stages is learning throughout, the others not at all.
+  for number, learns in ((0, False), (1, True), (2, False)):
     made = make((2, 0, 2), progress=(number / 3, (number + 1) / 3))
     for share in (0.01, 0.5, 0.98):
       assert bool(blind._learns(made, jnp.float32(share))) == learns
   made = make((2, 0, 2))
-  assert bool(blind._learns(made, jnp.float32(0.66)))
-  assert not bool(blind._learns(made, jnp.float32(0.67)))
+  for share, learns in (
+    (0.33, False),
+    (0.34, True),
+    (0.66, True),
+    (0.67, False),
+  ):
+    assert bool(blind._learns(made, jnp.float32(share))) == learns
 
 
 @functools.partial(jax.jit, static_argnames=('scale', 'steps'))
-def _learn(state, made, image, result, share, first, *, scale, steps):
+def _learn(state, made, image, result, son, share, first, *, scale, steps):
   def one(state, step):
     state = blind.update(
-      state, made, step, share, lambda: (image, result), scale
+      state,
+      made,
+      step,
+      share,
+      attempt=lambda: (image, result),
+      son=son,
+      scale=scale,
     )
     return state, None
 
@@ -227,19 +242,40 @@ def _learn(state, made, image, result, share, first, *, scale, steps):
   return jax.lax.scan(one, state, numbers)[0]
 
 
-def learn(made, image, result, *, scale=SCALE, steps=600, share=0.0, first=0):
+def explained(result, covariance, scale):
+  """A son that its own kernel explains altogether: its slope is 0."""
+  covariance = jnp.asarray(covariance, jnp.float32)
+  image = degradation.downscale(result, scale, blind.taps(covariance, scale))
+  return image, result, covariance
+
+
+def learn(
+  made, image, result, *, son=None, scale=SCALE, steps=600, share=0.5, first=0
+):
   """The covariance, (yy, yx, xx), after so many training steps."""
   state = _learn(
     blind.init(made),
     made,
     image,
     result,
+    son or explained(result, (2.0, 0.0, 2.0), scale),
     jnp.float32(share),
     jnp.int32(first),
     scale=scale,
     steps=steps,
   )
   return three(blind.covariance(state))
+
+
+def test_an_input_that_looks_like_a_son_leaves_the_kernel_where_it_is():
+  # The result explains neither; they differ from the right one alike.
+  result = jnp.asarray(texture(48))
+  image = explained(result, (3.0, 0.5, 1.5), SCALE)[0]
+  start = (1.8, 0.0, 2.2)
+  son = (image, result, jnp.asarray(start))
+  found = learn(make(start), image, result, son=son, steps=30)
+  np.testing.assert_allclose(found, start, atol=1e-3)
+  assert np.abs(learn(make(start), image, result, steps=30) - start).max() > 0.1
 
 
 @pytest.mark.parametrize(
@@ -260,7 +296,7 @@ def test_the_kernel_goes_where_it_explains_a_sharp_result(true, scale):
   assert np.abs(found - true).max() < 0.15 * before
 
 
-def test_steps_are_taken_every_third_time_and_never_in_the_last_third():
+def test_steps_are_taken_every_third_time_and_only_in_the_middle_third():
   result = jnp.asarray(texture(32))
   image = degradation.downscale(
     result, SCALE, blind.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
@@ -277,9 +313,9 @@ def test_steps_are_taken_every_third_time_and_never_in_the_last_third():
   # Adam's first step is as long as its rate.
   root = np.sqrt(2 - blind._NARROWEST)
   expected = (root + blind._RATE) ** 2 - root**2
-  np.testing.assert_allclose(after(0, 0.0)[0], expected, rtol=1e-2)
-  np.testing.assert_array_equal(after(3, 0.5), after(0, 0.0))
-  for first, share in ((2, 0.0), (4, 0.5), (0, 0.67), (3, 1.0)):
+  np.testing.assert_allclose(after(0, 0.4)[0], expected, rtol=1e-2)
+  np.testing.assert_array_equal(after(3, 0.5), after(0, 0.4))
+  for first, share in ((2, 0.4), (4, 0.5), (0, 0.67), (3, 1.0), (0, 0.3)):
     assert not after(first, share).any()
 
 
@@ -327,7 +363,8 @@ def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
     made,
     image,
     result,
-    jnp.float32(0),
+    explained(result, (2.0, 0.0, 2.0), scale),
+    jnp.float32(0.5),
     jnp.int32(0),
     scale=scale,
     steps=1,
