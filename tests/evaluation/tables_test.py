@@ -135,3 +135,15 @@ def test_the_published_numbers_are_those_of_the_protocol_page():
   assert table['Set14', 3, 'own']['zssr'] == (29.80, 0.8304)
   assert table['B100', 4, 'ideal']['edsr+'] == (27.79, 0.7437)
   assert table['Set5', 2, 'own']['bicubic'] == (33.64, None)
+
+
+def test_a_row_stands_beside_the_published_one_that_knew_as_much():
+  place = {'dataset': 'B100', 'degradation': 'gaussian', 'of': 1}
+
+  def paper(kernel, given=False):
+    row = make_row(**place, kernel_given=given, config={'kernel': kernel})
+    return tables.summary([row])[0]['paper']
+
+  assert paper('given', given=True) == '29.68 / 0.8414*'
+  assert paper('estimate') == paper('joint') == '28.81 / 0.8306*'
+  assert paper('bicubic') == ''

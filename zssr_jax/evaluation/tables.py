@@ -106,6 +106,18 @@ def labels(groups: Sequence[Group]) -> list[str]:
   return named
 
 
+def _counterpart(group: Group) -> str:
+  """The published row that a group stands beside, '' for none."""
+  facts = group.facts
+  if not facts['config_name'] or facts['kernel_given']:
+    return facts['method']
+  config = group.rows[0].get('config') or {}
+  if config.get('kernel', 'bicubic') != 'bicubic':
+    return f'{facts["method"]}, estimated kernel'
+  # Published with a blur were those that knew of it.
+  return '' if facts['degradation'] == 'gaussian' else facts['method']
+
+
 def _signed(difference: float) -> str:
   """Two digits and a sign, and never -0.00."""
   return f'{round(difference, 2) + 0.0:+.2f}'
@@ -127,7 +139,8 @@ def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
     place = (facts['dataset'], facts['scale'], facts['degradation'])
     table = published.PUBLISHED.get(place, {})
     other = published.OTHER_DRAWS.get(place, {})
-    paper = table.get(facts['method']) or other.get(facts['method'])
+    counterpart = _counterpart(group)
+    paper = table.get(counterpart) or other.get(counterpart)
     whole = group.images == of
     cells = {
       'data set': facts['dataset'],
