@@ -138,6 +138,60 @@ def test_images_alone_in_their_class_run_beside_each_other(photos, monkeypatch):
   compare(photos, singles, [pairs[0], pairs[1], pairs[2]])
 
 
+@pytest.fixture(scope='module')
+def large():
+  """Two images that are large enough for a kernel, and a flat one between."""
+  from skimage import data
+
+  photo = data.astronaut().astype(np.float32) / 255
+  photo = photo.reshape(256, 2, 256, 2, 3).mean((1, 3))
+  flat = np.full((72, 68, 3), 0.25, np.float32)
+  return [photo[20:92, 80:148], flat, photo[120:188, 150:222]]
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    TINY.replace(kernel='joint', gradual=(), max_steps=20),
+    TINY.replace(kernel='estimate', gradual=(), max_steps=20),
+  ],
+)
+def test_kernels_are_found_together_as_one_by_one(large, config):
+  items = make_items(large, config)
+  assert len({item.shape_class for item in items}) == 1
+  pairs = dict(devices.map_images(items, devices.available(4)))
+  assert sorted(pairs) == [0, 1, 2]
+  singles = one_by_one(large, config)
+  photos = [0, 2]
+  compare(
+    [large[i] for i in photos],
+    [singles[i] for i in photos],
+    [pairs[i] for i in photos],
+  )
+  for i in photos:
+    np.testing.assert_allclose(pairs[i].kernel, singles[i].kernel, atol=1e-3)
+    assert pairs[i].consistency == pytest.approx(
+      singles[i].consistency, abs=0.5
+    )
+  assert np.abs(pairs[0].kernel - pairs[2].kernel).max() > 1e-3
+  # The flat one went on with bicubic.
+  assert pairs[1].kernel is None and singles[1].kernel is None
+  assert 'bicubic is assumed' in pairs[1].estimate.warning
+  assert len(pairs[1].history.loss) == len(pairs[0].history.loss)
+  np.testing.assert_allclose(pairs[1].image, singles[1].image, atol=0.01)
+
+
+def test_a_group_in_which_no_kernel_is_found_trains_all_the_same(large):
+  flat = [large[1], 0.5 + large[1]]
+  config = TINY.replace(kernel='joint', gradual=(), max_steps=5)
+  pairs = dict(
+    devices.map_images(make_items(flat, config), devices.available(2))
+  )
+  for i, level in ((0, 0.25), (1, 0.75)):
+    assert pairs[i].kernel is None
+    np.testing.assert_allclose(pairs[i].image, level, atol=0.05)
+
+
 def test_transposed_images_share_a_class_and_larger_ones_do_not():
   def shape_class(*shape, kernel=None):
     plan = zssr.plan_stages(shape, 2, TINY)
