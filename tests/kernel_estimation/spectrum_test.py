@@ -29,6 +29,13 @@ def blurred(kernel, scale, shape=(480, 400), noise=0.0, **kwargs):
   return (np.round(lr.clip(0, 1) * 255) / 255).astype(np.float32)[..., None]
 
 
+def spectrum_middle():
+  """Where neither the taper's leakage nor rounding counts."""
+  f = np.abs(np.fft.fftfreq(spectrum.WINDOW))
+  radius = np.hypot(f[:, None], f[None])
+  return (radius > 0.1) & (radius < 0.4)
+
+
 def covariance(kernel):
   center = degradation.center_of_mass(kernel)
   y, x = (np.arange(n) - c for n, c in zip(kernel.shape, center, strict=True))
@@ -90,8 +97,6 @@ def test_a_scene_of_another_power_law_changes_little(decay):
   image = blurred(kernel, 2, decay=decay)
   found = spectrum.fit(spectrum.spectrum(image), 2)
   np.testing.assert_allclose(found.covariance, covariance(kernel), atol=0.35)
-  # The prior holds it, but not altogether.
-  assert 0.15 < (found.decay - 1) / (decay - 1) < 1
 
 
 def test_noise_is_not_taken_for_sharpness():
@@ -151,9 +156,7 @@ def test_small_images_are_refused():
 
 
 def test_a_large_image_is_sampled():
-  image = power_law((96, 96))
-  large = np.tile(image, (30, 30, 1))
-  few, many = spectrum.spectrum(image), spectrum.spectrum(large)
-  np.testing.assert_allclose(
-    np.log(many[2:9, 2:9]), np.log(few[2:9, 2:9]), atol=1
-  )
+  image = power_law((1200, 1500))
+  whole, part = spectrum.spectrum(image), spectrum.spectrum(image[:400, :500])
+  ratio = np.log(whole / part)[spectrum_middle()]
+  assert abs(ratio.mean()) < 0.3
