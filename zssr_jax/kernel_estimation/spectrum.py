@@ -43,7 +43,7 @@ _HARMONICS = 2  # of log A(theta): cos and sin of 2 theta and 4 theta
 _MIN_STD = 0.03  # of the Gaussian, HR pixels
 # A kernel a little too narrow costs some sharpness, one a little too wide
 # brings halos: decibels for the same error (docs/kernels.md).
-_CAUTION = 0.85
+_CAUTION = 0.78
 _WIDEST = 3.0  # standard deviation of the Gaussian, LR pixels
 
 
