@@ -94,6 +94,10 @@ def labels(groups: Sequence[Group]) -> list[str]:
     if facts['config_name']:
       config = group.rows[0].get('config') or {}
       name += _KERNELS.get(str(config.get('kernel')), '')
+      if (
+        config.get('kernel') == 'bicubic' and facts['degradation'] == 'gaussian'
+      ):
+        name += ', bicubic assumed'
     named.append(name)
   places = [
     (name, *(group.facts[key] for key in _KEYS[:4]))
