@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from zssr_jax import degradation
-from zssr_jax.evaluation import degradations
 from zssr_jax.kernel_estimation import kernel_gan
 from zssr_jax.ops import resize
 
@@ -223,7 +222,7 @@ def test_estimate_keeps_the_contract_and_follows_the_key(scale):
 
 @pytest.mark.parametrize('eigenvalues', [(0.8, 3.3), (3.3, 0.8)])
 def test_estimate_of_a_gaussian_beats_bicubic(eigenvalues):
-  true = degradations.gaussian_kernel(eigenvalues, 0.0, 2)
+  true = degradation.gaussian_kernel(eigenvalues, 0.0, 2)
   hr = jnp.asarray(dead_leaves(320, 400)[..., :1] / 255, jnp.float32)
   lr = np.asarray(degradation.downscale(hr, 2, jnp.asarray(true)))
   found = kernel_gan.estimate(lr, 2, jax.random.key(0), iterations=500)
