@@ -247,7 +247,7 @@ def kernel_gaussian_for_two_scales(folder):
 
 
 def kernel_needed(folder):
-  flags = ['--input=photo.png', f'--config={ROOT}/configs/nonideal.py']
+  flags = ['--input=photo.png', '--config.kernel=given']
   return flags, 'photo.png: .*=FILE.*=gaussian:STD.*=estimate.*=bicubic'
 
 

@@ -122,9 +122,9 @@ def test_images_alone_in_their_class_run_beside_each_other(photos, monkeypatch):
   used = []
   train = loop.train
 
-  def spy(job):
+  def spy(job, *progress):
     used.append(next(iter(job.windows.son.devices())))
-    return train(job)
+    return train(job, *progress)
 
   monkeypatch.setattr(loop, 'train', spy)
   photos = [photos[0], photos[0][:, :36], photos[0][:36, :33]]

@@ -277,7 +277,7 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
     jax.random.key(1), windows.son[:1], windows.interpolated[:1]
   )['params']
   state = step.init_state(jax.random.key(2), params, config)
-  _, history = loop.train(
+  history = loop.train(
     loop.Job(
       model=model,
       scale=scale,
@@ -289,7 +289,7 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
       kernel=None,
       windows=windows,
     )
-  )
+  ).history
   count = len(history.loss)
   np.testing.assert_array_equal(history.error_steps, np.arange(0, count, 5))
   recorded = dict(zip(history.error_steps, history.error, strict=True))
