@@ -14,7 +14,7 @@ the first being a delta.
 One thing is not as published: patches are compared, and fitted, without their
 mean and up to a gain. With plain distances, each iteration's kernel comes out
 wider than the last, since smooth patches are nearer to everything; that took
-the correlation with the true kernel from .91 to .6 (docs/kernels.md).
+the correlation with the true kernel from .91 to .6 in a trial.
 """
 
 from __future__ import annotations
