@@ -11,10 +11,12 @@ patches, downscaled with it, into patches that the image has already:
 and w_ij says how alike q_i and R_j k are under the k of the last iteration,
 the first being a delta.
 
-One thing is not as published: patches are compared, and fitted, without their
-mean and up to a gain. With plain distances, each iteration's kernel comes out
-wider than the last, since smooth patches are nearer to everything; that took
-the correlation with the true kernel from .91 to .6 in a trial.
+Two things are not as published. Patches are compared, and fitted, without
+their mean and up to a gain; and there are two iterations, not fifteen. Smooth
+patches are nearer to everything, so each iteration's kernel comes out wider
+than the last: correlation with the true kernel .76 after one and .60 after
+fifteen with plain distances, .91 after one, .85 after four and .77 after twelve
+with these (trials on 8 to 12 images of BSDS300 train).
 """
 
 from __future__ import annotations
