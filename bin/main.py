@@ -9,7 +9,8 @@
 --kernel says what blurred the photo: FILE, or FILE:INDEX (from 0) of several;
 gaussian:STD or gaussian:STD,STD,ANGLE (standard deviations along two axes in
 pixels of the result; degrees of the first, from x towards y); bicubic; or how
-to find it: estimate, kernelgan, joint. A file of such a name needs ./ in front.
+to find it: estimate, joint, recurrence, kernelgan. A file of such a name needs
+./ in front.
 
 Writes STEM_xS.png and its record STEM_xS.json for each input; with
 --reference, STEM_xS_side_by_side.png; with a kernel, given or found,

@@ -688,14 +688,20 @@ def test_file_named_like_a_word_needs_its_folder(
   assert code == 2 and 'error: estimate: a kernel must be a .mat' in err
 
 
+def save_beside_old_output(folder, suffix):
+  """Writes a photo and a file in the place of one of its outputs."""
+  path = save(folder / 'a.png')
+  (folder / 'out').mkdir()
+  old = folder / f'out/a_x2{suffix}'
+  old.write_text('old')
+  return path, old
+
+
 @pytest.mark.parametrize('suffix', ['_kernel.npy', '_kernel.png'])
 def test_existing_kernel_is_kept_unless_told_otherwise(
   tmp_path, cli, quick, suffix
 ):
-  path = save(tmp_path / 'a.png')
-  (tmp_path / 'out').mkdir()
-  old = tmp_path / f'out/a_x2{suffix}'
-  old.write_text('old')
+  path, old = save_beside_old_output(tmp_path, suffix)
   for word in ('estimate', 'gaussian:1'):
     code, out, err = cli(f'--input={path}', f'--kernel={word}')
     assert (code, out) == (2, '')
@@ -814,10 +820,7 @@ def test_name_with_glob_characters_is_a_name(tmp_path, cli, quick):
 def test_existing_output_is_kept_unless_told_otherwise(
   tmp_path, cli, quick, suffix
 ):
-  path = save(tmp_path / 'a.png')
-  (tmp_path / 'out').mkdir()
-  old = tmp_path / f'out/a_x2{suffix}'
-  old.write_text('old')
+  path, old = save_beside_old_output(tmp_path, suffix)
   code, out, err = cli(f'--input={path}')
   assert (code, out) == (2, '')
   assert (

@@ -278,3 +278,14 @@ def test_a_kernel_larger_than_the_image_is_not_returned():
   found = estimate(image, 8)
   assert found.kernel is None
   assert '(73x73) is larger than the image (64x100)' in found.warning
+
+
+def test_every_estimator_can_be_asked_for_and_has_its_words():
+  from zssr_jax import config
+  from zssr_jax.command_line import flow
+  from zssr_jax.evaluation import tables
+
+  names = set(kernel_estimation.ESTIMATORS)
+  assert names == set(config.KERNELS) - {'bicubic', 'given'}
+  assert names == set(flow._METHODS)
+  assert names == set(tables._KERNELS) - {'given'}

@@ -162,18 +162,22 @@ def test_crops_prefer_detail_and_stay_inside():
   assert near.mean() > 0.95
 
 
-def test_finished_kernel_is_centred_and_sparse():
-  raw = random_kernel(13) - 0.002
-  kernel = kernel_gan.finish(raw)
+def check_kernel(kernel, scale, *, atol):
   assert kernel.dtype == np.float32
   assert all(side % 2 for side in kernel.shape)
   assert kernel.min() >= 0
   assert kernel.sum() == pytest.approx(1, abs=1e-5)
   np.testing.assert_allclose(
     degradation.center_of_mass(kernel),
-    degradation.aligned_center(kernel.shape, 2),
-    atol=1e-4,
+    degradation.aligned_center(kernel.shape, scale),
+    atol=atol,
   )
+
+
+def test_finished_kernel_is_centred_and_sparse():
+  raw = random_kernel(13) - 0.002
+  kernel = kernel_gan.finish(raw)
+  check_kernel(kernel, 2, atol=1e-4)
   with pytest.raises(ValueError, match='no kernel'):
     kernel_gan.finish(np.full((13, 13), np.nan))
   with pytest.raises(ValueError, match='no kernel'):
@@ -207,15 +211,7 @@ def test_estimate_keeps_the_contract_and_follows_the_key(scale):
     )
 
   kernel = run(0)
-  assert kernel.dtype == np.float32
-  assert all(side % 2 for side in kernel.shape)
-  assert kernel.min() >= 0
-  assert kernel.sum() == pytest.approx(1, abs=1e-5)
-  np.testing.assert_allclose(
-    degradation.center_of_mass(kernel),
-    degradation.aligned_center(kernel.shape, scale),
-    atol=1e-3,
-  )
+  check_kernel(kernel, scale, atol=1e-3)
   np.testing.assert_array_equal(kernel, run(0))
   assert not np.array_equal(kernel, run(1))
 
