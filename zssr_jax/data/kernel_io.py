@@ -10,19 +10,16 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-import scipy.sparse
 
-from zssr_jax.data import image_io
+from zssr_jax.data import image_io, matlab
 from zssr_jax.data.image_io import InputError
 
 _NAMES = ('Kernel', 'kernel', 'kernels')
-_HDF5 = (b'MATLAB 7.3', b'\x89HDF')
 # Longest list of variables in a message.
 _SHOWN = 12
 
@@ -102,15 +99,7 @@ def _load(path: Path) -> Any:
   content = image_io.read_bytes(path)
   suffix = path.suffix.lower()
   if suffix == '.mat':
-    try:
-      read = _read_hdf5 if content.startswith(_HDF5) else _read_matlab
-      variables = read(content)
-    except Exception as error:  # as many types as there are kinds of damage
-      raise InputError(
-        f'{path}: not a whole MATLAB file ({image_io.one_line(error)}); save'
-        ' it anew'
-      ) from None
-    return _pick(variables, path)
+    return _pick(matlab.read_variables(path, content), path)
   if suffix in ('.npy', '.npz'):
     try:
       loaded = np.load(io.BytesIO(content), allow_pickle=False)
@@ -131,97 +120,21 @@ def _load(path: Path) -> Any:
   raise InputError(f'{path}: a kernel must be a .mat, .npy, .npz or image file')
 
 
-# Both readers of MATLAB files return matrices as arrays, cells as arrays of
-# objects and structs as dicts, by name.
-
-
-def _read_matlab(content: bytes) -> dict[str, Any]:
-  """Reads a MATLAB file of version 7 or older."""
-
-  def convert(value: Any) -> Any:
-    if scipy.sparse.issparse(value):
-      return value.toarray()
-    if not isinstance(value, np.ndarray):
-      return value
-    if value.dtype.names:  # a struct, or an array of them: cells by field
-      return {name: convert(value[name]) for name in value.dtype.names}
-    if value.dtype == object:
-      return _cell(value.shape, [convert(item) for item in value.ravel()])
-    return value
-
-  variables = scipy.io.loadmat(io.BytesIO(content))
-  return {
-    name: convert(value)
-    for name, value in variables.items()
-    if not name.startswith('__')
-  }
-
-
-def _read_hdf5(content: bytes) -> dict[str, Any]:
-  """Reads a MATLAB file of version 7.3."""
-  import h5py
-
-  # MATLAB counts columns first, so its [h, w] is stored as [w, h].
-  transposed = content.startswith(_HDF5[0])
-
-  def convert(item: Any) -> Any:
-    if isinstance(item, h5py.Group):  # a struct
-      return {name: convert(item[name]) for name in item}
-    kind = item.attrs.get('MATLAB_class', b'')
-    if item.shape is None or item.attrs.get('MATLAB_empty'):
-      return np.zeros((0, 0))
-    value = np.asarray(item[()])
-    if kind == b'char':
-      return np.array('text')
-    if h5py.check_ref_dtype(item.dtype) is not None:  # a cell
-      value = _cell(value.shape, [convert(item.file[r]) for r in value.ravel()])
-    return value.T if transposed or kind else value
-
-  with h5py.File(io.BytesIO(content), 'r') as file:
-    names = [name for name in file if not name.startswith('#')]
-    return {name: convert(file[name]) for name in names}
-
-
-def _cell(shape: tuple[int, ...], items: list[Any]) -> np.ndarray:
-  cell = np.empty(len(items), object)
-  for i, item in enumerate(items):
-    cell[i] = item
-  return cell.reshape(shape)
-
-
-def _flatten(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-  """Yields names, with dots where there are structs, and values."""
-  for name, value in variables.items():
-    value = _unwrap(value)
-    if isinstance(value, Mapping):
-      for inner, content in _flatten(value):
-        yield f'{name}.{inner}', content
-    else:
-      yield name, value
-
-
-def _unwrap(value: Any) -> Any:
-  """Returns what lies in a cell of one."""
-  while (
-    isinstance(value, np.ndarray) and value.dtype == object and value.size == 1
-  ):
-    value = value.item()
-  return value
-
-
 def _is_matrix(value: Any) -> bool:
   """Whether a value can be a kernel, or several, by its kind and size."""
   if not isinstance(value, np.ndarray):
     return False
   if value.dtype == object:
-    return value.size > 0 and all(_is_matrix(_unwrap(v)) for v in value.flat)
+    return value.size > 0 and all(
+      _is_matrix(matlab.unwrap(v)) for v in value.flat
+    )
   sides = sorted(value.shape)
   return value.dtype.kind in 'fiub' and len(sides) > 1 and sides[-2] > 1
 
 
 def _pick(variables: Mapping[str, Any], path: Path) -> Any:
   """Returns the variable that is named like a kernel, or the only matrix."""
-  values = dict(_flatten(variables))
+  values = dict(matlab.flatten(variables))
   for wanted in _NAMES:
     named = [v for n, v in values.items() if n.split('.')[-1] == wanted]
     if len(named) == 1:
@@ -240,7 +153,7 @@ def _pick(variables: Mapping[str, Any], path: Path) -> Any:
 
 def _kernels_in(value: Any, path: Path) -> list[np.ndarray]:
   """Returns the kernels, each `[h, w]`, of a matrix, a stack or a cell."""
-  value = _unwrap(value)
+  value = matlab.unwrap(value)
   if isinstance(value, np.ndarray) and value.dtype == object and value.size:
     return [k for v in value.ravel('F') for k in _kernels_in(v, path)]
   kind = getattr(value, 'dtype', type(value).__name__)

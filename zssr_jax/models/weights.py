@@ -1,14 +1,20 @@
-"""Published weights from `.npz` files into parameters of our modules.
+"""Weight files: our own format, and the published ones of the data root.
 
-The files lie in `weights/` of the data root (`data.datasets.data_root`) and
-hold plain arrays, kernels as HWIO. They are read as arrays only, never as
-pickles, which could run code. Whatever the type on disk, float32 is returned.
+Ours (`save_params`, `load_params`) is an `.npz` file whose arrays are named
+by their path in the flax tree, such as `block00/conv1/kernel`, float32 or
+float16; one more entry, `#zssr_jax`, holds facts about them as JSON.
+
+Those in `weights/` of the data root (`data.datasets.data_root`) hold plain
+arrays, kernels as HWIO. All are read as arrays only, never as pickles, which
+could run code. Whatever the type on disk, float32 is returned.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from zssr_jax.models import vgg
+
+# The entry that makes a file ours, and the layout it says it has.
+_MARK = '#zssr_jax'
+_VERSION = 1
+
+Fact = str | int | float | bool
 
 # The first holds float32, but only seven convolutions; the second float16.
 VGG16_SHALLOW = 'weights/vgg16_upto_conv3_3_f32.npz'
@@ -36,6 +48,39 @@ _LPIPS_LAYERS = {
 }
 
 
+def _load_archive(
+  path: pathlib.Path, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+  """Returns the arrays of a `.npz` file, or those of some names it has.
+
+  Raises:
+    OSError: when the file is missing or cannot be read.
+    ValueError: when it is damaged or no archive of plain arrays.
+  """
+  if not path.exists():
+    raise FileNotFoundError(
+      f'{path}: no such weight file; put it there, or name a data folder that'
+      ' has it (ZSSR_JAX_DATA or --data)'
+    )
+  # An own handle: numpy leaves its open where the file is no archive.
+  with path.open('rb') as stream:
+    try:
+      with np.load(stream, allow_pickle=False) as archive:
+        wanted = archive.files if names is None else names
+        return {n: archive[n] for n in wanted if n in archive.files}
+    except Exception:  # text, a pickle, a cut or corrupted archive
+      raise ValueError(
+        f'{path}: not a whole .npz file of numbers; get a whole copy'
+      ) from None
+
+
+def _check_finite(path: pathlib.Path, name: str, array: np.ndarray) -> None:
+  if not np.isfinite(array).all():
+    raise ValueError(
+      f'{path}: {name} holds NaN or infinite values; get a whole copy'
+    )
+
+
 def _read(
   path: pathlib.Path, shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, jax.Array]:
@@ -49,23 +94,7 @@ def _read(
     OSError: when the file is missing or cannot be read.
     ValueError: when it is damaged or holds something else.
   """
-  if not path.exists():
-    raise FileNotFoundError(
-      f'{path}: no such weight file; put it there, or name a data folder that'
-      ' has it (ZSSR_JAX_DATA or --data)'
-    )
-  found = {}
-  # An own handle: numpy leaves its open where the file is no archive.
-  with path.open('rb') as stream:
-    try:
-      with np.load(stream, allow_pickle=False) as archive:
-        for name in shapes:
-          if name in archive.files:
-            found[name] = archive[name]
-    except Exception:  # text, a pickle, a cut or corrupted archive
-      raise ValueError(
-        f'{path}: not a whole .npz file of numbers; get a whole copy'
-      ) from None
+  found = _load_archive(path, shapes)
   for name, shape in shapes.items():
     if name not in found:
       raise ValueError(f'{path}: holds no {name}; get the original file')
@@ -75,22 +104,181 @@ def _read(
         f'{path}: {name} is {array.dtype} {array.shape} where real numbers'
         f' {tuple(shape)} belong; get the original file'
       )
-    if not np.isfinite(array).all():
-      raise ValueError(
-        f'{path}: {name} holds NaN or infinite values; get a whole copy'
-      )
+    _check_finite(path, name, array)
   return {n: jnp.asarray(a, jnp.float32) for n, a in found.items()}
 
 
+def flatten(params: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """The leaves of a parameter tree by their '/'-joined paths.
+
+  Raises:
+    ValueError: for a name that cannot be part of a path.
+  """
+  leaves = {}
+  for name, value in params.items():
+    if not name or '/' in name or name.startswith('#'):
+      raise ValueError(f'{prefix}{name!r} cannot name a parameter')
+    if isinstance(value, Mapping):
+      leaves |= flatten(value, f'{prefix}{name}/')
+    else:
+      leaves[f'{prefix}{name}'] = value
+  return leaves
+
+
+def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
+  """The tree that `flatten` made such leaves of.
+
+  Raises:
+    ValueError: when one path leads through another's leaf.
+  """
+  tree: dict[str, Any] = {}
+  for path, value in leaves.items():
+    *parents, name = path.split('/')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+      if not isinstance(node, dict):
+        raise ValueError(f'{path} lies below another parameter')
+    if name in node:
+      raise ValueError(f'{path} is there twice, or others lie below it')
+    node[name] = value
+  return tree
+
+
+def check_shapes(params: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
+  """Compares a parameter tree with what a network takes.
+
+  Args:
+    params: tree of arrays.
+    shapes: tree of what has a shape, as `models.external_shapes` gives it.
+
+  Raises:
+    ValueError: naming the first parameter that is missing, of another shape,
+      or not the network's.
+  """
+  have, want = flatten(params), flatten(shapes)
+  for path, like in want.items():
+    if path not in have:
+      raise ValueError(f'{path} is missing')
+    if np.shape(have[path]) != tuple(like.shape):
+      raise ValueError(
+        f'{path} is {np.shape(have[path])} where {tuple(like.shape)} belongs'
+      )
+  if extra := sorted(set(have) - set(want)):
+    raise ValueError(f'{extra[0]} is no parameter of this network')
+
+
+def save_params(
+  path: str | os.PathLike[str],
+  params: Mapping[str, Any],
+  *,
+  half: bool = False,
+  **facts: Fact,
+) -> None:
+  """Writes a parameter tree as a file of our own, whole or not at all.
+
+  Args:
+    path: the file, whatever its suffix; an existing one is replaced.
+    params: nested dicts of real arrays.
+    half: store float16, half the size, rounded to 11 binary digits.
+    **facts: what is to be known of the weights, such as `network='vdsr'`,
+      `scale=2`, or a note; strings, numbers or booleans.
+
+  Raises:
+    OSError: when the file cannot be written.
+    ValueError: for a parameter that is not finite, or not in float16, or no
+      parameter at all.
+  """
+  path = pathlib.Path(path)
+  arrays = {}
+  for name, leaf in flatten(params).items():
+    leaf = np.asarray(leaf)
+    if leaf.dtype.kind != 'f' and leaf.dtype.name != 'bfloat16':
+      raise ValueError(f'{path}: {name} is {leaf.dtype}, not real numbers')
+    with np.errstate(over='ignore'):
+      array = leaf.astype(np.float16 if half else np.float32)
+    if not np.isfinite(array).all():
+      whole = half and np.isfinite(leaf).all()
+      raise ValueError(
+        f'{path}: {name} holds '
+        + (
+          'values too large for float16' if whole else 'NaN or infinite values'
+        )
+        + '; nothing was written'
+      )
+    arrays[name] = array
+  if not arrays:
+    raise ValueError(f'{path}: there is no parameter to write')
+  for fact, value in facts.items():
+    if not isinstance(value, Fact):
+      raise ValueError(f'{path}: {fact} is a {type(value).__name__}, no fact')
+  header = json.dumps({'version': _VERSION, 'facts': facts})
+  # As bytes, since NumPy's text drops what ends in a zero.
+  arrays[_MARK] = np.frombuffer(header.encode(), np.uint8)
+  temporary = path.with_name(f'.{secrets.token_hex(6)}.tmp')
+  try:
+    with temporary.open('xb') as stream:
+      np.savez(stream, **arrays)
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def load_params(
+  path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, Fact]]:
+  """Reads what `save_params` wrote.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The parameter tree, float32, and the facts.
+
+  Raises:
+    OSError: when the file is missing or cannot be read.
+    ValueError: when it is damaged, holds NaN or is not one of ours.
+  """
+  path = pathlib.Path(path)
+  found = _load_archive(path)
+  if _MARK not in found:
+    raise ValueError(
+      f'{path}: not a weight file of zssr_jax; convert it with'
+      ' bin/convert_weights'
+    )
+  try:
+    header = json.loads(found.pop(_MARK).tobytes())
+    version, facts = header['version'], dict(header['facts'])
+  except Exception:  # whatever stands there instead
+    raise ValueError(
+      f'{path}: its entry {_MARK} is damaged; get a whole copy'
+    ) from None
+  if version != _VERSION:
+    raise ValueError(
+      f'{path}: is of version {version}, this program reads {_VERSION}; update'
+      ' the program or convert the weights again'
+    )
+  for name, array in found.items():
+    if array.dtype.kind != 'f':
+      raise ValueError(f'{path}: {name} is {array.dtype}, not real numbers')
+    _check_finite(path, name, array)
+  try:
+    tree = nest(found)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}; convert the weights again') from None
+  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree), facts
+
+
 def load_vgg16(
-  root: str | os.PathLike[str], layers: Iterable[str]
+  source: str | os.PathLike[str], layers: Iterable[str]
 ) -> dict[str, Any]:
   """Loads what `vgg.Vgg16(layers)` needs, and no more.
 
   Args:
-    root: the data root. Down to conv3_3 the weights are exact; for deeper
-      layers all come from the file in float16, whose rounding moved LPIPS
-      by 2.1e-5 at most on the images of `tests/evaluation/lpips_test.py`.
+    source: a file of bin/convert_weights, or the data root. From the root,
+      the weights down to conv3_3 are exact; for deeper layers all come from
+      the file in float16, whose rounding moved LPIPS by 2.1e-5 at most on the
+      images of `tests/evaluation/lpips_test.py`.
     layers: names of layers, see `vgg.Vgg16`.
 
   Returns:
@@ -101,14 +289,24 @@ def load_vgg16(
     ValueError: when it is damaged or holds something else, or for an unknown
       layer.
   """
-  model = vgg.Vgg16(tuple(layers))
-  # The network itself says which arrays of which shapes it takes; the
-  # smallest image that has a pixel in the last block is enough for that.
-  image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-  wanted = jax.eval_shape(model.init, jax.random.key(0), image)['params']
+  wanted = vgg16_shapes(layers)
+  source = pathlib.Path(source)
+  if source.is_file():
+    params, facts = load_params(source)
+    if facts.get('network') != 'vgg16':
+      raise ValueError(
+        f'{source}: holds {facts.get("network", "something")}, not vgg16;'
+        ' convert the weights again'
+      )
+    params = {name: params[name] for name in wanted if name in params}
+    try:
+      check_shapes(params, wanted)
+    except ValueError as error:
+      raise ValueError(f'{source}: {error}; convert it again') from None
+    return {'params': params}
   deep = 'conv4_1' in wanted
   arrays = _read(
-    pathlib.Path(root, VGG16_FULL if deep else VGG16_SHALLOW),
+    source / (VGG16_FULL if deep else VGG16_SHALLOW),
     {
       name + suffix: params[part].shape
       for name, params in wanted.items()
@@ -123,6 +321,19 @@ def load_vgg16(
       for name in wanted
     }
   }
+
+
+def vgg16_shapes(layers: Iterable[str]) -> dict[str, Any]:
+  """The parameter tree of `vgg.Vgg16(layers)`, shapes only.
+
+  Raises:
+    ValueError: for an unknown layer.
+  """
+  model = vgg.Vgg16(tuple(layers))
+  # The network itself says which arrays of which shapes it takes; the
+  # smallest image that has a pixel in the last block is enough for that.
+  image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), image)['params']
 
 
 def load_lpips_heads(root: str | os.PathLike[str]) -> dict[str, jax.Array]:
