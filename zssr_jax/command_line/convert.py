@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -47,16 +48,17 @@ def parse_options(
     raise InputError(image_io.one_line(error)) from None
   if extra:
     raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
+  flag: dict[str, Any] = {name: values[name].value for name in values}
   for name in ('network', 'input', 'output'):
-    if not values[name].value:
+    if not flag[name]:
       raise InputError(f'--{name}: is missing; see --help')
   options = Options(
-    network=values['network'].value,
-    input=Path(values['input'].value),
-    output=Path(values['output'].value),
-    scale=values['scale'].value,
-    half=values['half'].value,
-    overwrite=values['overwrite'].value,
+    network=flag['network'],
+    input=Path(flag['input']),
+    output=Path(flag['output']),
+    scale=flag['scale'],
+    half=flag['half'],
+    overwrite=flag['overwrite'],
   )
   if options.output.suffix != '.npz':
     raise InputError(f'--output={options.output}: its name must end in .npz')
