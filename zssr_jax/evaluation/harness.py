@@ -111,8 +111,8 @@ def plan(
     )
     recipe = recipes[name] if trains else None
     for case in cases:
-      config = recipe and recipe.config
-      if config and config.kernel == 'given' and case.kernel is None:
+      config = None if recipe is None else recipe.config
+      if recipe and recipe.config.kernel == 'given' and case.kernel is None:
         raise ValueError(
           f'{recipe.name} needs a blur kernel, and {case.dataset} in'
           f' degradation {case.degradation} has none'

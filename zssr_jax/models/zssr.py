@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from zssr_jax.models import conv
 
-
 # The last layer starts at a tenth of the others' variance, or less, so that
 # training begins near the interpolated image.
 LAST_GAIN = 0.1

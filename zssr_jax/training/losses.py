@@ -40,7 +40,8 @@ def features(
   if images.shape[-1] == 1:
     images = jnp.tile(images, (1, 1, 1, 3))
   names = tuple(name for name, _ in layers)
-  return vgg.Vgg16(names).apply(variables, images)
+  found: Any = vgg.Vgg16(names).apply(variables, images)
+  return found
 
 
 def content(
