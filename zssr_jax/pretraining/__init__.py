@@ -1,0 +1,1 @@
+"""Training on many images: patches, one step, the run from look to look."""

@@ -1,0 +1,219 @@
+"""Aligned LR and HR patches of many images, drawn on the device.
+
+All images lie in one uint8 array, one below the other, cut to a multiple of
+every scale. So do the LR images that MATLAB's bicubic makes of them, one array
+a scale. A patch is a gather: place and transform are data, and one program
+draws them all. Patches keep away from the images' edges, so that neither the
+blur nor the cubic upscale of a patch meets a border that the image does not
+have there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zssr_jax.ops import resize
+
+Array = TypeVar('Array', np.ndarray, jax.Array)
+
+# LR pixels on either side that the cubic upscale of a patch reads.
+_REACH = 2
+
+
+class Plan(NamedTuple):
+  """What is drawn; hashable."""
+
+  scales: tuple[int, ...]  # one of them for each patch, all equally likely
+  side: int  # of the HR patch, pixels; a multiple of every scale
+  color: str  # 'rgb', or 'y': the luma that is scored, not rounded
+
+
+class Corpus(NamedTuple):
+  """The images, and where they lie."""
+
+  hr: jax.Array  # uint8 [rows, columns, 3]
+  lr: tuple[jax.Array, ...]  # uint8 [rows / s, columns / s, 3], one a scale
+  top: jax.Array  # int32 [N], first row of each image
+  shape: jax.Array  # int32 [N, 2], its rows and columns
+  share: jax.Array  # float32 [N], its share of the area, summed up to it
+
+
+class Batch(NamedTuple):
+  """Patches in [0, 1]; C is 3, or 1 for 'y'."""
+
+  lr: jax.Array  # float32 [B, side / s, side / s, C]; see `draw`
+  interpolated: jax.Array  # float32 [B, side, side, C], cubic upscale of it
+  hr: jax.Array  # float32 [B, side, side, C]
+
+
+def unit_of(scales: Sequence[int]) -> int:
+  """HR pixels in which patches are placed: the least common multiple."""
+  return math.lcm(*scales)
+
+
+def margin_of(plan: Plan) -> int:
+  """HR pixels that a patch needs around it, a multiple of the unit."""
+  unit = unit_of(plan.scales)
+  return -(-_REACH * max(plan.scales) // unit) * unit
+
+
+def make_corpus(images: Sequence[np.ndarray], plan: Plan) -> Corpus:
+  """Lays images out for drawing; runs on the host.
+
+  Args:
+    images: uint8 `[H, W, C]`, C = 1 or 3. Those too small for a patch and its
+      margin are left out.
+    plan: what is to be drawn.
+
+  Raises:
+    ValueError: when none is large enough.
+  """
+  unit, need = unit_of(plan.scales), plan.side + 2 * margin_of(plan)
+  kept = []
+  for image in images:
+    rows, columns = (n // unit * unit for n in image.shape[:2])
+    if min(rows, columns) >= need:
+      cut = image[:rows, :columns]
+      kept.append(np.broadcast_to(cut, (rows, columns, 3)))
+  if not kept:
+    raise ValueError(
+      f'none of {len(images)} images has the {need} pixels a side that a patch'
+      ' and its margin take'
+    )
+  shape = np.array([image.shape[:2] for image in kept])
+  area = np.cumsum(shape.prod(1) / shape.prod(1).sum())
+  width = shape[:, 1].max()
+
+  def stack(parts, width):
+    padding = [(0, 0), (0, 0), (0, 0)]
+    rows = []
+    for part in parts:
+      padding[1] = (0, width - part.shape[1])
+      rows.append(np.pad(part, padding))
+    return jnp.asarray(np.concatenate(rows))
+
+  return Corpus(
+    hr=stack(kept, width),
+    lr=tuple(
+      stack([resize.imresize(image, 1 / s) for image in kept], width // s)
+      for s in plan.scales
+    ),
+    top=jnp.asarray(np.cumsum(shape[:, 0]) - shape[:, 0], jnp.int32),
+    shape=jnp.asarray(shape, jnp.int32),
+    share=jnp.asarray(area, jnp.float32),
+  )
+
+
+class _Place(NamedTuple):
+  """Where patches are: image, corner, transform."""
+
+  top: jax.Array  # int32 [B], row in `Corpus.hr`
+  left: jax.Array  # int32 [B]
+  turn: jax.Array  # int32 [B], one of eight: swap axes 1, mirror y 2, x 4
+
+
+def _draw_places(keys: jax.Array, corpus: Corpus, plan: Plan) -> _Place:
+  unit, margin = unit_of(plan.scales), margin_of(plan)
+  spot = jax.vmap(lambda key: jax.random.uniform(key, (4,)))(keys)
+  image = jnp.searchsorted(corpus.share, spot[:, 0])
+  image = jnp.minimum(image, corpus.share.shape[0] - 1)
+  room = (corpus.shape[image] - (plan.side + 2 * margin)) // unit + 1
+  corner = (spot[:, 1:3] * room.astype(jnp.float32)).astype(jnp.int32)
+  # The product may be rounded up to the room itself.
+  corner = margin + unit * jnp.minimum(corner, room - 1)
+  turn = (spot[:, 3] * 8).astype(jnp.int32)
+  return _Place(corpus.top[image] + corner[:, 0], corner[:, 1], turn)
+
+
+def _cut(
+  pixels: jax.Array, place: _Place, side: int, margin: int, divisor: int
+) -> jax.Array:
+  """Reads transformed squares `[B, side + 2 margin, ..., 3]` in [0, 1].
+
+  Args:
+    pixels: uint8 `[rows, columns, 3]`.
+    place: of the patches, in HR pixels.
+    side: of a patch, in pixels of this array.
+    margin: around it, likewise.
+    divisor: HR pixels per pixel of this array.
+  """
+  size = side + 2 * margin
+  index = jnp.arange(size)
+  y, x = index[None, :, None], index[None, None, :]
+  turn = place.turn[:, None, None]
+  y, x = (
+    jnp.where(turn & 1 == 1, x, y),
+    jnp.where(turn & 1 == 1, y, x),
+  )
+  y = jnp.where(turn & 2 == 2, size - 1 - y, y)
+  x = jnp.where(turn & 4 == 4, size - 1 - x, x)
+  top = place.top[:, None, None] // divisor - margin
+  left = place.left[:, None, None] // divisor - margin
+  cut = pixels.at[top + y, left + x].get(mode='promise_in_bounds')
+  return cut.astype(jnp.float32) / 255
+
+
+def to_luma(image: Array) -> Array:
+  """The luma of `ops.color.luma` in [0, 1] without its rounding.
+
+  Args:
+    image: `[..., 3]` RGB in [0, 1], or `[..., 1]`, its own luma.
+
+  Returns:
+    `[..., 1]`.
+  """
+  if image.shape[-1] == 1:
+    return image
+  r, g, b = (image[..., i : i + 1] for i in range(3))
+  return (16 + 65.481 * r + 128.553 * g + 24.966 * b) / 255
+
+
+def _to_color(rgb: jax.Array, color: str) -> jax.Array:
+  return rgb if color == 'rgb' else to_luma(rgb)
+
+
+def _upscale(lr: jax.Array, scale: int) -> jax.Array:
+  """Cubic upscale of patches without their margin of `_REACH`."""
+  size = lr.shape[1]
+  matrix = resize.resize_matrix(size, size * scale, float(scale))
+  matrix = jnp.asarray(matrix[scale * _REACH : -scale * _REACH], lr.dtype)
+  precision = jax.lax.Precision.HIGHEST
+  up = jnp.einsum('ah,nhwc->nawc', matrix, lr, precision=precision)
+  return jnp.einsum('bw,nawc->nabc', matrix, up, precision=precision)
+
+
+def draw(keys: jax.Array, corpus: Corpus, plan: Plan) -> Batch:
+  """Draws a patch a key; runs inside jit.
+
+  An image is drawn by its area, then a place in it, one of the eight
+  transforms, and the scale. With several scales there is no one shape of LR
+  patches, and `lr` of the batch holds the interpolated ones.
+
+  Args:
+    keys: random keys `[B]`.
+    corpus: from `make_corpus` with the same plan.
+    plan: what to draw.
+  """
+  place = _draw_places(keys, corpus, plan)
+  hr = _to_color(_cut(corpus.hr, place, plan.side, 0, 1), plan.color)
+  lows, ups = [], []
+  for pixels, scale in zip(corpus.lr, plan.scales, strict=True):
+    low = _cut(pixels, place, plan.side // scale, _REACH, scale)
+    low = _to_color(low, plan.color)
+    ups.append(_upscale(low, scale))
+    lows.append(low[:, _REACH:-_REACH, _REACH:-_REACH])
+  if len(ups) == 1:
+    return Batch(lows[0], ups[0], hr)
+  chosen = jax.vmap(
+    lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(ups))
+  )(keys)
+  up = jnp.select(
+    [chosen.reshape(-1, 1, 1, 1) == i for i in range(len(ups))], ups
+  )
+  return Batch(up, up, hr)
