@@ -48,7 +48,7 @@ _METHODS = {
   'joint': 'kernel learned along',
 }
 # Held while results are moved into place: Ctrl-C waits for that, never longer.
-_WRITING = threading.Lock()
+WRITING = threading.Lock()
 
 
 def _read_input(path: Path, scale: Scale) -> np.ndarray:
@@ -197,7 +197,7 @@ def _process(
   files[job.record] = record.make_record(
     job, options, scale, result, metrics=scores, seconds=seconds
   )
-  with _WRITING:
+  with WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_files(files)
   return _Done(
@@ -253,7 +253,7 @@ def _write_report(
     notes=[f'Seed {options.seed}; every setting is in the JSON records.'],
   )
   path = Path(options.output) / REPORT
-  with _WRITING:
+  with WRITING:
     image_io.write_files({path: page})
   print(path, flush=True)
 
@@ -438,7 +438,7 @@ def run_interruptibly(work: Callable[[], int]) -> int:
 
   def leave(*_: object) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with _WRITING:
+    with WRITING:
       if sys.stderr.isatty():  # the bar hid the cursor
         rich.console.Console(stderr=True).show_cursor()
         print(file=sys.stderr)

@@ -169,7 +169,7 @@ def convert(
     raise ValueError(
       f'unknown network {network!r}; there are: {", ".join(NETWORKS)}'
     )
-  arrays = {_WRAPPERS.sub('', name, count=1): a for name, a in arrays.items()}
+  arrays = _unwrap(arrays)
   leaves: dict[str, np.ndarray] = {}
   from_keras = False
   for name, array in arrays.items():
@@ -202,6 +202,17 @@ def convert(
   return weights.nest({p: a.astype(np.float32) for p, a in leaves.items()}), (
     scale
   )
+
+
+def _unwrap(arrays: Arrays) -> Arrays:
+  """Takes off what a checkpoint puts around the names."""
+  bare: dict[str, np.ndarray] = {}
+  for name, array in arrays.items():
+    short = _WRAPPERS.sub('', name, count=1)
+    if short in bare:
+      raise ValueError(f'{short} is there twice, the second time as {name}')
+    bare[short] = array
+  return bare
 
 
 def _place(network: str, name: str, array: np.ndarray) -> Place:
