@@ -166,3 +166,142 @@ def test_a_missing_file_is_named_with_the_remedy(tmp_path):
 def test_an_unknown_layer_is_refused_before_any_file_is_read(tmp_path):
   with pytest.raises(ValueError, match="no layer 'relu9_9'"):
     weights.load_vgg16(tmp_path, ['relu9_9'])
+
+
+def tree():
+  rng = np.random.default_rng(0)
+  return {
+    'block00': {'conv1': {'kernel': rng.normal(size=(3, 3, 2, 4))}},
+    'tail': {'bias': np.array([1e-3, -2.0])},
+    'allow_pickle': np.ones(1, np.float32),  # an argument of numpy.savez
+  }
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_a_tree_comes_back_with_its_facts(tmp_path, half):
+  path = tmp_path / 'w.npz'
+  weights.save_params(path, tree(), half=half, network='x', scale=2, note='n\0')
+  params, facts = weights.load_params(path)
+  assert facts == {'network': 'x', 'scale': 2, 'note': 'n\0'}
+  dtype = np.float16 if half else np.float32
+  expected = jax.tree.map(lambda a: a.astype(dtype).astype(np.float32), tree())
+  assert jax.tree.structure(params) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
+  assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(params))
+  with np.load(path, allow_pickle=False) as stored:
+    assert stored['block00/conv1/kernel'].dtype == dtype
+  assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
+
+
+@pytest.mark.parametrize(
+  ('params', 'options', 'complaint'),
+  [
+    ({'a': np.array([1.0, np.nan])}, {}, 'a holds NaN or infinite values'),
+    ({'a': np.array([1e5])}, {'half': True}, 'a holds values too large for'),
+    ({'a': {'b': np.arange(3)}}, {}, 'a/b is int64, not real'),
+    ({}, {}, 'no parameter to write'),
+    ({'a/b': np.ones(1)}, {}, "'a/b' cannot name a parameter"),
+    ({'a': np.ones(1)}, {'note': [1]}, 'note is a list'),
+  ],
+)
+def test_what_cannot_be_read_back_is_not_written(
+  tmp_path, params, options, complaint
+):
+  path = tmp_path / 'w.npz'
+  weights.save_params(path, tree())
+  before = path.read_bytes()
+  with pytest.raises(ValueError, match=complaint) as error:
+    weights.save_params(path, params, **options)
+  assert '\n' not in str(error.value)
+  assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
+  assert path.read_bytes() == before
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+  path = tmp_path / 'w.npz'
+  weights.save_params(path, tree())
+  before = path.read_bytes()
+
+  def fail(*args, **kwargs):
+    raise OSError('disk full')
+
+  monkeypatch.setattr(np.lib.format, 'write_array', fail)
+  with pytest.raises(OSError, match='disk full'):
+    weights.save_params(path, tree())
+  assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
+  assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  'write', [text, empty, one_array, half, flipped, pickled, pickled_inside]
+)
+def test_load_params_refuses_what_is_no_archive(tmp_path, write):
+  path, trace = tmp_path / 'w.npz', tmp_path / 'trace'
+  write(path, trace)
+  with pytest.raises(ValueError, match='not a whole .npz file') as error:
+    weights.load_params(path)
+  assert str(error.value).startswith(f'{path}: ')
+  assert not trace.exists()
+
+
+MARK = np.frombuffer(b'{"version": 1, "facts": {}}', np.uint8)
+NEWER = np.frombuffer(b'{"version": 2, "facts": {}}', np.uint8)
+
+
+@pytest.mark.parametrize(
+  ('arrays', 'complaint'),
+  [
+    ({'a': np.ones(1)}, 'not a weight file of zssr_jax; convert it'),
+    ({'#zssr_jax': np.ones(3)}, 'entry #zssr_jax is damaged'),
+    ({'#zssr_jax': NEWER}, 'is of version 2, this program reads 1'),
+    ({'#zssr_jax': MARK, 'a': np.array([np.inf])}, 'a holds NaN or infinite'),
+    ({'#zssr_jax': MARK, 'a': np.arange(2)}, 'a is int64'),
+    (
+      {'#zssr_jax': MARK, 'a': np.ones(1), 'a/b': np.ones(1)},
+      'a/b lies below another',
+    ),
+    (
+      {'#zssr_jax': MARK, 'a/b': np.ones(1), 'a': np.ones(1)},
+      'a is there twice',
+    ),
+  ],
+)
+def test_load_params_names_file_and_fault(tmp_path, arrays, complaint):
+  path = tmp_path / 'w.npz'
+  np.savez(path, **arrays)
+  with pytest.raises(ValueError, match=complaint) as error:
+    weights.load_params(path)
+  assert str(error.value).startswith(f'{path}: ')
+  assert '\n' not in str(error.value)
+  with pytest.raises(FileNotFoundError, match='none.npz: no such weight file'):
+    weights.load_params(tmp_path / 'none.npz')
+
+
+def test_shapes_are_compared_by_path():
+  good = {'a': {'kernel': np.zeros((3, 2))}, 'b': np.zeros(1)}
+  weights.check_shapes(good, good)
+  for params, complaint in (
+    ({'a': good['a']}, 'b is missing'),
+    (good | {'b': np.zeros(2)}, r'b is \(2,\) where \(1,\) belongs'),
+    (good | {'c': np.zeros(1)}, 'c is no parameter of this network'),
+  ):
+    with pytest.raises(ValueError, match=complaint):
+      weights.check_shapes(params, good)
+
+
+def test_vgg16_comes_from_a_file_of_ours_as_from_the_data_root(
+  tmp_path, data_root
+):
+  path = tmp_path / 'vgg16.npz'
+  layers = ('relu1_2', 'relu3_3')
+  from_root = weights.load_vgg16(data_root, layers)
+  weights.save_params(path, from_root['params'], network='vgg16')
+  from_file = weights.load_vgg16(path, layers)
+  jax.tree.map(np.testing.assert_array_equal, from_file, from_root)
+  shallow = weights.load_vgg16(path, ['conv1_1'])['params']
+  assert list(shallow) == ['conv1_1']
+  with pytest.raises(ValueError, match='conv4_1/bias is missing'):
+    weights.load_vgg16(path, ['conv4_1'])
+  weights.save_params(path, from_root['params'], network='vdsr')
+  with pytest.raises(ValueError, match='holds vdsr, not vgg16'):
+    weights.load_vgg16(path, layers)

@@ -21,8 +21,8 @@ from zssr_jax.models import conv
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 # Of ImageNet's RGB in [0, 1], as the published weights expect.
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 1, 1, 3)
-_STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 1, 1, 3)
+MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 1, 1, 3)
+STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 1, 1, 3)
 
 
 def convolutions(layers: Iterable[str]) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class Vgg16(nn.Module):
         f' {rgb.shape[1]}x{rgb.shape[2]}'
       )
     maps = {}
-    x = (rgb - _MEAN) / _STD
+    x = (rgb - MEAN) / STD
     for name in names:
       block, i = int(name[4]), int(name[6])
       if block > 1 and i == 1:

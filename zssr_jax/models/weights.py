@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import secrets
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -114,7 +115,7 @@ def flatten(params: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   Raises:
     ValueError: for a name that cannot be part of a path.
   """
-  leaves = {}
+  leaves: dict[str, Any] = {}
   for name, value in params.items():
     if not name or '/' in name or name.startswith('#'):
       raise ValueError(f'{prefix}{name!r} cannot name a parameter')
@@ -217,8 +218,11 @@ def save_params(
   arrays[_MARK] = np.frombuffer(header.encode(), np.uint8)
   temporary = path.with_name(f'.{secrets.token_hex(6)}.tmp')
   try:
-    with temporary.open('xb') as stream:
-      np.savez(stream, **arrays)
+    # As numpy.savez does, for which some names would be its own arguments.
+    with zipfile.ZipFile(temporary, 'x') as archive:
+      for name, array in arrays.items():
+        with archive.open(f'{name}.npy', 'w', force_zip64=True) as entry:
+          np.lib.format.write_array(entry, array, allow_pickle=False)
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)

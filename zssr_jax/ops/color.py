@@ -48,3 +48,25 @@ def luma(image: Array) -> Array:
   # sum is a whole number below 2**26, and its rounding exact.
   milli = 65481 * r + 128553 * g + 24966 * b
   return (16 + (milli + 127500) // 255000).astype('uint8')
+
+
+def studio_luma(image: Array) -> Array:
+  """Y in studio range as a fraction of 255, of unrounded pixels.
+
+  Args:
+    image: float `[..., 3]` in [0, 1], or `[..., 1]`, which counts as three
+      equal channels (unlike in `luma`).
+
+  Returns:
+    `[..., 1]` of the same type, 16/255 for black and 235/255 for white.
+
+  Raises:
+    ValueError: for another number of channels.
+  """
+  channels = image.shape[-1]
+  if channels == 1:
+    return (16 + 219 * image) / 255
+  if channels != 3:
+    raise ValueError(f'luma needs 1 or 3 channels, not {channels}')
+  r, g, b = (image[..., i : i + 1] for i in range(3))
+  return (16 + 65.481 * r + 128.553 * g + 24.966 * b) / 255

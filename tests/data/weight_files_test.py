@@ -1,0 +1,298 @@
+"""Weight files of five kinds, written here byte by byte, and hostile ones."""
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+
+from zssr_jax.data import weight_files
+from zssr_jax.data.image_io import InputError
+
+
+def text(value):
+  data = value.encode()
+  return b'X' + struct.pack('<I', len(data)) + data
+
+
+def number(value):
+  return b'J' + struct.pack('<i', value)
+
+
+def numbers(values):
+  return b'(' + b''.join(map(number, values)) + b't'
+
+
+ORDERED_DICT = b'ccollections\nOrderedDict\n)R'
+
+
+def tensor(key, count, size, stride, *, offset=0, kind='FloatStorage'):
+  """The pickle's instructions for one tensor, as torch writes them."""
+  return b''.join(
+    [
+      b'ctorch._utils\n_rebuild_tensor_v2\n(',
+      b'(' + text('storage') + f'ctorch\n{kind}\n'.encode() + text(key),
+      text('cpu') + number(count) + b'tQ',
+      number(offset) + numbers(size) + numbers(stride) + b'\x89' + ORDERED_DICT,
+      b'tR',
+    ]
+  )
+
+
+def torch_file(tensors, storages, *, order=b'little', tail=b''):
+  """A file of `torch.save(state_dict)`."""
+  items = b''.join(text(name) + code for name, code in tensors.items())
+  program = b'\x80\x02' + ORDERED_DICT + b'(' + items + b'u' + tail + b'.'
+  stream = io.BytesIO()
+  with zipfile.ZipFile(stream, 'w') as archive:
+    archive.writestr('weights/data.pkl', program)
+    archive.writestr('weights/byteorder', order)
+    for key, raw in storages.items():
+      archive.writestr(f'weights/data/{key}', raw)
+    archive.writestr('weights/version', b'3\n')
+  return stream.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path):
+  """Reads bytes from a file: `read(content, name)`."""
+
+  def read(content, name='weights.pth'):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return weight_files.read_arrays(path)
+
+  return read
+
+
+def test_a_state_dict_of_torch_is_read_without_torch(read):
+  weight = np.arange(24, dtype='<f4').reshape(2, 3, 4)
+  long = np.arange(3, dtype='<i8')
+  # state_dict() hangs an attribute `_metadata` on its OrderedDict.
+  metadata = b'}' + text('_metadata') + ORDERED_DICT + b'sb'
+  arrays = read(
+    torch_file(
+      {
+        'a.weight': tensor('0', 24, (2, 3, 4), (12, 4, 1)),
+        'a.turned': tensor('0', 24, (4, 3), (1, 4), offset=12),
+        'a.batches': tensor('1', 3, (3,), (1,), kind='LongStorage'),
+        'a.scalar': tensor('0', 24, (), (), offset=5),
+      },
+      {'0': weight.tobytes(), '1': long.tobytes()},
+      tail=metadata,
+    )
+  )
+  assert sorted(arrays) == ['a.scalar', 'a.turned', 'a.weight']
+  np.testing.assert_array_equal(arrays['a.weight'], weight)
+  np.testing.assert_array_equal(arrays['a.turned'], weight[1].T)
+  assert arrays['a.scalar'] == 5
+
+
+@pytest.mark.parametrize(
+  ('kind', 'dtype'),
+  [('HalfStorage', 'f2'), ('FloatStorage', 'f4'), ('DoubleStorage', 'f8')],
+)
+@pytest.mark.parametrize('order', ['little', 'big'])
+def test_every_precision_and_byte_order_is_read(read, kind, dtype, order):
+  values = np.array([1.5, -2, 3]).astype(
+    {'little': '<', 'big': '>'}[order] + dtype
+  )
+  content = torch_file(
+    {'w': tensor('7', 3, (3,), (1,), kind=kind)},
+    {'7': values.tobytes()},
+    order=order.encode(),
+  )
+  np.testing.assert_array_equal(read(content)['w'], values)
+
+
+def test_bfloat16_is_the_upper_half_of_a_float(read):
+  values = np.array([1.5, -0.15625], '<f4')
+  upper = (values.view('<u4') >> 16).astype('<u2')
+  content = torch_file(
+    {'w': tensor('0', 2, (2,), (1,), kind='BFloat16Storage')},
+    {'0': upper.tobytes()},
+  )
+  np.testing.assert_array_equal(read(content)['w'], values)
+
+
+def test_what_torch_itself_writes_is_read(tmp_path):
+  torch = pytest.importorskip('torch')
+  layer = torch.nn.Conv2d(3, 4, 3)
+  torch.save({'state_dict': layer.state_dict(), 'epoch': 3}, tmp_path / 'w.pth')
+  arrays = weight_files.read_arrays(tmp_path / 'w.pth')
+  assert sorted(arrays) == ['state_dict/bias', 'state_dict/weight']
+  for name, array in layer.state_dict().items():
+    np.testing.assert_array_equal(arrays[f'state_dict/{name}'], array.numpy())
+
+
+@pytest.mark.parametrize(
+  'code',
+  [
+    tensor('0', 3, (4,), (1,)),
+    tensor('0', 3, (2,), (2,), offset=1),
+    tensor('0', 3, (3,), (-1,), offset=2),
+    tensor('0', 3, (100, 100, 100), (0, 0, 0)),
+    tensor('0', 400, (400,), (1,)),
+    tensor('1', 3, (3,), (1,)),
+  ],
+)
+def test_a_tensor_beyond_its_storage_is_refused(read, code):
+  with pytest.raises(InputError, match='not a whole file of weights'):
+    read(torch_file({'w': code}, {'0': np.zeros(3, '<f4').tobytes()}))
+
+
+class Call:
+  """Pickles into a call of a function."""
+
+  def __init__(self, function, *args):
+    self.made = (function, args)
+
+  def __reduce__(self):
+    return self.made
+
+
+def in_torch_zip(program):
+  stream = io.BytesIO()
+  with zipfile.ZipFile(stream, 'w') as archive:
+    archive.writestr('x/data.pkl', program)
+  return stream.getvalue()
+
+
+@pytest.mark.parametrize('wrap', [bytes, in_torch_zip])
+@pytest.mark.parametrize('protocol', [2, 3, 4, 5])
+def test_a_pickle_that_calls_anything_is_refused(
+  read, tmp_path, wrap, protocol
+):
+  trace = tmp_path / 'trace'
+  for value in (
+    Call(os.mkdir, str(trace)),
+    {'w': [Call(open, str(trace), 'w')]},
+    Call(eval, f'open({str(trace)!r}, "w")'),
+    Call(getattr, dict, 'keys'),
+  ):
+    with pytest.raises(InputError, match='refused, for it asks for') as error:
+      read(wrap(pickle.dumps(value, protocol)))
+    assert '\n' not in str(error.value)
+  assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+  'program',
+  [
+    # The names on the list, with an attribute or a new state forced on them.
+    b'\x80\x02cnumpy\ndtype\nN}X\x08\x00\x00\x00__code__K\x01s\x86b.',
+    b'\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00xK\x01sb.',
+    b'\x80\x02cnumpy\nndarray\n}X\x01\x00\x00\x00xK\x01sb.',
+    # A name reached through another, by protocol 4.
+    b'\x80\x04\x8c\x0bcollections\x8c\x14OrderedDict.fromkeys\x93.',
+    b'\x80\x02X\x01\x00\x00\x00xQ.',  # a reference to no storage
+    b'\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.',  # a dict within itself
+    b'\x80\x02K\x01.',  # a number
+    b'\x80\x02]',  # cut short
+  ],
+)
+def test_a_twisted_pickle_gives_one_line(read, program):
+  with pytest.raises(InputError) as error:
+    read(program)
+  assert '\n' not in str(error.value)
+
+
+def test_values_that_share_without_end_are_not_followed(read):
+  value = [1.0]
+  for _ in range(40):  # 2**40 leaves
+    value = [value, value]
+  with pytest.raises(InputError, match='too many values'):
+    read(pickle.dumps(value, 2))
+
+
+@pytest.mark.parametrize('protocol', [3, 4])
+@pytest.mark.parametrize('dtype', ['<f4', '>f4', '<f2', '<f8'])
+def test_a_pickle_of_numpy_arrays_is_read(read, protocol, dtype):
+  kernel = np.arange(12).reshape(3, 4).astype(dtype)
+  tree = {'a': {'kernel': kernel, 'by_columns': np.asfortranarray(kernel)}}
+  tree |= {'step': np.arange(3), 'name': 'x'}
+  arrays = read(pickle.dumps(tree, protocol), 'vgg16.ckpt')
+  assert sorted(arrays) == ['a/by_columns', 'a/kernel']
+  for array in arrays.values():
+    np.testing.assert_array_equal(array, kernel)
+
+
+def test_an_array_of_objects_is_not_read(read):
+  content = pickle.dumps({'w': np.array([None, 'x'], object)}, 3)
+  with pytest.raises(InputError, match='no array of real numbers'):
+    read(content)
+
+
+def test_npz_hdf5_and_matlab_give_the_same_arrays(tmp_path):
+  a = np.arange(6, dtype=np.float32).reshape(2, 3)
+  np.savez(tmp_path / 'w.npz', a=a, count=np.arange(3))
+  scipy.io.savemat(tmp_path / 'w.mat', {'a': a, 'name': 'x'})
+  with h5py.File(tmp_path / 'w73.mat', 'w', userblock_size=512) as file:
+    file['a'] = a.T  # MATLAB stores columns first
+    file['a'].attrs['MATLAB_class'] = np.bytes_('single')
+  with (tmp_path / 'w73.mat').open('r+b') as stream:
+    stream.write(b'MATLAB 7.3 MAT-file'.ljust(128))
+  with h5py.File(tmp_path / 'w.h5', 'w') as file:
+    file['a'] = a
+    file['count'] = np.arange(3)
+  for name in ('w.npz', 'w.mat', 'w73.mat', 'w.h5'):
+    arrays = weight_files.read_arrays(tmp_path / name)
+    assert list(arrays) == ['a'], name
+    np.testing.assert_array_equal(arrays['a'], a, err_msg=name)
+
+
+def test_the_path_in_an_hdf5_file_is_the_name(tmp_path):
+  with h5py.File(tmp_path / 'w.h5', 'w') as file:
+    file['block/conv/kernel:0'] = np.ones((3, 3), np.float16)
+  assert list(weight_files.read_arrays(tmp_path / 'w.h5')) == [
+    'block/conv/kernel:0'
+  ]
+
+
+OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'complaint'),
+  [
+    ('w.pth', b'', 'the file is empty'),
+    ('w.pth', b'weights', 'not a file of weights; it must be .pth'),
+    ('w.pth', OLD_TORCH, "torch's format before 1.6"),
+    ('w.mat', b'MATLAB 5.0', 'not a whole MATLAB file'),
+    ('w.npz', b'PK\x03\x04 and no more', 'not a whole file of weights'),
+    ('w.h5', b'\x89HDF\r\n\x1a\n', 'not a whole file of weights'),
+  ],
+)
+def test_damage_gives_one_line_that_names_the_file(
+  read, tmp_path, name, content, complaint
+):
+  with pytest.raises(InputError, match=complaint) as error:
+    read(content, name)
+  assert str(error.value).startswith(f'{tmp_path / name}: ')
+  assert '\n' not in str(error.value)
+
+
+def test_nan_and_missing_files_are_named(tmp_path):
+  path = tmp_path / 'w.npz'
+  with pytest.raises(InputError, match='no such file'):
+    weight_files.read_arrays(path)
+  np.savez(path, good=np.zeros(2), bad=np.array([0, np.nan]))
+  with pytest.raises(InputError, match='bad holds NaN'):
+    weight_files.read_arrays(path)
+  np.savez(path, text=np.array('x'))
+  with pytest.raises(InputError, match='holds no array of real numbers'):
+    weight_files.read_arrays(path)
+
+
+def test_an_npz_with_a_pickle_inside_is_refused(read, tmp_path):
+  trace = tmp_path / 'trace'
+  stream = io.BytesIO()
+  np.savez(stream, w=np.array([Call(os.mkdir, str(trace))]))
+  with pytest.raises(InputError, match='not a whole file of weights'):
+    read(stream.getvalue(), 'w.npz')
+  assert not trace.exists()

@@ -1,0 +1,166 @@
+"""SRCNN, VDSR and EDSR as methods of the tables, with weights from a file.
+
+The networks for luma refine Y in the studio range of `ops.color`, of the
+cubic upscale; Cb and Cr stay as they are interpolated.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from zssr_jax import inference, models
+from zssr_jax.models import weights
+from zssr_jax.ops import color, dihedral, resize
+
+Scale = float | tuple[float, float]
+Upscale = Callable[[np.ndarray, Scale, np.ndarray | None], np.ndarray]
+
+# Side of a tile in pixels of what the network works on, the interpolated or the
+# LR image: bounds the memory and spares large images a compilation each.
+_TILE = {'y': 512, 'rgb': 256}
+# How far the layers reach there. EDSR's blocks have two convolutions each;
+# head, body's end and upsampler add one, the tail less than one more.
+_REACH = {
+  'srcnn': 6,
+  'srcnn_955': 8,
+  'vdsr': 20,
+  'edsr': 2 * 16 + 5,
+  'edsr_full': 2 * 32 + 5,
+}
+
+
+def make_upscale(
+  name: str, params: Mapping[str, Any], *, ensemble: bool = False
+) -> Upscale:
+  """Makes a method of the tables out of a network and its weights.
+
+  Args:
+    name: one of `models.EXTERNAL`.
+    params: its parameters, such as `models.weights.load_params` gives.
+    ensemble: average the results of the eight rotated and mirrored copies
+      ('EDSR+'); four where the scale differs between the axes.
+
+  Returns:
+    `upscale(lr, scale, kernel) -> sr`: `lr` `[h, w, C]` in [0, 1] with C = 1
+    or 3, `kernel` not used, `sr` float32 `[ceil(h y), ceil(w x), C]` in
+    [0, 1]. A greyscale image counts as RGB of three equal channels. It raises
+    ValueError for another number of channels, and for a scale that the
+    network is not made for.
+
+  Raises:
+    ValueError: for an unknown name, or parameters of another network.
+  """
+  if name not in models.EXTERNAL:
+    raise ValueError(
+      f'unknown network {name!r}; there are: {", ".join(models.EXTERNAL)}'
+    )
+  on_luma = models.EXTERNAL[name] == 'y'
+  if on_luma:
+    _check(name, params, 2.0)  # for every scale the same
+
+  def upscale(
+    lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
+  ) -> np.ndarray:
+    del kernel
+    lr = np.asarray(lr, np.float32)
+    if lr.ndim != 3 or lr.shape[2] not in (1, 3):
+      raise ValueError(f'an image is [h, w, 1] or [h, w, 3], not {lr.shape}')
+    scales = resize.scale_pair(scale)
+    if not on_luma:
+      _check(name, params, scales)
+    run = functools.partial(_run, name, params, scales, ensemble)
+    out = _refine_luma(run, lr, scales) if on_luma else _on_rgb(run, lr)
+    return np.clip(out, 0, 1)
+
+  return upscale
+
+
+def _check(name: str, params: Mapping[str, Any], scale: Scale) -> None:
+  shapes = models.external_shapes(name, scale)
+  try:
+    weights.check_shapes(params, shapes)
+  except ValueError as error:
+    factor = resize.scale_pair(scale)[0]
+    at = '' if models.EXTERNAL[name] == 'y' else f' at scale {factor:g}'
+    raise ValueError(f'these are no weights of {name}{at}: {error}') from None
+
+
+def _refine_luma(
+  run: Callable[..., np.ndarray],
+  lr: np.ndarray,
+  scale: tuple[float, float],
+) -> np.ndarray:
+  """Cubic upscale whose Y the network has replaced; may leave [0, 1]."""
+  interpolated = resize.imresize(lr, scale)
+  y = color.studio_luma(interpolated)
+  refined = run(color.studio_luma(lr), y)
+  # The same added to R, G and B changes Y alone, by 219/255 of it.
+  return interpolated + (refined - y) * np.float32(255 / 219)
+
+
+def _on_rgb(run: Callable[..., np.ndarray], lr: np.ndarray) -> np.ndarray:
+  channels = lr.shape[2]
+  out = run(np.repeat(lr, 3 // channels, axis=2))
+  return out if channels == 3 else out.mean(axis=2, keepdims=True)
+
+
+def _run(
+  name: str,
+  params: Mapping[str, Any],
+  scale: tuple[float, float],
+  ensemble: bool,
+  lr: np.ndarray,
+  interpolated: np.ndarray | None = None,
+) -> np.ndarray:
+  """Runs a network, in tiles, over one image or its copies.
+
+  Args:
+    name: of the network.
+    params: its parameters.
+    scale: factors (y, x).
+    ensemble: average over the copies.
+    lr: `[h, w, C]`, C as the network takes it.
+    interpolated: `[H, W, C]`, for the networks that look at it.
+
+  Returns:
+    float32 `[H, W, C]` in [0, 1].
+  """
+  model = models.make_external(name, scale)
+  colour = models.EXTERNAL[name]
+  shape = resize.scaled_shape(lr.shape, scale)
+  if interpolated is None:  # its shape says where the tiles of the output go
+    interpolated = np.zeros((*shape, lr.shape[2]), np.float32)
+  factor = min(scale) if colour == 'y' else 1.0
+  halo = math.ceil(_REACH[name] / factor)
+  tile = max(math.ceil(_TILE[colour] / factor), 4 * halo)
+  if max(lr.shape[:2]) > tile:
+    # A scale between whole numbers allows tiles only of sizes that fit it.
+    units = inference.units_of(scale) or (1, 1)
+    lr = _extend(lr, [-n % u for n, u in zip(lr.shape, units, strict=False)])
+    larger = resize.scaled_shape(lr.shape, scale)
+    interpolated = _extend(
+      interpolated, [n - m for n, m in zip(larger, shape, strict=True)]
+    )
+  outputs = []
+  for k in inference.ensemble_members(None, scale) if ensemble else (0,):
+    out = inference.upscale_tiled(
+      model,
+      params,
+      np.ascontiguousarray(dihedral.dihedral(lr, k)),
+      np.ascontiguousarray(dihedral.dihedral(interpolated, k)),
+      scale=scale,  # transposed copies come only where y and x agree
+      tile=tile,
+      halo=halo,
+    )
+    outputs.append(dihedral.undo_dihedral(out, k)[: shape[0], : shape[1]])
+  return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
+
+
+def _extend(image: np.ndarray, more: list[int]) -> np.ndarray:
+  """Repeats the last row and column of `[h, w, C]` so many times."""
+  return np.pad(image, ((0, more[0]), (0, more[1]), (0, 0)), mode='edge')
