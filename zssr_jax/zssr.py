@@ -45,7 +45,7 @@ class Result:
 
 # What the spectrum says is taken this much narrower where the kernel is learnt
 # along: less so than by `spectrum.estimate`, since learning narrows it, too.
-_CAUTION = 0.9
+_CAUTION = 0.85
 _ROUNDING = 0.29 / 255  # standard deviation of 8 bits' rounding error
 _MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 

@@ -45,7 +45,7 @@ def make_model(
   Raises:
     ValueError: for an unknown name.
   """
-  body = {'depth': depth, 'width': width, 'gain': gain}
+  body: Any = {'depth': depth, 'width': width, 'gain': gain}
   if name == 'zssr':
     return zssr.Zssr(**body)
   if name == 'pixel_shuffle':

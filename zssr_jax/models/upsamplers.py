@@ -122,7 +122,8 @@ class TransposedConv(nn.Module):
 def _triangle(side: int) -> np.ndarray:
   """Weights `[side]` of linear interpolation, 1 for each sub-pixel in sum."""
   factor = (side + 1) // 2
-  return np.float32(1 - np.abs(np.arange(side) - (side - 1) / 2) / factor)
+  distance = np.abs(np.arange(side, dtype=np.float32) - (side - 1) / 2)
+  return 1 - distance / factor
 
 
 def _by_sub_pixel(
