@@ -140,7 +140,7 @@ def test_the_backbone_takes_other_channels_one_by_one(trained_vdsr):
 
 
 def test_tiles_are_wide_enough_for_the_backbone(trained_vdsr):
-  y, x = np.mgrid[:110, :40]
+  y, x = np.mgrid[:84, :16]
   image = np.float32(0.5 + 0.4 * np.sin(x * 1.3 + y * y / 40))[..., None]
   config = TINY.replace(
     model='vdsr_backbone', max_steps=0, self_ensemble=False, back_projection=0

@@ -84,7 +84,7 @@ def test_training_lowers_the_content_loss_further_with_it(variables, image):
     config = TINY.replace(
       content_weight=weight,
       content_layers=LAYERS,
-      max_steps=60,
+      max_steps=40,
       learning_rate=2e-3,
       schedule='cosine',
     )
