@@ -86,11 +86,11 @@ def _multiply(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
       for i in range(side)
       for j in range(side)
     ]
-    shifted = jnp.stack(shifted).reshape(-1, rows * width)
+    shifts = jnp.stack(shifted).reshape(-1, rows * width)
     slope = lax.dynamic_slice(
       g, (image, row, 0, 0), (1, rows, width, g.shape[-1])
     )
-    return total + shifted @ slope.reshape(rows * width, -1)
+    return total + shifts @ slope.reshape(rows * width, -1)
 
   zero = jnp.zeros((side * side * channels, g.shape[-1]), g.dtype)
   total = lax.fori_loop(0, count * blocks, add, zero)
