@@ -64,6 +64,13 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   flags.DEFINE_integer(
     'seed', 0, 'Random seed.', 0, 2**32 - 1, flag_values=values
   )
+  flags.DEFINE_list(
+    'weights',
+    [],
+    'NAME=FILE for vgg16 (content loss) or vdsr (backbone); else those of the'
+    ' data root, ZSSR_JAX_DATA.',
+    flag_values=values,
+  )
   for name, text in (
     ('overwrite', 'Replace existing results.'),
     ('report', 'Write report.html: before and after, curves, numbers.'),

@@ -107,6 +107,31 @@ def test_scales_degradations_seeds_and_devices_multiply(cli, photos, tmp_path):
   assert not any(r['kernel_given'] for r in found if r['method'] == 'zssr')
 
 
+def test_a_variant_brings_its_config_and_takes_the_overrides(
+  cli, photos, tmp_path
+):
+  code, _, err = cli(
+    f'--datasets={photos}',
+    '--limit=1',
+    '--methods=zssr,transposed,pixel_shuffle',
+    '--config.max_steps=1',
+    '--config.width=8',
+    '--noconfig.self_ensemble',
+  )
+  assert code == 0, err
+  found = {row['method']: row for row in read(tmp_path / 'out')}
+  assert found['zssr']['config_name'] == 'smoke'
+  assert found['zssr']['config']['depth'] == 4
+  for name in ('transposed', 'pixel_shuffle'):
+    config = found[name]['config']
+    assert found[name]['config_name'] == config['model'] == name
+    assert (config['depth'], config['crop']) == (8, 128)  # its own
+    assert (config['max_steps'], config['width']) == (1, 8)
+    assert not config['self_ensemble']
+  table = (tmp_path / 'out' / 'table.md').read_text()
+  assert '| transposed |' in table and 'zssr (smoke)' in table
+
+
 def test_the_true_kernel_is_used_where_the_config_asks(cli, photos, tmp_path):
   code, _, _ = cli(
     f'--datasets={photos}',

@@ -55,7 +55,7 @@ def apply_whole(model, params, lr, interpolated):
   return np.clip(np.asarray(out), 0, 1)
 
 
-@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle', 'transposed'])
 @pytest.mark.parametrize(
   'shape, scale',
   [

@@ -21,6 +21,7 @@ import zssr_jax
 from zssr_jax import degradation, kernel_estimation
 from zssr_jax.command_line import arguments, display, flow
 from zssr_jax.data import image_io, kernel_io
+from zssr_jax.models import weights
 from zssr_jax.ops import resize
 
 # ml_collections loads config files in a way that Python is phasing out.
@@ -60,8 +61,10 @@ def quick(monkeypatch):
   """
   calls = []
 
-  def train_image(image, scale, *, kernel, config, key, progress):
-    calls.append({'scale': scale, 'kernel': kernel, 'config': config})
+  def train_image(image, scale, *, kernel, config, key, progress, **trained):
+    calls.append(
+      {'scale': scale, 'kernel': kernel, 'config': config, **trained}
+    )
     estimate = None
     if kernel is None and config.kernel != 'bicubic':
       flat = np.ptp(image) == 0
@@ -876,6 +879,70 @@ def test_overrides_reach_the_config(tmp_path, cli, quick):
   assert config.max_steps == 5
   assert not config.dihedral
   assert config.learning_rate == 0.01
+
+
+def save_start(path, scale=2):
+  """A file of parameters, of no network in particular."""
+  params = {'Body_0': {'Conv_0': {'kernel': np.ones((3, 3, 3, 8), np.float32)}}}
+  weights.save_params(path, params, scale=scale)
+  return path
+
+
+def test_a_start_is_loaded_for_the_training(tmp_path, cli, quick):
+  path = save(tmp_path / 'photo.png')
+  assert cli(f'--input={path}')[0] == 0
+  start = save_start(tmp_path / 'start.npz')
+  code, _, _ = cli(f'--input={path}', f'--config.start={start}', '--overwrite')
+  assert code == 0
+  assert quick[0]['start'] is None and quick[0]['vgg'] is None
+  kernel = quick[1]['start']['Body_0']['Conv_0']['kernel']
+  np.testing.assert_array_equal(kernel, np.ones((3, 3, 3, 8)))
+
+
+def test_the_transferred_start_comes_with_the_package(tmp_path, cli, quick):
+  path = save(tmp_path / 'photo.png')
+  code, _, _ = cli(f'--input={path}', '--config.start=transferred')
+  assert code == 0
+  last = quick[0]['start']['Body_0']['Conv_7']['kernel']
+  assert last.shape == (3, 3, 64, 12)
+
+
+@pytest.mark.parametrize(
+  ('flag', 'words'),
+  [
+    ('--config.start=nowhere.npz', 'nowhere.npz: no such weight file'),
+    ('--scale=1.5', 'no transferred start for scale 1.5'),
+    ('--weights=vgg=x.npz', 'NAME one of vgg16, vdsr'),
+    ('--weights=vdsr=gone.npz', 'gone.npz: no such weight file'),
+  ],
+)
+def test_parameters_that_are_missing_are_one_line(
+  tmp_path, cli, quick, flag, words
+):
+  path = save(tmp_path / 'photo.png')
+  code, out, err = cli(f'--input={path}', '--config.start=transferred', flag)
+  assert (code, out) == (2, '')
+  assert words in err and err.count('\n') == 1
+  assert not quick and not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+  ('override', 'network'),
+  [('model=vdsr_backbone', 'vdsr'), ('content_weight=0.1', 'vgg16')],
+)
+def test_without_weights_one_line_says_how_to_get_them(
+  tmp_path, cli, quick, monkeypatch, override, network
+):
+  monkeypatch.setattr(flow.datasets, 'data_root', lambda: None)
+  path = save(tmp_path / 'photo.png')
+  code, _, err = cli(f'--input={path}', f'--config.{override}')
+  assert code == 2 and err.count('\n') == 1
+  assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
+  start = save_start(tmp_path / 'other.npz')
+  code, _, err = cli(
+    f'--input={path}', f'--config.{override}', f'--weights={network}={start}'
+  )
+  assert code == 2 and f'{start}: holds something, not {network}' in err
 
 
 def test_help_names_every_flag(capsys):

@@ -7,7 +7,15 @@ A scale is a number or a pair (y, x) of output per input pixels.
 """
 
 from zssr_jax.config import Config
+from zssr_jax.models.starts import load_start
 from zssr_jax.training.loop import History, Progress
 from zssr_jax.zssr import Result, train_image
 
-__all__ = ['Config', 'History', 'Progress', 'Result', 'train_image']
+__all__ = [
+  'Config',
+  'History',
+  'Progress',
+  'Result',
+  'load_start',
+  'train_image',
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-MODELS = ('zssr', 'pixel_shuffle')
+MODELS = ('zssr', 'pixel_shuffle', 'transposed', 'vdsr_backbone')
 KERNELS = ('bicubic', 'given', 'estimate', 'recurrence', 'kernelgan', 'joint')
 SCHEDULES = ('plateau', 'cosine')
 BORDERS = ('replicate', 'symmetric')
@@ -21,10 +21,16 @@ class Config:
   """Settings of one run. Section numbers refer to the ZSSR paper."""
 
   # The network (section 3.1).
-  model: str = 'zssr'  # 'zssr' (output resolution) | 'pixel_shuffle' (LR)
+  # 'zssr' (at output resolution) | 'pixel_shuffle', 'transposed' (at LR
+  # resolution) | 'vdsr_backbone' ('zssr' on top of a trained, frozen VDSR)
+  model: str = 'zssr'
   depth: int = 8  # convolution layers
   width: int = 64  # channels of the hidden layers
   init_gain: float = 1.0  # variance x fan-in of initial weights; paper: 0.1
+  # 'random' (zero-shot), 'transferred' (trained on other images, comes with
+  # the package), or a file of bin/train_backbone. `train_image` takes it
+  # loaded, as `start`.
+  start: str = 'random'
 
   # The degradation that makes a son of a father (section 3.2).
   kernel: str = 'bicubic'  # when none is passed: 'bicubic', 'given' (an
@@ -47,6 +53,16 @@ class Config:
   affine_min_scale: float = 0.5  # smallest scale of the warp
   affine_aspect_std: float = 0.25  # spread of the x/y scale difference
   affine_shear_std: float = 0.1  # spread of the shear
+
+  # The loss: L1 (section 3.1) + content_weight x the content loss, a weighted
+  # sum of L1 distances between VGG16's feature maps (layer, weight) of the
+  # input and of what the network makes of the input's own son.
+  content_weight: float = 0.0
+  content_layers: tuple[tuple[str, float], ...] = (
+    ('relu1_2', 1.0),
+    ('relu2_2', 1.0),
+    ('relu3_3', 1.0),
+  )
 
   # Optimisation (section 3.1, zssr.md).
   max_steps: int = 3000  # per gradual scale
@@ -100,6 +116,7 @@ class Config:
       ('affine_min_scale', 0.1, 1.0),
       ('affine_aspect_std', 0.0, 1.0),
       ('affine_shear_std', 0.0, 1.0),
+      ('content_weight', 0.0, 1000.0),
       ('max_steps', 0, 10_000_000),
       ('learning_rate', 0.0, 10.0),
       ('min_learning_rate', 0.0, 10.0),
@@ -131,6 +148,18 @@ class Config:
     if pairs and pairs[-1] != (1.0, 1.0):
       raise ValueError('config.gradual must end with the stage (1, 1)')
     object.__setattr__(self, 'gradual', pairs)
+    if not self.start:
+      raise ValueError('config.start must be random, transferred or a file')
+    try:
+      layers = tuple((str(n), float(w)) for n, w in self.content_layers)
+      if not layers or not all(0 <= weight < 1000 for _, weight in layers):
+        raise ValueError
+    except (TypeError, ValueError):
+      raise ValueError(
+        'config.content_layers must hold pairs of a layer of VGG16 and a weight'
+        f' in [0, 1000], not {self.content_layers!r}'
+      ) from None
+    object.__setattr__(self, 'content_layers', layers)
 
   def replace(self, **changes: Any) -> Config:
     """Returns a copy with the named fields changed."""

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation
+from zssr_jax import degradation, models
 from zssr_jax.config import Config
 from zssr_jax.ops import dihedral, resize
 
@@ -234,7 +234,7 @@ def super_resolve(
     padded = np.pad(image, (*padding, (0, 0)), mode='edge')
   interpolated = resize.imresize(padded, scale, border=config.border)
   # 4 pixels more than the layers reach, for a resize inside the model.
-  halo = config.depth + 4
+  halo = models.reach(config.model, config.depth) + 4
   outputs = []
   for k in members:
     out = upscale_tiled(

@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import jax
@@ -45,7 +45,7 @@ class Result:
 
 # What the spectrum says is taken this much narrower where the kernel is learnt
 # along: less so than by `spectrum.estimate`, since learning narrows it, too.
-_CAUTION = 0.9
+_CAUTION = 0.85
 _ROUNDING = 0.29 / 255  # standard deviation of 8 bits' rounding error
 _MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 
@@ -62,6 +62,7 @@ def train_image(
   kernel: Kernel | None = None,
   config: Config = Config(),
   start: Any = None,
+  vgg: Any = None,
   key: jax.Array | None = None,
   progress: Callable[[loop.Progress], None] | None = None,
 ) -> Result:
@@ -76,7 +77,11 @@ def train_image(
       (y, x), key) -> kernel` that estimates one. None: what `config.kernel`
       says.
     config: every other setting.
-    start: parameters to start from instead of random ones.
+    start: parameters to start from instead of random ones, whole or some of
+      the modules at the top of the tree (a trained `backbone`, say); see
+      `load_start`.
+    vgg: variables of VGG16, `models.weights.load_vgg16`, which a config with
+      a content loss needs.
     key: random key, by default `jax.random.key(0)`.
     progress: called with a `Progress` a few times a second while training.
 
@@ -85,10 +90,11 @@ def train_image(
 
   Raises:
     ValueError: with one line that says what is wrong, for an image, scale,
-      kernel or start that cannot be used.
+      kernel or start that cannot be used, or when the config needs a start
+      or VGG16 and there is none.
   """
   run = run_image(
-    image, scale, kernel=kernel, config=config, start=start, key=key
+    image, scale, kernel=kernel, config=config, start=start, vgg=vgg, key=key
   )
   return loop.drive(run, progress)
 
@@ -130,6 +136,7 @@ def run_image(
   kernel: Kernel | None = None,
   config: Config = Config(),
   start: Any = None,
+  vgg: Any = None,
   key: jax.Array | None = None,
 ) -> Run:
   """`train_image` with the training left to the caller.
@@ -146,6 +153,21 @@ def run_image(
       'this config needs a blur kernel: pass one, or set kernel to estimate'
       ' or bicubic'
     )
+  if start is None and config.start != 'random':
+    raise ValueError(
+      f'config.start is {config.start}: load it by load_start, and pass it as'
+      ' start'
+    )
+  if config.content_weight:
+    if vgg is None:
+      raise ValueError(
+        'a content loss needs the weights of VGG16: pass vgg, read by'
+        ' models.weights.load_vgg16'
+      )
+    if image.shape[2] not in (1, 3):
+      raise ValueError(
+        f'a content loss is for 1 or 3 channels, not {image.shape[2]}'
+      )
   key = jax.random.key(0) if key is None else key
   clock = time.perf_counter()
   estimate = None
@@ -173,7 +195,7 @@ def run_image(
     config = config.replace(noise_std=max(config.noise_std, _ROUNDING))
     noise_std = max(noise_std, _ROUNDING)
 
-  params = start
+  params: Any = None
   earlier: list[np.ndarray] = []
   histories = []
   seconds |= {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
@@ -212,6 +234,7 @@ def run_image(
       scale=factors,
       config=config,
       noise_std=noise_std,
+      vgg=vgg,
     )
     model = models.make_model(
       config.model,
@@ -223,14 +246,10 @@ def run_image(
     fresh = _init_params(
       model, init_key, windows.son[:1], windows.interpolated[:1]
     )
-    fits = params is not None and _shapes(params) == _shapes(fresh)
-    if params is None or (number > 0 and not fits):
+    if number == 0:
+      params = _begin(fresh, start, config)
+    elif _shapes(params) != _shapes(fresh):
       params = fresh
-    elif not fits:
-      raise ValueError(
-        f'start does not fit the {config.model} network of depth'
-        f' {config.depth} and width {config.width}'
-      )
     state = step.init_state(train_key, params, config, noise_std, used)
     seconds['prepare'] += time.perf_counter() - clock
     clock = time.perf_counter()
@@ -287,6 +306,27 @@ def _consistency(result, image, scales, kernel, config) -> float:
 @functools.partial(jax.jit, static_argnums=0)
 def _init_params(model, key, son, interpolated) -> Any:
   return model.init(key, son, interpolated)['params']
+
+
+def _begin(fresh: Any, start: Any, config: Config) -> Any:
+  """The parameters of the first step: `start`, completed from `fresh`."""
+  untrained = 'backbone' in fresh and 'backbone' not in (start or {})
+  if untrained:
+    raise ValueError(
+      f'the {config.model} network needs a trained backbone: pass'
+      " start={'backbone': parameters}"
+    )
+  if start is None:
+    return fresh
+  if not isinstance(start, Mapping) or any(
+    name not in fresh or _shapes(part) != _shapes(fresh[name])
+    for name, part in start.items()
+  ):
+    raise ValueError(
+      f'start does not fit the {config.model} network of depth'
+      f' {config.depth} and width {config.width}'
+    )
+  return {**fresh, **start}
 
 
 def _noise_std(image: np.ndarray, config: Config) -> float:

@@ -38,10 +38,16 @@ def find(root, **options):
   return cases.find_cases(root, 'Photos', 2.0, **options)
 
 
+def recipes(config=TINY, name='tiny', **options):
+  """What `zssr` and the variants take."""
+  recipe = harness.Recipe(config, name, **options)
+  return dict.fromkeys((methods.ZSSR, *methods.VARIANTS), recipe)
+
+
 def evaluate(root, folder, names=('bicubic', 'zssr'), config=TINY, **options):
   count = options.pop('device_count', 1)
   tasks = harness.plan(
-    find(root), names, options.pop('seeds', (0,)), config, 'tiny'
+    find(root), names, options.pop('seeds', (0,)), recipes(config)
   )
   store = rows.Store(folder)
   outcomes = list(
@@ -100,8 +106,9 @@ def test_finished_rows_are_not_made_again(root, tmp_path, monkeypatch):
 
 
 def test_the_key_changes_with_all_that_determines_a_number(root, monkeypatch):
-  def keys(found, name='zssr', seeds=(0,), config=TINY):
-    return [t.key for t in harness.plan(found, [name], seeds, config, 'any')]
+  def keys(found, name='zssr', seeds=(0,), config=TINY, **options):
+    made = recipes(config, 'any', **options)
+    return [t.key for t in harness.plan(found, [name], seeds, made)]
 
   found = find(root)
   base = keys(found)
@@ -109,6 +116,10 @@ def test_the_key_changes_with_all_that_determines_a_number(root, monkeypatch):
   assert not set(base) & set(keys(found, seeds=(1,)))
   assert not set(base) & set(keys(found, config=TINY.replace(width=9)))
   assert not set(base) & set(keys(found, name='bicubic'))
+  starts = [
+    keys(found, start=lambda scale, v=v: {'a': np.full(2, v)}) for v in (0, 1)
+  ]
+  assert not set(starts[0]) & {*starts[1], *base}
   noisy = find(root, degradation='poor-noise')
   assert not set(base) & set(keys(noisy))
   other = find(root, degradation='poor-noise', seed=1)
@@ -118,24 +129,55 @@ def test_the_key_changes_with_all_that_determines_a_number(root, monkeypatch):
 
 
 def test_a_method_without_training_runs_once_whatever_the_seeds(root):
-  plan = harness.plan(find(root), ['nearest', 'zssr'], (4, 5), TINY, 'tiny')
+  plan = harness.plan(find(root), ['nearest', 'zssr'], (4, 5), recipes())
   assert len(plan) == 3 + 6
-  same = harness.plan(find(root), ['nearest'], (9,), TINY, 'tiny')
+  same = harness.plan(find(root), ['nearest'], (9,), recipes())
   assert [t.key for t in same] == [t.key for t in plan[:3]]
 
 
 def test_the_true_kernel_goes_to_the_configs_that_ask_for_it(root):
   found = find(root, degradation='gaussian')
-  blind = harness.plan(found, ['zssr'], (0,), TINY, 'blind')
-  told = harness.plan(
-    found, ['zssr'], (0,), TINY.replace(kernel='given'), 'told'
-  )
+  blind = harness.plan(found, ['zssr'], (0,), recipes(TINY, 'blind'))
+  given = recipes(TINY.replace(kernel='given'), 'told')
+  told = harness.plan(found, ['zssr'], (0,), given)
   assert blind[0].kernel is None
   np.testing.assert_array_equal(told[0].kernel, found[0].kernel)
   with pytest.raises(ValueError, match='needs a blur kernel'):
-    harness.plan(
-      find(root), ['zssr'], (0,), TINY.replace(kernel='given'), 'told'
-    )
+    harness.plan(find(root), ['zssr'], (0,), given)
+
+
+def test_a_variant_is_trained_by_its_own_recipe(root, tmp_path):
+  other = TINY.replace(model='transposed', max_steps=3)
+  made = {**recipes(), 'transposed': harness.Recipe(other, 'transposed')}
+  tasks = harness.plan(find(root)[:1], ['zssr', 'transposed'], (0,), made)
+  store = rows.Store(tmp_path)
+  first, second = harness.run(tasks, store, devices=devices.available(1))
+  assert (first['method'], first['steps']) == ('zssr', 5)
+  assert (second['method'], second['steps']) == ('transposed', 3)
+  assert second['config']['model'] == second['config_name'] == 'transposed'
+
+
+def test_a_start_reaches_the_training(root, tmp_path):
+  image = find(root)[0].load().lr
+  trained = zssr.train_image(image, 2, config=TINY).params
+  scales = []
+
+  def start(scale):
+    scales.append(scale)
+    return trained
+
+  still = TINY.replace(max_steps=0)
+  made = recipes(still, start=start)
+  tasks = harness.plan(find(root)[:1], ['zssr'], (0,), made)
+  (row,) = harness.run(
+    tasks, rows.Store(tmp_path), devices=devices.available(1)
+  )
+  expected = zssr.train_image(image, 2, config=still, start=trained)
+  kept = image_io.read_image(
+    harness.image_path(rows.Store(tmp_path), row['key'])
+  )
+  np.testing.assert_allclose(kept, expected.image, atol=0.5 / 255 + 1e-6)
+  assert set(scales) == {2.0}
 
 
 def test_several_devices_give_the_same_rows(root, tmp_path):
@@ -199,7 +241,7 @@ def off_center(dy, dx):
 def judged(root, folder, true, result, config):
   (case,) = [c for c in find(root) if c.image == 'photo1']
   case = case._replace(kernel=true)
-  tasks = harness.plan([case], ['zssr'], (0,), config, 'tiny')
+  tasks = harness.plan([case], ['zssr'], (0,), recipes(config))
   (row,) = harness.run(tasks, rows.Store(folder), devices=devices.available(1))
   return row
 
@@ -253,7 +295,7 @@ def test_shifts_of_parts_of_a_pixel_are_undone(root, shift):
     whole = int(np.sign(part))
     true = (1 - abs(part)) * true + abs(part) * np.roll(true, whole, axis)
   case = find(root)[0]._replace(kernel=true)
-  (task,) = harness.plan([case], ['zssr'], (0,), TINY, 'tiny')
+  (task,) = harness.plan([case], ['zssr'], (0,), recipes())
   estimate = kernel_estimation.Estimate(None, 'joint', float('nan'), None)
   image, moved = harness._align(task, make_result(scene(*shift), estimate))
   assert moved == pytest.approx(shift, abs=1e-3)
@@ -283,7 +325,7 @@ def test_a_centred_or_unknown_kernel_moves_nothing(root):
   estimate = kernel_estimation.Estimate(None, 'estimate', 0.9, None)
   for true in (off_center(0, 0), None):
     case = find(root)[0]._replace(kernel=true)
-    (task,) = harness.plan([case], ['zssr'], (0,), TINY, 'tiny')
+    (task,) = harness.plan([case], ['zssr'], (0,), recipes())
     same, moved = harness._align(task, make_result(image, estimate))
     assert moved is None
     np.testing.assert_array_equal(same, image)

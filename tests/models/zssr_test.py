@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import models
-from zssr_jax.models import zssr
+from zssr_jax import config, models
 from zssr_jax.ops import resize
 
 
@@ -25,7 +24,7 @@ def test_the_published_network_has_its_published_number_of_weights():
   assert count(model.init(jax.random.key(0), lr, interpolated)) == 224_640
 
 
-@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('name', config.MODELS)
 @pytest.mark.parametrize('scale', [(3, 3), (1.5, 2), (1, 2)])
 @pytest.mark.parametrize('channels', [1, 4])
 def test_every_network_returns_the_shape_of_the_interpolated_image(
@@ -46,7 +45,7 @@ def test_every_network_returns_the_shape_of_the_interpolated_image(
   )
 
 
-@pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
+@pytest.mark.parametrize('name', config.MODELS)
 def test_without_weights_a_network_returns_the_interpolated_image(name):
   lr, interpolated = pair(2)
   model = models.make_model(name, scale=(2.0, 2.0), depth=3, width=4)
@@ -54,18 +53,6 @@ def test_without_weights_a_network_returns_the_interpolated_image(name):
   params = jax.tree.map(jnp.zeros_like, params)
   np.testing.assert_array_equal(
     model.apply(params, lr, interpolated), interpolated
-  )
-
-
-def test_pixel_shuffle_puts_channels_where_a_loop_puts_them():
-  x = np.random.default_rng(0).normal(size=(2, 3, 4, 2 * 3 * 5))
-  expected = np.zeros((2, 6, 12, 5))
-  for n, i, j, y, x_ in np.ndindex(2, 3, 4, 2, 3):
-    first = (y * 3 + x_) * 5
-    expected[n, 2 * i + y, 3 * j + x_] = x[n, i, j, first : first + 5]
-  np.testing.assert_array_equal(
-    zssr.depth_to_space(jnp.asarray(x, jnp.float32), 2, 3),
-    expected.astype(np.float32),
   )
 
 

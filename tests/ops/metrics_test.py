@@ -87,6 +87,24 @@ def test_a_grey_image_is_its_own_luma():
   np.testing.assert_array_equal(color.luma(grey), grey)
 
 
+def test_studio_luma_rounds_to_luma_and_takes_grey_for_three_channels():
+  rgb = np.random.default_rng(0).integers(0, 256, (9, 7, 3)).astype(np.uint8)
+  y = color.studio_luma(rgb.astype(np.float32) / 255)
+  assert y.dtype == np.float32 and y.shape == (9, 7, 1)
+  np.testing.assert_allclose(255 * y, color.luma(rgb).astype(float), atol=0.501)
+  on_device = color.studio_luma(jnp.asarray(rgb, jnp.float32) / 255)
+  np.testing.assert_allclose(on_device, y, atol=1e-6)
+  grey = np.array([[[0.0], [0.3], [1.0]]])
+  np.testing.assert_allclose(
+    color.studio_luma(grey), color.studio_luma(grey.repeat(3, -1)), atol=1e-12
+  )
+  np.testing.assert_allclose(
+    color.studio_luma(grey)[0, ::2, 0] * 255, [16, 235]
+  )
+  with pytest.raises(ValueError, match='1 or 3 channels, not 4'):
+    color.studio_luma(np.zeros((2, 2, 4)))
+
+
 def test_luma_refuses_floats_and_other_channels():
   with pytest.raises(ValueError, match='8-bit'):
     color.luma(np.zeros((4, 4, 3), np.float32))

@@ -43,6 +43,7 @@ class Options:
   seed: int = 0
   overwrite: bool = False
   report: bool = False
+  weights: tuple[str, ...] = ()  # NAME=FILE, see `networks`
   # Not a flag: the kernel of the bundled example, when that is estimated.
   true_kernel: Path | None = None
 
@@ -130,6 +131,7 @@ def parse_options(
     config = config.replace(kernel=kernel)
     chosen['kernel'] = None
   chosen['config'] = config
+  chosen['weights'] = tuple(chosen['weights'])
   if chosen['input'] is None:
     if parse_scale(chosen['scale']) != 2:
       raise InputError(

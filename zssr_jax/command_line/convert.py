@@ -91,8 +91,9 @@ def run(options: Options) -> int:
   if scale is not None:
     facts['scale'] = scale
   try:
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    weights.save_params(options.output, params, half=options.half, **facts)
+    with flow.WRITING:
+      options.output.parent.mkdir(parents=True, exist_ok=True)
+      weights.save_params(options.output, params, half=options.half, **facts)
   except OSError as error:
     raise InputError(
       f'{options.output}: cannot be written: {error.strerror or error}'

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from zssr_jax.baselines import interpolation
-from zssr_jax.command_line import arguments, flow
+from zssr_jax.command_line import arguments, flow, networks
 from zssr_jax.config import Config
 from zssr_jax.data import datasets, image_io
 from zssr_jax.data.image_io import InputError
@@ -25,6 +27,7 @@ from zssr_jax.evaluation import (
   degradations,
   harness,
   lpips,
+  methods,
   report,
   rows,
   tables,
@@ -37,8 +40,7 @@ from zssr_jax.parallel import devices as parallel
 class Options:
   """What the flags of bin/eval_all say, checked."""
 
-  config: Config
-  config_name: str
+  recipes: Mapping[str, harness.Recipe]  # of the methods that train
   data: Path
   output: Path
   datasets: tuple[str, ...]
@@ -52,14 +54,63 @@ class Options:
   lpips: bool
 
 
+def _load_config(path: Path, chosen: Mapping[str, Any]) -> Config:
+  """A shipped config file, with the fields that the user chose."""
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return Config(**{**module.get_config().to_dict(), **chosen})
+
+
+def _recipes(
+  argv: list[str],
+  values: flags.FlagValues,
+  config: Config,
+  data: Path | None,
+  configs: Path,
+) -> dict[str, harness.Recipe]:
+  """What each of the methods that train takes, and is called."""
+  name = Path(config_flags.get_config_filename(values['config'])).stem
+  wanted: Any = values['methods'].value
+  given: Any = values['weights'].value
+  chosen = {
+    match[1]: getattr(config, match[1])
+    for argument in argv
+    if (match := re.match(r'--?(?:no)?config\.(\w+)', argument))
+  }
+  found = {methods.ZSSR: (config, name)}
+  for variant in methods.VARIANTS:
+    if variant in wanted:
+      path = configs / f'{variant}.py'
+      try:
+        found[variant] = (_load_config(path, chosen), variant)
+      except (OSError, TypeError, ValueError) as error:
+        raise InputError(f'{path}: {error}') from None
+  files = networks.parse(given)
+  recipes = {}
+  for method, (used, config_name) in found.items():
+    if method in wanted:
+      trained = networks.load(used, files, data)
+      recipes[method] = harness.Recipe(
+        used, config_name, trained.start, trained.vgg
+      )
+  return recipes
+
+
 def parse_options(
-  argv: list[str], define: Callable[[flags.FlagValues, list[str]], None]
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  *,
+  configs: Path,
 ) -> Options:
   """Parses the command line of bin/eval_all.
 
   Args:
     argv: program name and arguments.
     define: defines the flags, named as in `Options`.
+    configs: folder of the shipped configs, which are those of the variants;
+      overrides of --config.FIELD hold for these as well.
 
   Raises:
     InputError: for anything wrong, in one line.
@@ -75,6 +126,7 @@ def parse_options(
     ]
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
+  recipes = _recipes(argv, values, config, data, configs)
   if data is None:
     # Folders of one's own need no data root.
     if not all(Path(name).is_dir() for name in flag['datasets']):
@@ -95,8 +147,7 @@ def parse_options(
     assert isinstance(scale, float)  # the list has split any pair
     scales.append(scale)
   return Options(
-    config=config,
-    config_name=Path(config_flags.get_config_filename(values['config'])).stem,
+    recipes=recipes,
     data=data,
     output=Path(flag['output']),
     datasets=tuple(flag['datasets']),
@@ -181,9 +232,7 @@ def run(options: Options) -> int:
       seed=options.degradation_seed,
       limit=options.limit,
     )
-    tasks = harness.plan(
-      found, options.methods, options.seeds, options.config, options.config_name
-    )
+    tasks = harness.plan(found, options.methods, options.seeds, options.recipes)
     store = rows.Store(options.output)
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
@@ -278,11 +327,12 @@ def main(
   define: Callable[[flags.FlagValues, list[str]], None],
   *,
   usage: str,
+  configs: Path,
 ) -> int:
   """Runs a command line of bin/eval_all and returns its exit code."""
 
   def work() -> int:
-    options = parse_options(argv, define)
+    options = parse_options(argv, define, configs=configs)
     flow.use_compile_cache()
     return run(options)
 

@@ -28,11 +28,11 @@ from absl import flags
 
 import zssr_jax
 from zssr_jax import degradation
-from zssr_jax.command_line import arguments, jobs, record
+from zssr_jax.command_line import arguments, jobs, networks, record
 from zssr_jax.command_line.arguments import Options, Scale
 from zssr_jax.command_line.display import Display
 from zssr_jax.command_line.jobs import Job
-from zssr_jax.data import image_io, kernel_io
+from zssr_jax.data import datasets, image_io, kernel_io
 from zssr_jax.data.image_io import InputError
 from zssr_jax.data.side_by_side import find_detail, side_by_side
 from zssr_jax.evaluation import report
@@ -48,7 +48,7 @@ _METHODS = {
   'joint': 'kernel learned along',
 }
 # Held while results are moved into place: Ctrl-C waits for that, never longer.
-_WRITING = threading.Lock()
+WRITING = threading.Lock()
 
 
 def _read_input(path: Path, scale: Scale) -> np.ndarray:
@@ -149,7 +149,11 @@ class _Done(NamedTuple):
 
 
 def _process(
-  job: Job, options: Options, scale: Scale, kernel: np.ndarray | None
+  job: Job,
+  options: Options,
+  scale: Scale,
+  kernel: np.ndarray | None,
+  trained: networks.Trained,
 ) -> _Done:
   """Runs one job."""
   clock = time.perf_counter()
@@ -162,6 +166,8 @@ def _process(
       scale,
       kernel=kernel,
       config=options.config,
+      start=trained.start(scale),
+      vgg=trained.vgg,
       key=jax.random.key(options.seed),
       progress=display,
     )
@@ -191,7 +197,7 @@ def _process(
   files[job.record] = record.make_record(
     job, options, scale, result, metrics=scores, seconds=seconds
   )
-  with _WRITING:
+  with WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
     image_io.write_files(files)
   return _Done(
@@ -247,7 +253,7 @@ def _write_report(
     notes=[f'Seed {options.seed}; every setting is in the JSON records.'],
   )
   path = Path(options.output) / REPORT
-  with _WRITING:
+  with WRITING:
     image_io.write_files({path: page})
   print(path, flush=True)
 
@@ -286,6 +292,13 @@ def complain(message: object, kind: str = 'error') -> None:
   print(f'{kind}: {" ".join(str(message).split())}', file=sys.stderr)
 
 
+def _data_root() -> Path | None:
+  try:
+    return datasets.data_root()
+  except OSError as error:
+    raise InputError(str(error)) from None
+
+
 def run(options: Options) -> int:
   """Super-resolves every input, reporting on stdout and stderr.
 
@@ -301,6 +314,10 @@ def run(options: Options) -> int:
   kernel = None
   if options.kernel:
     kernel = arguments.load_kernel(options.kernel, scale)
+  trained = networks.load(
+    options.config, networks.parse(options.weights), _data_root()
+  )
+  trained.start(scale)  # a missing one is found before anything is trained
   jobs.check_output_folder(Path(options.output))
   page = Path(options.output) / REPORT
   if options.report and page.exists() and not options.overwrite:
@@ -316,7 +333,7 @@ def run(options: Options) -> int:
   finished = []
   for job in ready:
     try:
-      done = _process(job, options, scale, kernel)
+      done = _process(job, options, scale, kernel, trained)
       print(done.summary, flush=True)
       if options.true_kernel:
         print(_compare_kernels(done, options.true_kernel, scale), flush=True)
@@ -421,7 +438,7 @@ def run_interruptibly(work: Callable[[], int]) -> int:
 
   def leave(*_: object) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with _WRITING:
+    with WRITING:
       if sys.stderr.isatty():  # the bar hid the cursor
         rich.console.Console(stderr=True).show_cursor()
         print(file=sys.stderr)

@@ -15,7 +15,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,16 +35,35 @@ from zssr_jax.parallel import devices as parallel
 Lpips = Callable[[np.ndarray, np.ndarray], float]
 
 
+class Recipe(NamedTuple):
+  """What a method that trains takes beside the image."""
+
+  config: Config
+  name: str  # of the config
+  # Parameters to start from at a scale; None: random ones.
+  start: Callable[[float], Any] = lambda scale: None
+  vgg: Any = None  # variables of VGG16, for a content loss
+
+
 class Task(NamedTuple):
   """One row to come."""
 
   case: Case
   method: str
   seed: int
-  config: Config | None  # None: the method has none
-  config_name: str | None
+  recipe: Recipe | None  # None: the method does not train
   code: str
   key: str
+
+  @property
+  def config(self) -> Config | None:
+    """Of the training, if there is any."""
+    return None if self.recipe is None else self.recipe.config
+
+  @property
+  def config_name(self) -> str | None:
+    """The name of that config."""
+    return None if self.recipe is None else self.recipe.name
 
   @property
   def kernel(self) -> np.ndarray | None:
@@ -65,15 +84,23 @@ def plan(
   cases: Sequence[Case],
   method_names: Sequence[str],
   seeds: Sequence[int],
-  config: Config,
-  config_name: str,
+  recipes: Mapping[str, Recipe],
 ) -> list[Task]:
   """Lists the rows that are wanted; a method without training has one seed.
 
+  Args:
+    cases: the test images.
+    method_names: of `methods.REGISTRY`.
+    seeds: of the training.
+    recipes: of the methods that train, by their names.
+
   Raises:
-    ValueError: for an unknown method, or a config that needs a kernel where
-      the case has none.
+    ValueError: for an unknown method, a config that needs a kernel where
+      the case has none, or a start that there is none of for the scale.
   """
+  digest = functools.cache(
+    lambda name, scale: _digest(recipes[name].start(scale))
+  )
   tasks = []
   for name in method_names:
     upscale = methods.find(name).upscale
@@ -82,17 +109,18 @@ def plan(
       'zssr_jax.zssr' if upscale is None else upscale.__module__,
       'zssr_jax.ops.metrics',
     )
+    recipe = recipes[name] if trains else None
     for case in cases:
-      if trains and config.kernel == 'given' and case.kernel is None:
+      config = None if recipe is None else recipe.config
+      if recipe and recipe.config.kernel == 'given' and case.kernel is None:
         raise ValueError(
-          f'{config_name} needs a blur kernel, and {case.dataset} in'
+          f'{recipe.name} needs a blur kernel, and {case.dataset} in'
           f' degradation {case.degradation} has none'
         )
       for seed in seeds if trains else seeds[:1]:
-        used = config if trains else None
         facts = {
           'method': name,
-          'config': None if used is None else dataclasses.asdict(used),
+          'config': config and dataclasses.asdict(config),
           'seed': seed if trains else None,
           'dataset': case.dataset,
           'image': case.image,
@@ -101,18 +129,35 @@ def plan(
           'pixels': case.digest,
           'code': version,
         }
+        if trains and (start := digest(name, case.scale)):
+          facts['start'] = start
         tasks.append(
           Task(
             case=case,
             method=name,
             seed=seed if trains else 0,
-            config=used,
-            config_name=config_name if trains else None,
+            recipe=recipe,
             code=version,
             key=rows.key_of(facts),
           )
         )
   return tasks
+
+
+def _digest(tree: Any) -> str | None:
+  """8 hex digits of the parameters in a tree; None for no tree."""
+  if tree is None:
+    return None
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return rows.key_of(
+    {
+      jax.tree_util.keystr(path): [
+        list(leaf.shape),
+        np.asarray(leaf, np.float32).tobytes().hex(),
+      ]
+      for path, leaf in leaves
+    }
+  )[:8]
 
 
 class Failure(NamedTuple):
@@ -181,12 +226,14 @@ def _train(
   """Trains the tasks and yields a `Result`, or the error, for each."""
 
   def arguments(task: Task) -> dict[str, Any]:
-    assert task.config is not None
+    assert task.recipe is not None
     return {
       'image': task.case.load().lr,
       'scale': task.case.scale,
       'kernel': task.kernel,
-      'config': task.config,
+      'config': task.recipe.config,
+      'start': task.recipe.start(task.case.scale),
+      'vgg': task.recipe.vgg,
       'key': jax.random.key(task.seed),
     }
 

@@ -2,8 +2,9 @@
 
 A method is any callable `(lr, scale, kernel) -> sr` with a name: `lr` float
 `[h, w, C]` in [0, 1], `kernel` the true one or None, the result of
-`ceil(scale * lr)` pixels in [0, 1]. `zssr` is the exception: it trains, with a
-config and a seed, several images at a time.
+`ceil(scale * lr)` pixels in [0, 1]. The exceptions train, with a config and a
+seed, several images at a time: `zssr`, whose config the user names, and the
+variants, which bring the shipped config of their name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from zssr_jax.baselines import interpolation
 Upscale = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
 
 ZSSR = 'zssr'
+VARIANTS = (
+  'pixel_shuffle',
+  'transposed',
+  'vdsr_backbone',
+  'transferred',
+  'hybrid_loss',
+)
 
 
 class Method(NamedTuple):
@@ -32,6 +40,7 @@ REGISTRY: dict[str, Method] = {
   'bilinear': Method(interpolation.bilinear, False),
   'bicubic': Method(interpolation.bicubic, False),
   ZSSR: Method(None, True),
+  **{name: Method(None, True) for name in VARIANTS},
 }
 
 

@@ -90,8 +90,8 @@ def labels(groups: Sequence[Group]) -> list[str]:
     facts = group.facts
     name = facts['method']
     if facts['config_name']:
-      name += f' ({facts["config_name"]})'
-    if facts['config_name']:
+      if facts['config_name'] != name:
+        name += f' ({facts["config_name"]})'
       config = group.rows[0].get('config') or {}
       name += _KERNELS.get(str(config.get('kernel')), '')
       if (

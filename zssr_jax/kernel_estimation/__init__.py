@@ -91,7 +91,10 @@ def estimate(
   fit = spectrum.fit(power, scales, noise_std=level)
   key = jax.random.key(0) if key is None else key
   try:
-    kernel = ESTIMATORS[method](image, scale, key)
+    if ESTIMATORS[method] is spectrum.estimate:
+      kernel = spectrum.kernel_of(fit, scales)  # without fitting once more
+    else:
+      kernel = ESTIMATORS[method](image, scale, key)
   except errors.NoKernelError as error:
     return _none(method, str(error))
   if any(k > n for k, n in zip(kernel.shape, image.shape[:2], strict=True)):

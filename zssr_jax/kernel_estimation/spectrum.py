@@ -55,7 +55,6 @@ class Fit(NamedTuple):
   decay: float  # a
   noise: float  # standard deviation of the white part, image units
   misfit: float  # RMS residual of the log spectrum
-  cost: float  # half the sum of squares that was minimised, priors included
 
 
 def spectrum(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -134,7 +133,6 @@ def fit(
     decay=float(p[1]),
     noise=math.exp(p[2] / 2),
     misfit=float(np.sqrt(np.mean(data**2))) * _SCATTER,
-    cost=float(found.cost),
   )
 
 
@@ -161,7 +159,11 @@ def estimate(
       f' {image.shape[0]}x{image.shape[1]}'
     )
   level = noise.noise_level(image.mean(2, keepdims=True))
-  found = fit(spectrum(image), scale, noise_std=level)
+  return kernel_of(fit(spectrum(image), scale, noise_std=level), scale)
+
+
+def kernel_of(found: Fit, scale: degradation.Scale) -> np.ndarray:
+  """The kernel that `estimate` makes of a fit for the same scale."""
   return gaussian(_CAUTION * found.covariance, scale)
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zssr_jax.models import edsr, srcnn, vdsr, zssr
+from zssr_jax.models import backbone, edsr, srcnn, upsamplers, vdsr, zssr
 from zssr_jax.ops import resize
 
 # The networks that are trained on many images, and the colour each works on:
@@ -33,7 +33,7 @@ def make_model(
   """Builds a super-resolving module.
 
   Args:
-    name: 'zssr' or 'pixel_shuffle'.
+    name: one of `config.MODELS`.
     scale: upscaling factors (y, x).
     depth: convolution layers.
     width: hidden channels.
@@ -45,11 +45,29 @@ def make_model(
   Raises:
     ValueError: for an unknown name.
   """
+  body: Any = {'depth': depth, 'width': width, 'gain': gain}
   if name == 'zssr':
-    return zssr.Zssr(depth=depth, width=width, gain=gain)
+    return zssr.Zssr(**body)
   if name == 'pixel_shuffle':
-    return zssr.PixelShuffle(scale=scale, depth=depth, width=width, gain=gain)
+    return upsamplers.PixelShuffle(scale=scale, **body)
+  if name == 'transposed':
+    return upsamplers.Transposed(scale=scale, **body)
+  if name == 'vdsr_backbone':
+    return backbone.VdsrBackbone(**body)
   raise ValueError(f'unknown model {name!r}')
+
+
+def reach(name: str, depth: int) -> int:
+  """How many pixels away the layers of a network look, at most.
+
+  Args:
+    name: as in `make_model`.
+    depth: its convolution layers.
+
+  Returns:
+    A number that holds in pixels of the input at any scale.
+  """
+  return depth + (vdsr.Vdsr.depth if name == 'vdsr_backbone' else 0)
 
 
 def make_external(name: str, scale: float | tuple[float, float]) -> nn.Module:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax.models import layers, zssr
+from zssr_jax.models import layers, upsamplers
 
 # Mean colour of DIV2K, which the network takes away and adds again.
 MEAN = np.array([0.4488, 0.4371, 0.4040], np.float32)
@@ -72,5 +72,5 @@ class Edsr(nn.Module):
     x = head + layers.Convolution(self.width, gain=1.0, name='body_end')(x)
     for i, step in enumerate(STAGES[self.scale], 1):
       x = layers.Convolution(self.width * step**2, gain=1.0, name=f'up{i}')(x)
-      x = zssr.depth_to_space(x, step, step)
+      x = upsamplers.depth_to_space(x, step, step)
     return mean + layers.Convolution(3, gain=1.0, name='tail')(x)

@@ -1,11 +1,67 @@
-"""Training losses: `loss(output, father) -> scalar`, images in [0, 1]."""
+"""Training losses: `loss(output, target) -> scalar`, images in [0, 1]."""
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
+
+from zssr_jax.models import vgg
+
+Layers = tuple[tuple[str, float], ...]  # names of `vgg.Vgg16`, and weights
+
+
+class Content(NamedTuple):
+  """What a content loss needs: the measuring network, and the targets."""
+
+  variables: Any  # of `vgg.Vgg16`
+  features: dict[str, jax.Array]  # [M, H', W', channels] by layer
 
 
 def l1(output: jax.Array, father: jax.Array) -> jax.Array:
   """Mean absolute difference of two arrays of equal shape (section 3.1)."""
   return jnp.mean(jnp.abs(output - father))
+
+
+def features(
+  variables: Any, images: jax.Array, layers: Layers
+) -> dict[str, jax.Array]:
+  """VGG16's feature maps of images, by layer.
+
+  Args:
+    variables: of `vgg.Vgg16`.
+    images: `[N, H, W, C]` in [0, 1], C = 1 or 3.
+    layers: which, and their weights (unused here).
+
+  Raises:
+    ValueError: for another number of channels, or images too small.
+  """
+  if images.shape[-1] == 1:
+    images = jnp.tile(images, (1, 1, 1, 3))
+  names = tuple(name for name, _ in layers)
+  found: Any = vgg.Vgg16(names).apply(variables, images)
+  return found
+
+
+def content(
+  output: jax.Array, target: Content, index: jax.Array, layers: Layers
+) -> jax.Array:
+  """Weighted sum of the L1 distances between two images' feature maps.
+
+  The perceptual loss of Johnson et al. (ECCV 2016) with L1 for L2.
+
+  Args:
+    output: `[1, H, W, C]`, C = 1 or 3.
+    target: holds the other image's features.
+    index: which of them it is.
+    layers: the layers compared, and their weights.
+  """
+  mine = features(target.variables, jnp.clip(output, 0.0, 1.0), layers)
+  return sum(
+    (
+      weight * l1(mine[name][0], target.features[name][index])
+      for name, weight in layers
+    ),
+    start=jnp.zeros(()),
+  )

@@ -45,6 +45,7 @@ class Windows(NamedTuple):
   father: jax.Array  # [M, S, S, C]
   son: jax.Array  # [M, h, w, C]
   interpolated: jax.Array  # [M, S, S, C], cubic upscale of the son
+  content: Any = ()  # losses.Content of the fathers, () without content loss
 
 
 class Record(NamedTuple):
@@ -186,6 +187,7 @@ def make_windows(
   scale: tuple[float, float],
   config: Config,
   noise_std: float | None = None,
+  vgg: Any = None,
 ) -> Windows:
   """Spreads up to 2 x 2 windows of a crop's size over the input.
 
@@ -200,6 +202,7 @@ def make_windows(
     scale: factors (y, x).
     config: noise and border.
     noise_std: in place of the config's, if given.
+    vgg: variables of `models.vgg.Vgg16`, for the content loss.
   """
   rows = sorted({0, image.shape[0] - side})
   columns = sorted({0, image.shape[1] - side})
@@ -214,13 +217,16 @@ def make_windows(
     fathers,
     kernel,
     jnp.asarray(noise_std, jnp.float32),
+    vgg if config.content_weight else None,
     scale=scale,
     config=config,
   )
 
 
 @functools.partial(jax.jit, static_argnames=('scale', 'config'))
-def _pair_windows(key, fathers, kernel, noise_std, *, scale, config) -> Windows:
+def _pair_windows(
+  key, fathers, kernel, noise_std, vgg, *, scale, config
+) -> Windows:
   pairs = [
     make_pair(
       k, father, kernel, scale=scale, config=config, noise_std=noise_std
@@ -230,7 +236,11 @@ def _pair_windows(key, fathers, kernel, noise_std, *, scale, config) -> Windows:
     )
   ]
   sons, interpolated = zip(*pairs, strict=True)
-  return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated))
+  content: Any = ()
+  if vgg is not None:
+    features = losses.features(vgg, fathers, config.content_layers)
+    content = losses.Content(vgg, features)
+  return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated), content)
 
 
 def make_step(
@@ -291,9 +301,20 @@ def make_step(
   def run_model(params, son, interpolated) -> jax.Array:
     return jnp.asarray(model.apply({'params': params}, son, interpolated))
 
-  def loss_of(params, father, son, interpolated):
+  def loss_of(params, father, son, interpolated, key, windows):
     output = run_model(params, son, interpolated)
-    return losses.l1(output, father), output
+    loss = losses.l1(output, father)
+    if config.content_weight:
+      index = jax.random.randint(
+        jax.random.fold_in(key, 4), (), 0, windows.son.shape[0]
+      )
+      own = run_model(
+        params, windows.son[index][None], windows.interpolated[index][None]
+      )
+      loss = loss + config.content_weight * losses.content(
+        own, windows.content, index, config.content_layers
+      )
+    return loss, output
 
   def measure(params, windows):
     # The paper's error is that of an image, which cannot leave [0, 1].
@@ -324,7 +345,7 @@ def make_step(
       key, state, fathers, kernel
     )
     (loss, output), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-      state.params, father, son, interpolated
+      state.params, father, son, interpolated, key, windows
     )
     # optax's Adam mixes dtypes, which the strict mode of tests forbids.
     with jax.numpy_dtype_promotion('standard'):

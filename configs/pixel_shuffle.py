@@ -1,0 +1,19 @@
+"""Ideal case, upsampling inside the model: pixel shuffle at LR resolution.
+
+The procedure of `ideal`, one jump and the plateau schedule, with the network
+of the same depth and width at LR resolution, which costs scale² less a step.
+A method of bin/eval_all under this name (docs/variants.md).
+
+  python bin/main.py --config=configs/pixel_shuffle.py --input=photo.png
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from zssr_jax import Config
+
+
+def get_config() -> ConfigDict:
+  config = Config(model='pixel_shuffle', warmup=100)
+  return ConfigDict(dataclasses.asdict(config))

@@ -1,0 +1,26 @@
+"""Ideal case from a transferred start: seconds where `gradual` takes minutes.
+
+The network of `pixel_shuffle`, trained on other images (the weights come with
+the package, zssr_jax/weights/README.md says on which), is trained on the
+image for a few steps more by ZSSR's own procedure. Not zero-shot. For scales
+2, 3 and 4. A method of bin/eval_all under this name (docs/variants.md).
+
+  python bin/main.py --config=configs/transferred.py --input=photo.png
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from zssr_jax import Config
+
+
+def get_config() -> ConfigDict:
+  config = Config(
+    model='pixel_shuffle',
+    start='transferred',
+    schedule='cosine',
+    learning_rate=2e-4,
+    max_steps=100,
+  )
+  return ConfigDict(dataclasses.asdict(config))

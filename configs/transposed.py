@@ -1,0 +1,19 @@
+"""Ideal case, upsampling inside the model: transposed convolution at its end.
+
+The procedure of `ideal`, one jump and the plateau schedule, with a network
+of the same depth and width at LR resolution, whose last layer is a transposed
+convolution. A method of bin/eval_all under this name (docs/variants.md).
+
+  python bin/main.py --config=configs/transposed.py --input=photo.png
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from zssr_jax import Config
+
+
+def get_config() -> ConfigDict:
+  config = Config(model='transposed', warmup=100)
+  return ConfigDict(dataclasses.asdict(config))

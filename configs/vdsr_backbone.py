@@ -1,0 +1,20 @@
+"""Ideal case on top of a frozen VDSR that other images have trained.
+
+The procedure of `ideal`; the network learns what the backbone leaves. Needs
+the weights of VDSR: --weights=vdsr=FILE, else those of the data root. Not
+zero-shot. A method of bin/eval_all under this name (docs/variants.md).
+
+  python bin/main.py --config=configs/vdsr_backbone.py --input=photo.png \
+    --weights=vdsr=vdsr.npz
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from zssr_jax import Config
+
+
+def get_config() -> ConfigDict:
+  config = Config(model='vdsr_backbone', warmup=100)
+  return ConfigDict(dataclasses.asdict(config))

@@ -1,0 +1,127 @@
+"""The content loss, and what it does to a step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import zssr_jax
+from zssr_jax.config import Config
+from zssr_jax.models import vgg
+from zssr_jax.training import losses, step
+
+LAYERS = (('relu1_2', 1.0), ('relu2_1', 0.5))
+TINY = Config(
+  model='pixel_shuffle', depth=3, width=8, crop=24, max_steps=30, batch=1
+)
+
+
+@pytest.fixture(scope='module')
+def variables():
+  """VGG16 of random weights; the loss is the same for any."""
+  model = vgg.Vgg16(tuple(name for name, _ in LAYERS))
+  return model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+
+
+@pytest.fixture(scope='module')
+def image():
+  random = np.random.default_rng(0).random((40, 44, 3))
+  return np.float32(0.2 + 0.6 * random)
+
+
+def test_the_content_loss_is_the_weighted_sum_a_loop_finds(variables, image):
+  images = jnp.stack([image[:16, :16], image[8:24, 8:24]])
+  output = jnp.asarray(image[None, 20:36, 20:36])
+  target = losses.Content(variables, losses.features(variables, images, LAYERS))
+  got = losses.content(output, target, jnp.asarray(1), LAYERS)
+  model = vgg.Vgg16(tuple(name for name, _ in LAYERS))
+  a, b = (model.apply(variables, x) for x in (output, images[1:]))
+  expected = sum(
+    weight * np.abs(np.asarray(a[name]) - np.asarray(b[name])).mean()
+    for name, weight in LAYERS
+  )
+  assert expected > 1e-3
+  np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+def test_an_image_has_no_content_loss_against_itself(variables, image):
+  images = jnp.asarray(image[None, :16, :16])
+  target = losses.Content(variables, losses.features(variables, images, LAYERS))
+  assert losses.content(images, target, jnp.asarray(0), LAYERS) < 1e-6
+
+
+def test_grey_is_measured_as_grey_rgb(variables, image):
+  grey = jnp.asarray(image[None, ..., :1])
+  got = losses.features(variables, grey, LAYERS)
+  expected = losses.features(variables, jnp.tile(grey, (1, 1, 1, 3)), LAYERS)
+  np.testing.assert_array_equal(got['relu1_2'], expected['relu1_2'])
+
+
+def test_windows_hold_the_features_of_their_fathers(variables, image):
+  config = TINY.replace(content_weight=0.1, content_layers=LAYERS)
+  made = step.make_windows(
+    jax.random.key(0),
+    image,
+    None,
+    side=24,
+    scale=(2.0, 2.0),
+    config=config,
+    vgg=variables,
+  )
+  expected = losses.features(variables, made.father, LAYERS)
+  for name, _ in LAYERS:
+    np.testing.assert_allclose(
+      made.content.features[name], expected[name], atol=1e-4
+    )
+
+
+def test_training_lowers_the_content_loss_further_with_it(variables, image):
+  """Measured on the whole input, of what the network makes of its son."""
+  smooth = jax.image.resize(image, (80, 88, 3), 'cubic')[20:60, 20:64]
+  smooth = np.clip(np.asarray(smooth), 0, 1)
+
+  def run(weight):
+    config = TINY.replace(
+      content_weight=weight,
+      content_layers=LAYERS,
+      max_steps=60,
+      learning_rate=2e-3,
+      schedule='cosine',
+    )
+    with jax.numpy_dtype_promotion('standard'):
+      return zssr_jax.train_image(
+        smooth, 2, config=config, vgg=variables if weight else None
+      )
+
+  plain, hybrid = run(0.0), run(5.0)
+  assert hybrid.history.loss[0] > 2 * plain.history.loss[0]
+  from zssr_jax import degradation, models
+  from zssr_jax.ops import resize
+
+  son = degradation.downscale(jnp.asarray(smooth), 2)
+  model = models.make_model('pixel_shuffle', scale=(2.0, 2.0), depth=3, width=8)
+  target = losses.Content(
+    variables, losses.features(variables, jnp.asarray(smooth[None]), LAYERS)
+  )
+
+  def measured(result):
+    out = model.apply(
+      {'params': result.params}, son[None], resize.imresize(son, 2)[None]
+    )
+    return float(losses.content(out, target, jnp.asarray(0), LAYERS))
+
+  assert measured(hybrid) < 0.98 * measured(plain)
+
+
+def test_a_content_loss_needs_weights_and_colours(variables, image):
+  config = TINY.replace(content_weight=0.1, content_layers=LAYERS)
+  with pytest.raises(ValueError, match='needs the weights of VGG16'):
+    zssr_jax.train_image(image, 2, config=config)
+  with pytest.raises(ValueError, match='1 or 3 channels, not 2'):
+    zssr_jax.train_image(image[..., :2], 2, config=config, vgg=variables)
+
+
+@pytest.mark.parametrize('layers', [(), (('relu1_2', -1),), ('relu1_2',), 3])
+def test_layers_that_make_no_sense_are_refused(layers):
+  with pytest.raises(ValueError, match='config.content_layers'):
+    Config(content_layers=layers)

@@ -1,0 +1,127 @@
+"""Trained parameters that a config asks for, from the files that hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zssr_jax import models
+from zssr_jax.config import Config
+from zssr_jax.data import weight_files
+from zssr_jax.data.image_io import InputError
+from zssr_jax.models import convert, starts, weights
+
+Scale = float | tuple[float, float]
+# Networks that --weights may name.
+NAMES = ('vgg16', 'vdsr')
+# Where the data root has them, under their authors' names.
+_IN_DATA = {'vdsr': 'weights/vdsr_twtygqyy.npz'}
+_REMEDY = (
+  'name a file of bin/convert_weights or bin/train_backbone by'
+  ' --weights={name}=FILE, or a data folder that has them (ZSSR_JAX_DATA)'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """What `train_image` takes beside the image, for one config."""
+
+  start: Callable[[Scale], Any]  # at a scale; returns None for random
+  vgg: Any  # variables of VGG16, or None
+
+
+def parse(values: Sequence[str]) -> dict[str, Path]:
+  """Reads the NAME=FILE pairs of --weights.
+
+  Raises:
+    InputError: for another name, or a file that is not there.
+  """
+  files = {}
+  for text in values:
+    name, _, path = text.partition('=')
+    if name not in NAMES or not path:
+      raise InputError(
+        f'--weights={text}: must be NAME=FILE, NAME one of {", ".join(NAMES)}'
+      )
+    if not Path(path).is_file():
+      raise InputError(f'{path}: no such weight file (--weights={text})')
+    files[name] = Path(path)
+  return files
+
+
+def load(
+  config: Config, files: Mapping[str, Path], data: Path | None
+) -> Trained:
+  """Loads what a config needs.
+
+  Args:
+    config: says what it starts from, and whether it has a content loss.
+    files: from `parse`.
+    data: the data root, if there is one.
+
+  Returns:
+    The parameters; those of a scale are read when asked for, and may raise an
+    InputError then.
+
+  Raises:
+    InputError: when something is missing or no weight file; one line that
+      says what to do.
+  """
+  backbone = None
+  if config.model == 'vdsr_backbone':
+    backbone = _load_external('vdsr', files, data)
+  vgg = None
+  if config.content_weight:
+    layers = [name for name, _ in config.content_layers]
+    source = files.get('vgg16', data)
+    if source is None:
+      raise InputError(
+        f'a content loss needs the weights of VGG16; {_remedy("vgg16")}'
+      )
+    try:
+      vgg = weights.load_vgg16(source, layers)
+    except (OSError, ValueError) as error:
+      raise InputError(str(error)) from None
+
+  @functools.cache
+  def start(scale: Scale) -> Any:
+    try:
+      params = starts.load_start(config.start, scale)
+    except (OSError, ValueError) as error:
+      raise InputError(f'--config.start: {error}') from None
+    if backbone is None:
+      return params
+    return {**(params or {}), 'backbone': backbone}
+
+  return Trained(start, vgg)
+
+
+def _load_external(
+  name: str, files: Mapping[str, Path], data: Path | None
+) -> dict[str, Any]:
+  """Parameters of one of `models.EXTERNAL`."""
+  try:
+    if name in files:
+      params, facts = weights.load_params(files[name])
+      if facts.get('network') != name:
+        raise ValueError(
+          f'{files[name]}: holds {facts.get("network", "something")}, not'
+          f' {name}'
+        )
+      weights.check_shapes(params, models.external_shapes(name, 2))
+      return params
+    path = None if data is None else data / _IN_DATA[name]
+    if path is None or not path.is_file():
+      raise InputError(f'the weights of {name} are missing; {_remedy(name)}')
+    return convert.convert(name, weight_files.read_arrays(path))[0]
+  except InputError:
+    raise
+  except (OSError, ValueError) as error:
+    raise InputError(str(error)) from None
+
+
+def _remedy(name: str) -> str:
+  return _REMEDY.format(name=name)
