@@ -78,6 +78,7 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   weights.check_shapes(params, models.external_shapes('srcnn', 2))
   assert facts['network'] == 'srcnn'
   assert facts['step'] == 30
+  assert 'scale' not in facts  # it is for any
   last = curve(tmp_path)[-1]
   assert last['step'] == 30
   assert {'loss', 'rate', 'psnr_x2', 'psnr_x4'} <= set(last)
@@ -94,6 +95,7 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   assert 'from step 0 of 30' in out
   with np.load(tmp_path / 'out.npz') as file:
     assert file['conv1/kernel'].dtype == np.float16
+  assert weights.load_params(tmp_path / 'out.npz')[1]['scale'] == 2
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):

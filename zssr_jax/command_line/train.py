@@ -33,7 +33,7 @@ _STARTS = ('pixel_shuffle', 'zssr')
 _NETWORKS = (*_STARTS, *models.EXTERNAL)
 # These work on the interpolated image, whatever the scale it came from.
 _ANY_SCALE = ('zssr', 'srcnn', 'srcnn_955', 'vdsr')
-_SETTINGS = 'settings'  # of a checkpoint: JSON
+_SETTINGS = 'meta'  # of a checkpoint: JSON
 
 
 class Options(NamedTuple):
@@ -336,6 +336,7 @@ class _Files:
     arrays[_SETTINGS] = np.array(json.dumps(self._settings))
     np.savez(stream, **arrays)
     image_io.write_files({self._checkpoint: stream.getvalue()})
+    scales = self._settings['scales']
     weights.save_params(
       self._result,
       jax.device_get(state.average),
@@ -345,7 +346,7 @@ class _Files:
         name: value if isinstance(value, weights.Fact) else json.dumps(value)
         for name, value in self._settings.items()
       },
-      scale=self._settings['scales'][0],
+      **({'scale': scales[0]} if len(scales) == 1 else {}),
     )
 
   def add(self, point: dict[str, Any]) -> None:
@@ -470,6 +471,8 @@ def run(options: Options) -> int:
     files.add(point)
     print('  '.join(words), flush=True)
 
+  if int(state.step) == recipe.steps:  # done before; --half may be new
+    files.save(state)
   saving = _Clock(options.checkpoint_minutes)
   reporting = _Clock(options.validate_minutes)
   meter = _Meter()
