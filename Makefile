@@ -52,6 +52,7 @@ lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy zssr_jax bin/main.py
 	$(BIN)/mypy bin/eval_all  # scripts are one module, __main__
+	$(BIN)/mypy bin/train_backbone
 	$(BIN)/mypy bin/convert_weights
 
 format: $(READY)  ## Rewrite the code in the project's style

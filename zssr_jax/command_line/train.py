@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,20 @@ from zssr_jax import models
 from zssr_jax.command_line import flow, jobs
 from zssr_jax.data import datasets, image_io
 from zssr_jax.data.image_io import InputError
+from zssr_jax.models import weights
 from zssr_jax.ops import color, resize
+from zssr_jax.parallel import devices as parallel
 from zssr_jax.pretraining import loop, patches
 from zssr_jax.pretraining import step as step_lib
 
 # Test images: to train on them would make every number of the tables a lie.
 _TEST_SETS = ('B100', 'Set5', 'Set14')
-_NETWORKS = ('pixel_shuffle', 'zssr')
-_META = 'meta'  # of a file of parameters: JSON
+# Networks that a single image trains as well, and those for many.
+_STARTS = ('pixel_shuffle', 'zssr')
+_NETWORKS = (*_STARTS, *models.EXTERNAL)
+# These work on the interpolated image, whatever the scale it came from.
+_ANY_SCALE = ('zssr', 'srcnn', 'srcnn_955', 'vdsr')
+_SETTINGS = 'meta'  # of a checkpoint: JSON
 
 
 class Options(NamedTuple):
@@ -45,39 +51,52 @@ class Options(NamedTuple):
   half: bool
   seed: int
   overwrite: bool
+  devices: int
 
 
 def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   """Defines the flags of the command."""
   del argv
   default = step_lib.Recipe()
+  kernels = ', '.join(patches.KERNELS)
   for name, value, text in (
     ('network', 'pixel_shuffle', f'One of {", ".join(_NETWORKS)}.'),
-    ('loss', default.loss, 'l1 or l2.'),
+    ('kernels', default.kernels, f'What makes LR patches: {kernels}.'),
+    ('loss', default.loss, "l1, l2, or sum, VDSR's."),
+    ('optimizer', default.optimizer, "adam, or sgd by VDSR's recipe."),
     ('data', None, 'Data root; else ZSSR_JAX_DATA.'),
     ('output', None, 'File of the parameters, .npz.'),
     ('validate', None, 'Data set whose PSNR is measured now and then.'),
     ('init', None, 'Parameters to start from, where their shapes fit.'),
   ):
     flags.DEFINE_string(name, value, text, flag_values=values)
-  flags.DEFINE_list(
-    'data_folders',
-    ['BSDS300_train', 'T91'],
-    'Training images: folders of the data root, or paths of your own.',
-    flag_values=values,
-  )
+  for name, items, text in (
+    ('scale', ['2'], 'Upscaling factor; several for one network of all.'),
+    (
+      'data_folders',
+      ['BSDS300_train', 'T91'],
+      'Training images: folders of the data root, or paths of your own.',
+    ),
+  ):
+    flags.DEFINE_list(name, items, text, flag_values=values)
+  flags.DEFINE_alias('scales', 'scale', flag_values=values)
   for name, number, text in (
-    ('scale', 2, 'Upscaling factor.'),
     ('steps', default.steps, 'Steps.'),
     ('batch', default.batch, 'Patches a step.'),
-    ('patch', default.patch, 'Side of a patch in LR pixels.'),
+    ('patch', default.patch, 'Side of one, LR pixels; HR with several scales.'),
     ('warmup', default.warmup, 'Steps in which the rate grows.'),
+    ('meta', default.meta, 'Inner steps of meta-learning; 0: none.'),
+    ('tasks', default.tasks, 'Kernels a batch of meta-learning.'),
     ('seed', 0, 'Random seed.'),
+    ('devices', 1, 'Devices that share each batch.'),
   ):
-    flags.DEFINE_integer(name, number, text, 0, flag_values=values)
+    flags.DEFINE_integer(name, number, text, 0, 2**32 - 1, flag_values=values)
   for name, real, text in (
     ('rate', default.rate, 'Highest learning rate.'),
+    ('clip', default.clip, 'Largest gradient times the rate; 0: any.'),
+    ('weight_decay', default.weight_decay, 'Share of the weights.'),
     ('average', default.average, 'Decay of the running average of weights.'),
+    ('inner_rate', default.inner_rate, 'Rate of the inner steps.'),
     ('validate_minutes', 2.0, 'Minutes between validations.'),
     ('checkpoint_minutes', 2.0, 'Minutes between checkpoints.'),
   ):
@@ -127,22 +146,9 @@ def parse_options(argv: list[str]) -> Options:
       raise InputError(
         f'--data_folders={name}: {found.pop()} is a test set; train on others'
       )
-  try:
-    recipe = step_lib.Recipe(
-      scales=(flag['scale'],),
-      patch=flag['patch'],
-      batch=flag['batch'],
-      steps=flag['steps'],
-      loss=flag['loss'],
-      rate=flag['rate'],
-      warmup=flag['warmup'],
-      average=flag['average'],
-    )
-  except ValueError as error:
-    raise InputError(f'--{error}') from None
   return Options(
     network=flag['network'],
-    recipe=recipe,
+    recipe=_make_recipe(flag),
     data=data,
     folders=folders,
     output=output,
@@ -153,12 +159,49 @@ def parse_options(argv: list[str]) -> Options:
     half=flag['half'],
     seed=flag['seed'],
     overwrite=flag['overwrite'],
+    devices=flag['devices'],
   )
+
+
+def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
+  text = ','.join(flag['scale'])
+  try:
+    scales = tuple(sorted({int(part) for part in flag['scale']}))
+  except ValueError:
+    raise InputError(f'--scale={text}: must be whole numbers') from None
+  if len(scales) > 1 and flag['network'] not in _ANY_SCALE:
+    raise InputError(
+      f'--scale={text}: {flag["network"]} is made for one scale; several are'
+      f' for {", ".join(_ANY_SCALE)}'
+    )
+  names = {field.name for field in dataclasses.fields(step_lib.Recipe)}
+  chosen = {name: flag[name] for name in names & set(flag)}
+  chosen['scales'] = scales
+  chosen['color'] = models.EXTERNAL.get(flag['network'], 'rgb')
+  try:
+    return step_lib.Recipe(**chosen)
+  except ValueError as error:
+    raise InputError(f'--{error}') from None
 
 
 def _make_model(options: Options) -> nn.Module:
   scale = float(options.recipe.scales[0])
-  return models.make_model(options.network, scale=(scale, scale))
+  if options.network in _STARTS:
+    return models.make_model(options.network, scale=(scale, scale))
+  try:
+    return models.make_external(options.network, scale)
+  except ValueError as error:
+    raise InputError(f'--scale={scale:g}: {error}') from None
+
+
+def _make_machine(options: Options, model: nn.Module) -> loop.Machine:
+  try:
+    devices = parallel.available(options.devices)
+    if len(devices) > 1:
+      return parallel.data_parallel(model, options.recipe, devices)
+  except ValueError as error:
+    raise InputError(f'--devices={options.devices}: {error}') from None
+  return loop.one_device(model, options.recipe)
 
 
 def _read_pixels(path: Path) -> np.ndarray:
@@ -177,13 +220,20 @@ def _read_training(options: Options) -> list[np.ndarray]:
   return [_read_pixels(file) for file in files]
 
 
-def _read_validation(options: Options) -> list[tuple[np.ndarray, np.ndarray]]:
-  """Pairs (LR, HR): the data set's own LR images, else MATLAB's bicubic."""
+def _read_validation(
+  options: Options,
+) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+  """Pairs (LR, HR) by scale: the set's own LR images, else MATLAB's bicubic."""
   if options.validate is None:
-    return []
-  scale = options.recipe.scales[0]
+    return {}
+  return {s: _read_pairs(options, s) for s in options.recipe.scales}
+
+
+def _read_pairs(
+  options: Options, scale: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
   try:
-    found = datasets.pairs(options.data, options.validate, scale)
+    found = datasets.pairs(options.data, options.validate or '', scale)
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
   pairs = []
@@ -194,10 +244,13 @@ def _read_validation(options: Options) -> list[tuple[np.ndarray, np.ndarray]]:
       lr = resize.imresize(hr, 1 / scale)
     else:
       lr = _read_pixels(pair.lr)
-    if lr.shape[2] != hr.shape[2] or lr.shape[2] == 1:  # the network's are 3
-      lr, hr = (np.repeat(x, 3 // x.shape[2], axis=2) for x in (lr, hr))
-    pairs.append((lr, hr))
+    # A grey image is trained on, and counts, as one of three equal channels.
+    pairs.append((_to_rgb(lr), _to_rgb(hr)))
   return pairs
+
+
+def _to_rgb(image: np.ndarray) -> np.ndarray:
+  return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -211,27 +264,15 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     ) from None
 
 
-def _encode(arrays: Mapping[str, np.ndarray], meta: Any) -> bytes:
-  stream = io.BytesIO()
-  text = np.array(json.dumps(meta, sort_keys=True))
-  np.savez(stream, allow_pickle=False, **{_META: text}, **arrays)
-  return stream.getvalue()
-
-
-def _encode_params(params: Any, meta: Any, half: bool) -> bytes:
-  leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(params))
-  kind = np.float16 if half else np.float32
-  arrays = {
-    '/'.join(part.key for part in path): np.asarray(leaf, kind)
-    for path, leaf in leaves
-  }
-  return _encode(arrays, meta)
+def _plain(recipe: step_lib.Recipe) -> dict[str, Any]:
+  """The recipe's fields as JSON gives them back."""
+  return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def _digest(images: Sequence[np.ndarray]) -> str:
   digest = hashlib.sha256()
   for image in images:
-    digest.update(np.int64(image.shape).tobytes() + image.tobytes())
+    digest.update(np.array(image.shape, np.int64).tobytes() + image.tobytes())
   return digest.hexdigest()[:16]
 
 
@@ -257,19 +298,20 @@ class _Files:
       return state
     arrays = _read_arrays(self._checkpoint)
     try:
-      old = json.loads(str(arrays[_META]))
-      found = loop.unpack(arrays, state) if old == self._settings else None
+      # What an older version did not know of had the value of the default.
+      old = {**_plain(step_lib.Recipe()), **json.loads(str(arrays[_SETTINGS]))}
+      changed = [
+        f'{name}={old.get(name)}, not {value}'
+        for name, value in self._settings.items()
+        if old.get(name) != value
+      ]
+      found = state if changed else loop.unpack(arrays, state)
     except (KeyError, ValueError) as error:
       raise InputError(
         f'{self._checkpoint}: no checkpoint of this run ({error}); pass'
         ' --overwrite to begin anew'
       ) from None
-    if found is None:
-      changed = [
-        f'{name} {old.get(name)} and not {value}'
-        for name, value in self._settings.items()
-        if old.get(name) != value
-      ]
+    if changed:
       raise InputError(
         f'{self._checkpoint}: was made with {"; ".join(changed)}; pass'
         ' --overwrite to begin anew'
@@ -289,12 +331,22 @@ class _Files:
     image_io.write_files({self._curve: ''.join(kept)})
 
   def save(self, state: step_lib.State) -> None:
-    meta = {**self._settings, 'step': int(state.step)}
-    image_io.write_files(
-      {
-        self._checkpoint: _encode(loop.pack(state), self._settings),
-        self._result: _encode_params(state.average, meta, self._options.half),
-      }
+    stream = io.BytesIO()
+    arrays: dict[str, Any] = loop.pack(state)
+    arrays[_SETTINGS] = np.array(json.dumps(self._settings))
+    np.savez(stream, **arrays)
+    image_io.write_files({self._checkpoint: stream.getvalue()})
+    scales = self._settings['scales']
+    weights.save_params(
+      self._result,
+      jax.device_get(state.average),
+      half=self._options.half,
+      step=int(state.step),
+      **{
+        name: value if isinstance(value, weights.Fact) else json.dumps(value)
+        for name, value in self._settings.items()
+      },
+      **({'scale': scales[0]} if len(scales) == 1 else {}),
     )
 
   def add(self, point: dict[str, Any]) -> None:
@@ -317,6 +369,47 @@ class _Clock:
     return True
 
 
+class _Meter:
+  """Loss since the last report, and time a step."""
+
+  def __init__(self) -> None:
+    self._loss, self._steps = 0.0, 0
+    self._seconds, self._timed = 0.0, 0
+
+  def add(self, look: loop.Look) -> None:
+    self._loss += look.loss * look.steps
+    self._steps += look.steps
+    if not look.compiled:
+      self._seconds += look.seconds
+      self._timed += look.steps
+
+  def loss(self) -> float:
+    """Mean since the last call."""
+    mean = self._loss / max(self._steps, 1)
+    self._loss, self._steps = 0.0, 0
+    return mean
+
+  def seconds(self) -> float:
+    """Of one step, 0 where none was timed yet."""
+    return self._seconds / max(self._timed, 1)
+
+
+def _start(options: Options, model: nn.Module) -> tuple[Any, str | None]:
+  """Initial parameters, and the digest of the file that some came from."""
+  key = jax.random.fold_in(jax.random.key(options.seed), 0)
+  params = step_lib.init_params(key, model, options.recipe)
+  if options.init is None:
+    return params, None
+  try:
+    given, _ = weights.load_params(options.init)
+  except (OSError, ValueError) as error:
+    raise InputError(str(error)) from None
+  params, taken = loop.fit(params, weights.flatten(given))
+  if not taken:
+    raise InputError(f'{options.init}: holds nothing that fits the network')
+  return params, _digest([np.asarray(x) for x in jax.tree.leaves(given)])
+
+
 def run(options: Options) -> int:
   """Trains, and returns the exit code.
 
@@ -325,86 +418,75 @@ def run(options: Options) -> int:
       loss is no number any more.
   """
   recipe, model = options.recipe, _make_model(options)
-  if options.output.parent.exists():
-    jobs.check_output_folder(options.output.parent)
+  machine = _make_machine(options, model)
+  jobs.check_output_folder(options.output.parent)
   images, validation = _read_training(options), _read_validation(options)
   try:
     corpus = patches.make_corpus(images, recipe.plan)
   except ValueError as error:
     raise InputError(f'{error}; pass a smaller --patch') from None
+  params, init = _start(options, model)
   settings = {
     'network': options.network,
-    **dataclasses.asdict(recipe),
-    'scales': list(recipe.scales),
+    **_plain(recipe),
     'seed': options.seed,
     'images': _digest(images),
-    'init': None,
+    'init': init,
   }
-  key = jax.random.key(options.seed)
-  params = step_lib.init_params(jax.random.fold_in(key, 0), model, recipe)
-  if options.init:
-    given = _read_arrays(options.init)
-    params, taken = loop.fit(params, given)
-    if not taken:
-      raise InputError(f'{options.init}: holds nothing that fits the network')
-    settings['init'] = hashlib.sha256(options.init.read_bytes()).hexdigest()[
-      :16
-    ]
   options.output.parent.mkdir(parents=True, exist_ok=True)
   files = _Files(options, settings)
-  state = step_lib.init_state(jax.random.fold_in(key, 1), params, recipe)
-  state = files.resume(state)
+  key = jax.random.fold_in(jax.random.key(options.seed), 1)
+  state = files.resume(step_lib.init_state(key, params, recipe))
+  name = f'{options.network} x{",".join(map(str, recipe.scales))}'
+  size = sum(leaf.size for leaf in jax.tree.leaves(params))
   print(
-    f'{options.network} x{recipe.scales[0]}: {len(corpus.share)} images,'
-    f' {sum(p.size for p in jax.tree.leaves(params)):,} weights,'
-    f' from step {int(state.step)} of {recipe.steps}',
+    f'{name}: {len(corpus.share)} images, {size:,} weights, from step'
+    f' {int(state.step)} of {recipe.steps}',
     flush=True,
   )
-  save, measure = (
-    _Clock(options.checkpoint_minutes),
-    _Clock(options.validate_minutes),
-  )
-  look = None
-  spent, counted, total, steps = 0.0, 0, 0.0, 0
-  machine = loop.one_device(model, recipe)
+
+  def report(state: step_lib.State) -> None:
+    step, each = int(state.step), meter.seconds()
+    point = {
+      'step': step,
+      'loss': meter.loss(),
+      'rate': float(step_lib.learning_rate(state.step, recipe)),
+      'ms_per_step': round(1000 * each, 3),
+    }
+    words = [
+      f'{step}/{recipe.steps}',
+      f'loss {point["loss"]:.5f}',
+      f'rate {point["rate"]:.2e}',
+    ]
+    for scale, pairs in validation.items():
+      psnr = loop.validate(model, state.average, pairs, scale, recipe.color)
+      point[f'psnr_x{scale}'] = psnr
+      words.append(f'{options.validate} x{scale} {psnr:.3f} dB')
+    if each:
+      left = round(each * (recipe.steps - step))
+      words += [
+        f'{1000 * each:.0f} ms/step',
+        f'{left // 60}:{left % 60:02} left',
+      ]
+    files.add(point)
+    print('  '.join(words), flush=True)
+
+  if int(state.step) == recipe.steps:  # done before; --half may be new
+    files.save(state)
+  saving = _Clock(options.checkpoint_minutes)
+  reporting = _Clock(options.validate_minutes)
+  meter = _Meter()
   try:
     for look in loop.run(machine, state, corpus, recipe):
-      state, step = look.state, int(look.state.step)
-      total, steps = total + look.loss * look.count, steps + look.count
-      if look.count > 1:  # the first chunk, of one step, also compiled
-        spent, counted = spent + look.seconds, counted + look.count
-      last = step == recipe.steps
-      if last or save.due():
-        files.save(state)
-      if last or measure.due():
-        each = spent / max(counted, 1)
-        point = {
-          'step': step,
-          'loss': total / steps,
-          'rate': float(step_lib.learning_rate(state.step, recipe)),
-          'ms_per_step': round(1000 * each, 3),
-        }
-        words = [
-          f'{step}/{recipe.steps}',
-          f'loss {total / steps:.5f}',
-          f'rate {point["rate"]:.2e}',
-        ]
-        if validation:
-          point['psnr'] = loop.validate(
-            model, state.average, validation, recipe.scales[0], recipe.color
-          )
-          words.append(f'{options.validate} {point["psnr"]:.3f} dB')
-        left = round(each * (recipe.steps - step))
-        words += [
-          f'{1000 * each:.0f} ms/step',
-          f'{left // 60}:{left % 60:02} left',
-        ]
-        files.add(point)
-        print('  '.join(words), flush=True)
-        total, steps = 0.0, 0
+      meter.add(look)
+      last = int(look.state.step) == recipe.steps
+      if reporting.due() or last:
+        report(look.state)
+      if saving.due() or last:
+        files.save(look.state)
   except FloatingPointError as error:
     raise InputError(f'{error}; try a lower --rate') from None
-  print(f'{options.output}: {options.network} x{recipe.scales[0]}')
+  print(f'{options.output}: {name}')
   return 0
 
 

@@ -17,8 +17,10 @@ from jax import lax
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
 # Pixels whose shifted copies, 64 channels and 3x3 of them, fit the L2 cache.
 _BLOCK = 256
-# Rows of the product below which a convolution is faster.
+# Rows of the product up to which a convolution is faster.
 _FEW = 9
+# Side of a kernel above which so many shifts take too long to compile.
+_WIDE = 5
 
 
 def weight_gradient(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
@@ -37,7 +39,7 @@ def weight_gradient(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
   swap = x.shape[-1] > g.shape[-1]
   if swap:
     x, g = g, x
-  if x.shape[-1] * side**2 <= _FEW:
+  if x.shape[-1] * side**2 <= _FEW or side > _WIDE:
     out = _correlate(x, g, side)
   else:
     out = _multiply(x, g, side)
@@ -86,11 +88,11 @@ def _multiply(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
       for i in range(side)
       for j in range(side)
     ]
-    shifted = jnp.stack(shifted).reshape(-1, rows * width)
+    shifts = jnp.stack(shifted).reshape(-1, rows * width)
     slope = lax.dynamic_slice(
       g, (image, row, 0, 0), (1, rows, width, g.shape[-1])
     )
-    return total + shifted @ slope.reshape(rows * width, -1)
+    return total + shifts @ slope.reshape(rows * width, -1)
 
   zero = jnp.zeros((side * side * channels, g.shape[-1]), g.dtype)
   total = lax.fori_loop(0, count * blocks, add, zero)

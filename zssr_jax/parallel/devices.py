@@ -3,8 +3,9 @@
 Each image is a generator of training jobs (`zssr.run_image`). Images of one
 shape class go together: their jobs are stacked, so that one program trains
 them all, a chunk of steps at a time. A run that has ended, and the copies that
-fill up the last group, idle inside the compiled step. This file is the only
-one that knows how the mapping is done.
+fill up the last group, idle inside the compiled step. Training on many images
+shares each batch among the devices instead (`data_parallel`). This file is
+the only one that knows how the mapping is done.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 
 from zssr_jax import degradation
 from zssr_jax.config import Config
+from zssr_jax.pretraining import loop as pretraining_loop
+from zssr_jax.pretraining import step as pretraining_step
 from zssr_jax.training import loop, pool
 from zssr_jax.training import step as step_lib
 
@@ -264,6 +267,45 @@ def train_together(
     )
     for i, watch in enumerate(watches)
   ]
+
+
+def data_parallel(
+  model: nn.Module,
+  recipe: pretraining_step.Recipe,
+  devices: Sequence[jax.Device],
+) -> pretraining_loop.Machine:
+  """Devices that share each batch of a pretraining, and average gradients.
+
+  Args:
+    model: the network.
+    recipe: how it is trained.
+    devices: from `available`.
+
+  Raises:
+    ValueError: when they cannot share the batch, or its tasks, evenly.
+  """
+  count, devices = len(devices), tuple(devices)
+  name = 'tasks' if recipe.meta else 'batch'
+  if getattr(recipe, name) % count:
+    raise ValueError(
+      f'{name} must be a multiple of the {count} devices:'
+      f' {getattr(recipe, name)}'
+    )
+  chunk = jax.pmap(
+    pretraining_step.make_chunk(model, recipe, axis='devices', shares=count),
+    axis_name='devices',
+    in_axes=(0, 0, None),
+    devices=devices,
+  )
+  keep = jax.pmap(lambda tree: tree, devices=devices)
+
+  def spread(tree):
+    return keep(_stack([tree] * count))
+
+  def collect(tree):
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+  return pretraining_loop.Machine(chunk, spread, collect)
 
 
 def _pad_alike(pools: Sequence[pool.Pool]) -> list[pool.Pool]:

@@ -42,7 +42,8 @@ class Look(NamedTuple):
   state: step_lib.State
   loss: float  # mean over the chunk
   seconds: float  # of the chunk
-  count: int  # steps in it
+  steps: int  # in it
+  compiled: bool  # in that time, too
 
 
 def run(
@@ -65,7 +66,7 @@ def run(
   Raises:
     FloatingPointError: when the loss is no number any more.
   """
-  step = int(state.step)
+  step, compiled = int(state.step), True
   state, corpus = machine.spread(state), machine.spread(corpus)
   count = 1
   while step < recipe.steps:
@@ -77,7 +78,8 @@ def run(
     step += count
     if not np.isfinite(loss):
       raise FloatingPointError(f'the loss is no number after step {step}')
-    yield Look(machine.collect(state), loss, seconds, count)
+    yield Look(machine.collect(state), loss, seconds, count, compiled)
+    compiled = False
     # The first call also compiles, and grows by no more than ten times.
     fitting = int(_SECONDS * count / seconds)
     count = max(1, min(fitting, 10 * count, _LONGEST))
@@ -110,9 +112,9 @@ def validate(
   apply = _make_apply(model)
   scores = []
   for lr, hr in images:
-    low, target = np.float32(lr) / 255, hr
+    low, target = lr.astype(np.float32) / np.float32(255), hr
     if color == 'y':
-      low, target = patches.to_luma(low), color_lib.luma(hr)
+      low, target = color_lib.studio_luma(low), color_lib.luma(hr)
     up = resize.imresize(low, scale)
     out = np.asarray(apply(params, jnp.asarray(low), jnp.asarray(up)))
     scores.append(metrics.score(out, target, scale)[0])

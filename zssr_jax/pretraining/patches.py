@@ -5,25 +5,30 @@ every scale. So do the LR images that MATLAB's bicubic makes of them, one array
 a scale. A patch is a gather: place and transform are data, and one program
 draws them all. Patches keep away from the images' edges, so that neither the
 blur nor the cubic upscale of a patch meets a border that the image does not
-have there.
+have there. With random kernels a patch is blurred as it is drawn, by a kernel
+of its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zssr_jax import degradation
+from zssr_jax.ops import color as color_lib
 from zssr_jax.ops import resize
-
-Array = TypeVar('Array', np.ndarray, jax.Array)
 
 # LR pixels on either side that the cubic upscale of a patch reads.
 _REACH = 2
+# Points a side at which a Gaussian is read within one pixel.
+_FINE = 4
+# Share of bicubic patches by the name of what makes LR patches.
+KERNELS = {'bicubic': 1.0, 'gaussian': 0.0, 'mixed': 0.25}
 
 
 class Plan(NamedTuple):
@@ -32,6 +37,7 @@ class Plan(NamedTuple):
   scales: tuple[int, ...]  # one of them for each patch, all equally likely
   side: int  # of the HR patch, pixels; a multiple of every scale
   color: str  # 'rgb', or 'y': the luma that is scored, not rounded
+  kernels: str = 'bicubic'  # one of KERNELS
 
 
 class Corpus(NamedTuple):
@@ -59,8 +65,11 @@ def unit_of(scales: Sequence[int]) -> int:
 
 def margin_of(plan: Plan) -> int:
   """HR pixels that a patch needs around it, a multiple of the unit."""
-  unit = unit_of(plan.scales)
-  return -(-_REACH * max(plan.scales) // unit) * unit
+  unit, scale = unit_of(plan.scales), max(plan.scales)
+  need = _REACH * scale
+  if plan.kernels != 'bicubic':
+    need += kernel_side(scale) // 2
+  return -(-need // unit) * unit
 
 
 def make_corpus(images: Sequence[np.ndarray], plan: Plan) -> Corpus:
@@ -159,36 +168,118 @@ def _cut(
   return cut.astype(jnp.float32) / 255
 
 
-def to_luma(image: Array) -> Array:
-  """The luma of `ops.color.luma` in [0, 1] without its rounding.
-
-  Args:
-    image: `[..., 3]` RGB in [0, 1], or `[..., 1]`, its own luma.
-
-  Returns:
-    `[..., 1]`.
-  """
-  if image.shape[-1] == 1:
-    return image
-  r, g, b = (image[..., i : i + 1] for i in range(3))
-  return (16 + 65.481 * r + 128.553 * g + 24.966 * b) / 255
-
-
 def _to_color(rgb: jax.Array, color: str) -> jax.Array:
-  return rgb if color == 'rgb' else to_luma(rgb)
+  return rgb if color == 'rgb' else color_lib.studio_luma(rgb)
 
 
 def _upscale(lr: jax.Array, scale: int) -> jax.Array:
   """Cubic upscale of patches without their margin of `_REACH`."""
   size = lr.shape[1]
-  matrix = resize.resize_matrix(size, size * scale, float(scale))
-  matrix = jnp.asarray(matrix[scale * _REACH : -scale * _REACH], lr.dtype)
+  whole = resize.resize_matrix(size, size * scale, float(scale))
+  matrix = jnp.asarray(whole[scale * _REACH : -scale * _REACH], lr.dtype)
   precision = jax.lax.Precision.HIGHEST
   up = jnp.einsum('ah,nhwc->nawc', matrix, lr, precision=precision)
   return jnp.einsum('bw,nawc->nabc', matrix, up, precision=precision)
 
 
-def draw(keys: jax.Array, corpus: Corpus, plan: Plan) -> Batch:
+def kernel_side(scale: int) -> int:
+  """Taps a side of the kernels of a scale, as `degradation` has it."""
+  return 2 * math.ceil(4 * scale + (scale - 1) / 2) + 1
+
+
+def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
+  """Random anisotropic Gaussians, aligned, as in the tables' `gaussian`.
+
+  The variances along both axes are U(0, scale^2) in HR pixels squared, the
+  angle is any; see `degradation.gaussian_kernel`.
+
+  Args:
+    keys: `[B]`.
+    scale: of the kernels.
+
+  Returns:
+    float32 `[B, n, n]`, each of sum 1, with n = `kernel_side(scale)`.
+  """
+  size = kernel_side(scale)
+  center = degradation.aligned_center((size, size), scale)[0]
+  fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
+  y, x = (jnp.asarray(f, jnp.float32) for f in (fine[:, None], fine[None]))
+  index = np.arange(size)
+  # As far on one side as on the other: cut askew, it would be off centre.
+  near = np.abs(index - center) < size - 0.5 - center
+  inside = jnp.asarray(np.outer(near, near), jnp.float32)
+
+  def draw_one(key):
+    drawn = jax.random.uniform(key, (3,))
+    # A variance of one fine step's worth, or the fine grid would miss it.
+    first, second = drawn[:2] * scale**2 + 1 / (12 * _FINE**2)
+    cos, sin = jnp.cos(jnp.pi * drawn[2]), jnp.sin(jnp.pi * drawn[2])
+    along, across = cos * x + sin * y, cos * y - sin * x
+    density = jnp.exp(-0.5 * (along**2 / first + across**2 / second))
+    kernel = density.reshape(size, _FINE, size, _FINE).sum((1, 3)) * inside
+    return kernel / kernel.sum()
+
+  return jax.vmap(draw_one)(keys)
+
+
+def _blur(hr: jax.Array, kernels: jax.Array, scale: int) -> jax.Array:
+  """Every scale-th pixel of patches, each correlated with its own kernel.
+
+  Args:
+    hr: `[B, S, S, C]`.
+    kernels: `[B, n, n]`.
+    scale: step.
+
+  Returns:
+    `[B, (S - n) // scale + 1, ..., C]` rounded to 8 bits.
+  """
+
+  def blur_one(patch, kernel):
+    return jax.lax.conv_general_dilated(
+      patch.transpose(2, 0, 1)[..., None],
+      kernel[:, :, None, None],
+      (scale, scale),
+      'VALID',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      precision=jax.lax.Precision.HIGHEST,
+    )[..., 0].transpose(1, 2, 0)
+
+  def one_by_one(hr, kernels):
+    return jax.lax.map(lambda pair: blur_one(*pair), (hr, kernels))
+
+  # On CPU a convolution in groups has no fast path.
+  low = jax.lax.platform_dependent(
+    hr, kernels, cpu=one_by_one, default=jax.vmap(blur_one)
+  )
+  return jnp.floor(jnp.clip(low, 0, 1) * 255 + 0.5) / 255
+
+
+def _blur_to(
+  wide: jax.Array, margin: int, keys: jax.Array, side: int, scale: int
+) -> jax.Array:
+  """Blurred LR patches with `_REACH` pixels around them.
+
+  Args:
+    wide: HR patches `[B, side + 2 margin, ..., C]`.
+    margin: HR pixels around them.
+    keys: of the kernels, `[B]`.
+    side: of the patches without the margin.
+    scale: of the LR patches.
+  """
+  kernels = draw_kernels(keys, scale)
+  taps = kernels.shape[1]
+  # LR pixel i sees HR pixels from scale * i - taps // 2 on.
+  first = margin - scale * _REACH - taps // 2
+  last = first + side + scale * (2 * _REACH - 1) + taps
+  return _blur(wide[:, first:last, first:last], kernels, scale)
+
+
+def draw(
+  keys: jax.Array,
+  corpus: Corpus,
+  plan: Plan,
+  kernel_keys: jax.Array | None = None,
+) -> Batch:
   """Draws a patch a key; runs inside jit.
 
   An image is drawn by its area, then a place in it, one of the eight
@@ -199,12 +290,26 @@ def draw(keys: jax.Array, corpus: Corpus, plan: Plan) -> Batch:
     keys: random keys `[B]`.
     corpus: from `make_corpus` with the same plan.
     plan: what to draw.
+    kernel_keys: keys `[B]` that decide the kernels; equal ones make equal
+      kernels. By default every patch has its own.
   """
   place = _draw_places(keys, corpus, plan)
-  hr = _to_color(_cut(corpus.hr, place, plan.side, 0, 1), plan.color)
+  if kernel_keys is None:
+    kernel_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys)
+  share = KERNELS[plan.kernels]
+  margin = margin_of(plan) if share < 1 else 0
+  wide = _cut(corpus.hr, place, plan.side, margin, 1)
+  inner = slice(margin, margin + plan.side)
+  hr = _to_color(wide[:, inner, inner], plan.color)
+  pick = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 1)))
+  chance = pick(kernel_keys).reshape(-1, 1, 1, 1)
   lows, ups = [], []
   for pixels, scale in zip(corpus.lr, plan.scales, strict=True):
-    low = _cut(pixels, place, plan.side // scale, _REACH, scale)
+    if share > 0:
+      low = _cut(pixels, place, plan.side // scale, _REACH, scale)
+    if share < 1:
+      blurred = _blur_to(wide, margin, kernel_keys, plan.side, scale)
+      low = jnp.where(chance < share, low, blurred) if share > 0 else blurred
     low = _to_color(low, plan.color)
     ups.append(_upscale(low, scale))
     lows.append(low[:, _REACH:-_REACH, _REACH:-_REACH])
@@ -213,7 +318,6 @@ def draw(keys: jax.Array, corpus: Corpus, plan: Plan) -> Batch:
   chosen = jax.vmap(
     lambda key: jax.random.randint(jax.random.fold_in(key, 1), (), 0, len(ups))
   )(keys)
-  up = jnp.select(
-    [chosen.reshape(-1, 1, 1, 1) == i for i in range(len(ups))], ups
-  )
+  chosen = chosen.reshape(-1, 1, 1, 1)
+  up = jnp.select([chosen == i for i in range(len(ups))], ups)
   return Batch(up, up, hr)

@@ -1,4 +1,9 @@
-"""One step of training on many images, and chunks of them."""
+"""One step of training on many images, and chunks of them.
+
+With `Recipe.meta` a step trains for what comes after a few plain steps on
+other patches of the same degradation (MAML, Finn et al. 2017, of first order;
+MZSR, Soh et al. 2020): so does a start come about that adapts quickly.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +31,20 @@ class Recipe:
   patch: int = 32  # side in LR pixels; in HR pixels with several scales
   batch: int = 16  # patches a step
   steps: int = 6000
-  loss: str = 'l1'  # or 'l2', the mean square
-  rate: float = 2e-3  # Adam's highest learning rate
-  warmup: int = 100  # steps of linear growth; then a cosine to zero
+  kernels: str = 'bicubic'  # what makes LR patches, see patches.KERNELS
+  # 'l1'; 'l2', the mean square; 'sum', VDSR's half the sum of squares a patch
+  loss: str = 'l1'
+  # 'adam': the rate falls along a cosine to zero. 'sgd': momentum 0.9, and a
+  # tenth of the rate after each quarter of the run, as VDSR has it.
+  optimizer: str = 'adam'
+  rate: float = 2e-3  # highest learning rate
+  warmup: int = 100  # steps of linear growth before
+  clip: float = 0.0  # largest gradient times the rate, each by itself; 0: any
+  weight_decay: float = 0.0  # share of the weights added to the gradient
   average: float = 0.999  # decay of the running average of weights
+  meta: int = 0  # plain steps that a start is to be good for; 0: plain training
+  inner_rate: float = 1e-2  # their rate
+  tasks: int = 4  # kernels a batch, half of whose patches adapt
 
   def __post_init__(self):
     """Checks every field.
@@ -52,11 +67,39 @@ class Recipe:
         f' {self.scales}: {self.patch}',
       ),
       (self.batch >= 1, f'batch must be at least 1: {self.batch}'),
+      (
+        self.kernels in patches.KERNELS,
+        f'kernels must be one of {", ".join(patches.KERNELS)}: {self.kernels}',
+      ),
       (self.steps >= 1, f'steps must be at least 1: {self.steps}'),
-      (self.loss in _LOSSES, f"loss must be 'l1' or 'l2': {self.loss}"),
+      (
+        self.loss in _LOSSES,
+        f'loss must be one of {", ".join(_LOSSES)}: {self.loss}',
+      ),
+      (
+        self.optimizer in _DIRECTIONS,
+        f'optimizer must be one of {", ".join(_DIRECTIONS)}: {self.optimizer}',
+      ),
       (0 < self.rate < 10, f'rate must lie between 0 and 10: {self.rate}'),
       (self.warmup >= 0, f'warmup must be at least 0: {self.warmup}'),
+      (self.clip >= 0, f'clip must be at least 0: {self.clip}'),
+      (
+        0 <= self.weight_decay < 1,
+        f'weight_decay must lie in [0, 1): {self.weight_decay}',
+      ),
       (0 <= self.average < 1, f'average must lie in [0, 1): {self.average}'),
+      (self.meta >= 0, f'meta must be at least 0: {self.meta}'),
+      (self.inner_rate > 0, f'inner_rate must be above 0: {self.inner_rate}'),
+      (self.tasks >= 1, f'tasks must be at least 1: {self.tasks}'),
+      (
+        not self.meta or self.batch % (2 * self.tasks) == 0,
+        f'batch must be a multiple of twice the {self.tasks} tasks:'
+        f' {self.batch}',
+      ),
+      (
+        not self.meta or self.kernels != 'bicubic',
+        'meta needs kernels gaussian or mixed: with one, all tasks are one',
+      ),
     ):
       if not good:
         raise ValueError(text)
@@ -66,7 +109,7 @@ class Recipe:
     """What is drawn for it."""
     one = len(self.scales) == 1
     side = self.patch * self.scales[0] if one else self.patch
-    return patches.Plan(self.scales, side, self.color)
+    return patches.Plan(self.scales, side, self.color, self.kernels)
 
 
 class State(NamedTuple):
@@ -83,25 +126,32 @@ def _l2(output: jax.Array, target: jax.Array) -> jax.Array:
   return jnp.mean((output - target) ** 2)
 
 
+def _sum(output: jax.Array, target: jax.Array) -> jax.Array:
+  return 0.5 * jnp.sum((output - target) ** 2) / output.shape[0]
+
+
 _LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
   'l1': losses.l1,
   'l2': _l2,
+  'sum': _sum,
+}
+# What turns gradients into directions.
+_DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
+  'adam': optax.scale_by_adam,
+  'sgd': lambda: optax.trace(0.9),
 }
 
 
 def learning_rate(step: jax.Array, recipe: Recipe) -> jax.Array:
   """Rate of the step after `step` completed ones, float32."""
   done = jnp.asarray(step, jnp.float32)
-  warm = (done + 1) / max(recipe.warmup, 1)
+  warm = jnp.minimum((done + 1) / max(recipe.warmup, 1), 1)
+  if recipe.optimizer == 'sgd':
+    drops = jnp.floor(4 * done / recipe.steps)
+    return recipe.rate * warm * jnp.power(0.1, drops)
   span = max(recipe.steps - recipe.warmup, 1)
   share = jnp.clip((done - recipe.warmup) / span, 0, 1)
-  cosine = 0.5 + 0.5 * jnp.cos(jnp.pi * share)
-  return recipe.rate * jnp.minimum(warm, 1) * cosine
-
-
-def _make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
-  """Turns gradients into directions; `learning_rate` scales them."""
-  return optax.scale_by_adam()
+  return recipe.rate * warm * (0.5 + 0.5 * jnp.cos(jnp.pi * share))
 
 
 def init_params(key: jax.Array, model: nn.Module, recipe: Recipe) -> Params:
@@ -120,7 +170,7 @@ def init_state(key: jax.Array, params: Params, recipe: Recipe) -> State:
     step=jnp.zeros((), jnp.int32),
     params=params,
     average=params,
-    optimizer=_make_optimizer(recipe).init(params),
+    optimizer=_DIRECTIONS[recipe.optimizer]().init(params),
     key=key,
   )
 
@@ -134,35 +184,74 @@ def make_step(
     model: a module `(lr, interpolated) -> hr`.
     recipe: how to train it.
     axis: name of the mapped axis over the devices that share a batch, if any.
-    shares: how many these are; divides the batch.
+    shares: how many these are; divides the batch, or its tasks.
   """
-  optimizer = _make_optimizer(recipe)
-  size = recipe.batch // shares
+  optimizer = _DIRECTIONS[recipe.optimizer]()
 
   def loss_of(params, batch):
-    output = jnp.asarray(
-      model.apply({'params': params}, batch.lr, batch.interpolated)
-    )
-    return _LOSSES[recipe.loss](output, batch.hr)
+    output = model.apply({'params': params}, batch.lr, batch.interpolated)
+    return _LOSSES[recipe.loss](jnp.asarray(output), batch.hr)
 
-  def step(state, corpus):
-    # A key a patch: the draws do not depend on the number of devices.
-    keys = jax.random.split(
-      jax.random.fold_in(state.key, state.step), recipe.batch
+  slope_of = jax.value_and_grad(loss_of)
+
+  def draw_keys(key, count):
+    # A key each: the draws do not depend on the number of devices.
+    keys = jax.random.split(key, count)
+    if not axis:
+      return keys
+    size = count // shares
+    first = jax.lax.axis_index(axis) * size
+    return jax.lax.dynamic_slice_in_dim(keys, first, size)
+
+  def plain_slope(params, corpus, key):
+    keys = draw_keys(key, recipe.batch)
+    return slope_of(params, patches.draw(keys, corpus, recipe.plan))
+
+  def adapted_slope(params, corpus, key):
+    """Loss and gradient on half a task's patches, adapted to the others."""
+    half = recipe.batch // recipe.tasks // 2
+    keys = jax.random.split(jax.random.fold_in(key, 0), 2 * half)
+    kernel_keys = jnp.broadcast_to(jax.random.fold_in(key, 1), keys.shape)
+    batch = patches.draw(keys, corpus, recipe.plan, kernel_keys)
+    seen = jax.tree.map(lambda x: x[:half], batch)
+    unseen = jax.tree.map(lambda x: x[half:], batch)
+
+    def adapt(_, params):
+      _, gradient = slope_of(params, seen)
+      return jax.tree.map(
+        lambda p, g: p - recipe.inner_rate * g, params, gradient
+      )
+
+    return slope_of(jax.lax.fori_loop(0, recipe.meta, adapt, params), unseen)
+
+  def meta_slope(params, corpus, key):
+    slopes = jax.lax.map(
+      lambda key: adapted_slope(params, corpus, key),
+      draw_keys(key, recipe.tasks),
     )
-    if axis:
-      first = jax.lax.axis_index(axis) * size
-      keys = jax.lax.dynamic_slice_in_dim(keys, first, size)
-    batch = patches.draw(keys, corpus, recipe.plan)
-    loss, gradient = jax.value_and_grad(loss_of)(state.params, batch)
-    if axis:
-      loss, gradient = jax.lax.pmean((loss, gradient), axis)
+    return jax.tree.map(lambda x: jnp.mean(x, axis=0), slopes)
+
+  def direct(gradient, state, rate):
+    """Clips the gradient, decays, and turns it into a direction."""
+    if recipe.clip:
+      limit = recipe.clip / rate
+      gradient = jax.tree.map(lambda g: jnp.clip(g, -limit, limit), gradient)
+    if recipe.weight_decay:
+      gradient = jax.tree.map(
+        lambda g, p: g + recipe.weight_decay * p, gradient, state.params
+      )
     # optax's Adam mixes dtypes, which the strict mode of tests forbids.
     with jax.numpy_dtype_promotion('standard'):
-      direction, optimizer_state = optimizer.update(
-        gradient, state.optimizer, state.params
-      )
+      return optimizer.update(gradient, state.optimizer)
+
+  def step(state, corpus):
+    key = jax.random.fold_in(state.key, state.step)
+    slope = meta_slope if recipe.meta else plain_slope
+    loss, gradient = slope(state.params, corpus, key)
+    if axis:
+      loss, gradient = jax.lax.pmean((loss, gradient), axis)
     rate = learning_rate(state.step, recipe)
+    direction, optimizer_state = direct(gradient, state, rate)
     params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
     # Young averages follow faster, so that the start is soon forgotten.
     age = state.step.astype(jnp.float32)

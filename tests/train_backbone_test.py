@@ -1,0 +1,198 @@
+"""bin/train_backbone as its users meet it: files, messages and exit codes."""
+
+import importlib.machinery
+import importlib.util
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zssr_jax import models
+from zssr_jax.models import weights
+
+ROOT = pathlib.Path(__file__).parents[1]
+SCRIPT = ROOT / 'bin' / 'train_backbone'
+loader = importlib.machinery.SourceFileLoader('bin_train', str(SCRIPT))
+spec = importlib.util.spec_from_loader('bin_train', loader)
+bin_train = importlib.util.module_from_spec(spec)
+loader.exec_module(bin_train)
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+  """A folder of three photographs, one of them greyscale."""
+  from skimage import data
+
+  folder = tmp_path_factory.mktemp('data') / 'photos'
+  folder.mkdir()
+  for number in range(3):
+    crop = data.astronaut()[80 * number :, 80:][:48, :56]
+    crop = crop[..., 0] if number == 2 else crop
+    Image.fromarray(crop).save(folder / f'photo{number}.png')
+  return folder
+
+
+@pytest.fixture
+def cli(tmp_path, photos, capsys):
+  """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
+
+  def run(*arguments):
+    code = bin_train.main(command(tmp_path / 'out.npz', photos, *arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+  return run
+
+
+def command(output, photos, *arguments):
+  return [
+    str(SCRIPT),
+    '--network=srcnn',
+    f'--data={photos.parent}',
+    '--data_folders=photos',
+    '--steps=30',
+    '--batch=2',
+    '--patch=8',
+    f'--output={output}',
+    *map(str, arguments),
+  ]
+
+
+def curve(tmp_path):
+  lines = (tmp_path / 'out.npz.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
+  code, out, err = cli('--scales=2,4', '--patch=16', '--validate=photos')
+  assert (code, err) == (0, '')
+  assert 'srcnn x2,4: 3 images, 8,129 weights' in out
+  assert '30/30' in out
+  params, facts = weights.load_params(tmp_path / 'out.npz')
+  weights.check_shapes(params, models.external_shapes('srcnn', 2))
+  assert facts['network'] == 'srcnn'
+  assert facts['step'] == 30
+  assert 'scale' not in facts  # it is for any
+  last = curve(tmp_path)[-1]
+  assert last['step'] == 30
+  assert {'loss', 'rate', 'psnr_x2', 'psnr_x4'} <= set(last)
+  # The same command finds all done; another one is not mixed with it.
+  code, out, _ = cli('--scales=2,4', '--patch=16', '--validate=photos')
+  assert code == 0
+  assert 'from step 30 of 30' in out
+  code, _, err = cli('--scales=2,4', '--patch=16', '--rate=0.01')
+  assert code == 2
+  assert 'was made with rate=0.002, not 0.01; pass --overwrite' in err
+  assert err.count('\n') == 1
+  code, out, _ = cli('--overwrite', '--rate=0.01', '--half')
+  assert code == 0
+  assert 'from step 0 of 30' in out
+  with np.load(tmp_path / 'out.npz') as file:
+    assert file['conv1/kernel'].dtype == np.float16
+  assert weights.load_params(tmp_path / 'out.npz')[1]['scale'] == 2
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
+  assert cli('--steps=200')[0] == 0
+  with np.load(tmp_path / 'out.npz.checkpoint') as file:
+    whole = dict(file)
+  killed = tmp_path / 'killed.npz'
+  checkpoint = tmp_path / 'killed.npz.checkpoint'
+  argv = command(killed, photos, '--steps=200')
+  process = subprocess.Popen(
+    [sys.executable, *argv, '--checkpoint_minutes=0', '--validate_minutes=0'],
+    stdout=subprocess.DEVNULL,
+  )
+  end = time.monotonic() + 60
+  while not checkpoint.exists() and time.monotonic() < end:
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  assert process.wait() == -signal.SIGKILL
+  with np.load(checkpoint) as file:
+    assert 0 < file['.step'] < 200
+  assert bin_train.main(argv) == 0
+  with np.load(checkpoint) as file:
+    assert set(file) == set(whole)
+    for name, array in whole.items():
+      np.testing.assert_array_equal(file[name], array, err_msg=name)
+  lines = pathlib.Path(f'{killed}.jsonl').read_text().splitlines()
+  steps = [json.loads(line)['step'] for line in lines]
+  assert steps == sorted(set(steps))
+  assert steps[-1] == 200
+
+
+def test_a_start_may_come_from_another_file(cli, tmp_path):
+  assert cli()[0] == 0
+  start = (tmp_path / 'out.npz').rename(tmp_path / 'start.npz')
+  again = ('--overwrite', '--steps=1', '--rate=1e-9', '--seed=1')
+  assert cli(*again, f'--init={start}')[0] == 0
+  old, _ = weights.load_params(start)
+  new, _ = weights.load_params(tmp_path / 'out.npz')
+  found = weights.flatten(new)
+  for name, array in weights.flatten(old).items():
+    np.testing.assert_allclose(found[name], array, atol=1e-7)
+  # Without the file it would have been another.
+  assert cli(*again)[0] == 0
+  other, _ = weights.load_params(tmp_path / 'out.npz')
+  off = other['conv1']['kernel'] - old['conv1']['kernel']
+  assert np.abs(off).max() > 0.01
+
+
+@pytest.mark.parametrize(
+  ('flag', 'message'),
+  [
+    ('--network=resnet', 'must be one of pixel_shuffle'),
+    ('--scale=two', 'whole numbers'),
+    ('--scale=1', 'from 2 to 8'),
+    ('--network=edsr --scale=5', 'for scale 2, 3 or 4'),
+    ('--network=edsr --scale=2,3 --patch=12', 'made for one scale'),
+    ('--rate=0', 'rate must lie'),
+    ('--loss=l7', 'loss must be'),
+    ('--meta=2 --tasks=1', 'gaussian or mixed'),
+    ('--patch=64', 'pass a smaller --patch'),
+    ('--output=out/start.pkl', 'must end in .npz'),
+    ('--output=', 'no --output'),
+    ('--data_folders=Set5', 'is a test set'),
+    ('--data_folders=photos,B100/HR', 'is a test set'),
+    ('--data_folders=nowhere', "no data set 'nowhere'"),
+    ('--data=nowhere', 'no such data folder'),
+    ('--validate=nowhere', "no data set 'nowhere'"),
+    ('--init=nowhere.npz', 'nowhere.npz'),
+    ('--devices=64', '64 devices asked for'),
+    ('--devices=3', 'multiple of the 3 devices'),
+    ('--steps=many', 'steps'),
+    ('stray', 'not a flag'),
+  ],
+)
+def test_what_is_wrong_is_said_in_one_line(cli, tmp_path, flag, message):
+  code, out, err = cli(*flag.split())
+  assert code == 2
+  assert message in err
+  assert err.startswith('error: ')
+  assert err.count('\n') == 1
+  assert not list(tmp_path.glob('out.npz*'))
+
+
+def test_a_damaged_checkpoint_is_refused(cli, tmp_path):
+  checkpoint = tmp_path / 'out.npz.checkpoint'
+  checkpoint.write_bytes(b'PK rubbish')
+  code, _, err = cli()
+  assert code == 2
+  assert 'out.npz.checkpoint: not a whole .npz file' in err
+  np.savez(tmp_path / 'other.npz', a=np.zeros(3))
+  (tmp_path / 'other.npz').rename(checkpoint)
+  code, _, err = cli()
+  assert code == 2
+  assert 'no checkpoint of this run' in err
+
+
+def test_help_lists_the_flags(cli):
+  code, out, _ = cli('--help')
+  assert code == 0
+  assert '--checkpoint_minutes' in out
