@@ -373,7 +373,8 @@ def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
   assert np.abs(state.root - np.asarray(root)).max() <= 1.01 * blind._RATE
 
 
-@pytest.mark.parametrize('side', [2, 3, 4, 5])
+# Not 2: there the slope along x is rounding alone.
+@pytest.mark.parametrize('side', [3, 4, 5])
 def test_a_crop_of_a_few_pixels_has_a_say_too(side):
   result = jnp.asarray(texture(2 * side))
   image = degradation.downscale(
