@@ -20,6 +20,17 @@ jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 
+@pytest.fixture(scope='module', autouse=True)
+def _forget_programs():
+  """Drops a file's compiled programs: kept, they fill the process's maps.
+
+  Each takes a few memory maps of the 65,530 that Linux allows; past them LLVM
+  crashes. The suite would take more.
+  """
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture(scope='session')
 def data_root() -> pathlib.Path:
   """The folder of public test images; skips the test where there is none."""
