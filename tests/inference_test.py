@@ -101,6 +101,21 @@ def test_without_a_halo_there_would_be_seams(name):
   assert np.abs(tiled - whole).max() > 1e-3
 
 
+@pytest.mark.parametrize('unit', [1, 2, 20, 100])
+@pytest.mark.parametrize('tile', [32, 100, 200, 256])
+@pytest.mark.parametrize('halo', [7, 27])
+def test_spans_cover_and_shield_every_pixel_whatever_the_tile(unit, tile, halo):
+  size = 700
+  spans = inference._spans(size, unit, tile, halo)
+  covered = [p for *_, low, high in spans for p in range(low, high)]
+  assert sorted(set(covered)) == list(range(size))
+  assert len({stop - start for start, stop, *_ in spans}) == 1
+  for start, stop, low, high in spans:
+    assert start % unit == 0 and 0 <= start < stop <= size
+    assert low - start >= halo or start == 0
+    assert stop - high >= halo or stop == size
+
+
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
 @pytest.mark.parametrize('shape', [(9, 14), (32, 32), (1, 5)])
 def test_an_image_smaller_than_a_tile_runs_whole(name, shape):

@@ -18,7 +18,7 @@ import scipy.io
 from PIL import Image
 
 import zssr_jax
-from zssr_jax import degradation, kernel_estimation
+from zssr_jax import degradation, kernel_estimation, models
 from zssr_jax.command_line import arguments, display, flow
 from zssr_jax.data import image_io, kernel_io
 from zssr_jax.models import weights
@@ -881,9 +881,14 @@ def test_overrides_reach_the_config(tmp_path, cli, quick):
   assert config.learning_rate == 0.01
 
 
-def save_start(path, scale=2):
-  """A file of parameters, of no network in particular."""
-  params = {'Body_0': {'Conv_0': {'kernel': np.ones((3, 3, 3, 8), np.float32)}}}
+def save_start(path, scale=2, width=4):
+  """A start for the network of configs/smoke.py, or of another width."""
+  model = models.make_model(
+    'pixel_shuffle', scale=(float(scale),) * 2, depth=4, width=width
+  )
+  image = np.zeros((1, 4, 4, 3), np.float32)
+  large = np.zeros((1, 4 * scale, 4 * scale, 3), np.float32)
+  params = model.init(jax.random.key(0), image, large)['params']
   weights.save_params(path, params, scale=scale)
   return path
 
@@ -892,19 +897,50 @@ def test_a_start_is_loaded_for_the_training(tmp_path, cli, quick):
   path = save(tmp_path / 'photo.png')
   assert cli(f'--input={path}')[0] == 0
   start = save_start(tmp_path / 'start.npz')
-  code, _, _ = cli(f'--input={path}', f'--config.start={start}', '--overwrite')
-  assert code == 0
+  size = ('--config.model=pixel_shuffle', '--config.depth=4')
+  code, _, err = cli(
+    f'--input={path}',
+    f'--config.start={start}',
+    *size,
+    '--config.width=4',
+    '--overwrite',
+  )
+  assert code == 0, err
   assert quick[0]['start'] is None and quick[0]['vgg'] is None
   kernel = quick[1]['start']['Body_0']['Conv_0']['kernel']
-  np.testing.assert_array_equal(kernel, np.ones((3, 3, 3, 8)))
+  assert kernel.shape == (3, 3, 3, 4)
 
 
 def test_the_transferred_start_comes_with_the_package(tmp_path, cli, quick):
   path = save(tmp_path / 'photo.png')
-  code, _, _ = cli(f'--input={path}', '--config.start=transferred')
-  assert code == 0
+  config = f'--config={ROOT}/configs/transferred.py'
+  assert cli(f'--input={path}', config)[0] == 0
   last = quick[0]['start']['Body_0']['Conv_7']['kernel']
   assert last.shape == (3, 3, 64, 12)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    ((), '--config.start=transferred: start does not fit'),
+    (('--config.width=64',), 'use --config=configs/transferred.py'),
+    (('--config.gradual=((0.5,0.5),(1,1))',), '--config.gradual=()'),
+  ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_all_else(
+  tmp_path, cli, quick, flags, words
+):
+  path = save(tmp_path / 'photo.png')
+  code, out, err = cli(f'--input={path}', '--config.start=transferred', *flags)
+  assert (code, out) == (2, '') and err.count('\n') == 1
+  assert words in err and not quick
+
+
+def test_weights_that_nothing_uses_are_refused(tmp_path, cli, quick):
+  path = save(tmp_path / 'photo.png')
+  unused = save_start(tmp_path / 'vdsr.npz')
+  code, _, err = cli(f'--input={path}', f'--weights=vdsr={unused}')
+  assert code == 2 and 'nothing in this run uses vdsr' in err
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ class Config:
 
   # The loss: L1 (section 3.1) + content_weight x the content loss, a weighted
   # sum of L1 distances between VGG16's feature maps (layer, weight) of the
-  # input and of what the network makes of the input's own son.
+  # input and of what the network makes of the input's own son. On the windows
+  # of the reconstruction error, one a step: of an input above twice the crop,
+  # its corners.
   content_weight: float = 0.0
   content_layers: tuple[tuple[str, float], ...] = (
     ('relu1_2', 1.0),
@@ -152,7 +154,7 @@ class Config:
       raise ValueError('config.start must be random, transferred or a file')
     try:
       layers = tuple((str(n), float(w)) for n, w in self.content_layers)
-      if not layers or not all(0 <= weight < 1000 for _, weight in layers):
+      if not layers or not all(0 <= weight <= 1000 for _, weight in layers):
         raise ValueError
     except (TypeError, ValueError):
       raise ValueError(

@@ -52,6 +52,7 @@ def units_of(scale: tuple[float, float]) -> tuple[int, int] | None:
 def _spans(size: int, unit: int, tile: int, halo: int):
   """Tiles along one axis: from, to, and from, to of what is kept of each."""
   side, halo = (-(-n // unit) * unit for n in (tile, halo))
+  side = max(side, 2 * halo + unit)  # whatever the tile, it must get on
   if size <= side:
     return [(0, size, 0, size)]
   step = (side - 2 * halo) // unit * unit

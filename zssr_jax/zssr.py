@@ -15,9 +15,10 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 from zssr_jax import degradation, inference, kernel_estimation, models
 from zssr_jax.config import Config
 from zssr_jax.kernel_estimation import noise, spectrum
+from zssr_jax.models import starts
 from zssr_jax.ops import resize
 from zssr_jax.training import blind, loop, pool, step
 
@@ -117,11 +119,9 @@ def plan_stages(
   Raises:
     ValueError: for an image too small, or a scale out of range.
   """
-  y, x = _check_scale(scale)
   stages = []
   largest = tuple(shape)
-  for share_y, share_x in config.gradual or ((1.0, 1.0),):
-    factors = (1 + (y - 1) * share_y, 1 + (x - 1) * share_x)
+  for factors in _stage_factors(_check_scale(scale), config):
     window = pool.crop_side(shape, factors, config)
     stages.append((factors, pool.crop_side(largest, factors, config), window))
     result = resize.scaled_shape(shape, factors)
@@ -236,13 +236,7 @@ def run_image(
       noise_std=noise_std,
       vgg=vgg,
     )
-    model = models.make_model(
-      config.model,
-      scale=factors,
-      depth=config.depth,
-      width=config.width,
-      gain=config.init_gain,
-    )
+    model = _make_model(config, factors)
     fresh = _init_params(
       model, init_key, windows.son[:1], windows.interpolated[:1]
     )
@@ -303,6 +297,26 @@ def _consistency(result, image, scales, kernel, config) -> float:
   return float(-10 * np.log10(np.mean(error**2) + 1e-12))
 
 
+def _stage_factors(
+  scale: tuple[float, float], config: Config
+) -> list[tuple[float, float]]:
+  y, x = scale
+  return [
+    (1 + (y - 1) * share_y, 1 + (x - 1) * share_x)
+    for share_y, share_x in config.gradual or ((1.0, 1.0),)
+  ]
+
+
+def _make_model(config: Config, factors: tuple[float, float]) -> nn.Module:
+  return models.make_model(
+    config.model,
+    scale=factors,
+    depth=config.depth,
+    width=config.width,
+    gain=config.init_gain,
+  )
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _init_params(model, key, son, interpolated) -> Any:
   return model.init(key, son, interpolated)['params']
@@ -318,15 +332,43 @@ def _begin(fresh: Any, start: Any, config: Config) -> Any:
     )
   if start is None:
     return fresh
-  if not isinstance(start, Mapping) or any(
-    name not in fresh or _shapes(part) != _shapes(fresh[name])
-    for name, part in start.items()
-  ):
+  try:
+    return starts.complete(fresh, start)
+  except ValueError as error:
     raise ValueError(
       f'start does not fit the {config.model} network of depth'
-      f' {config.depth} and width {config.width}'
-    )
-  return {**fresh, **start}
+      f' {config.depth} and width {config.width}: {error}'
+    ) from None
+
+
+def check_start(
+  start: Any, scale: float | tuple[float, float], config: Config
+) -> None:
+  """Looks whether a start fits what a config trains, before there is an image.
+
+  Args:
+    start: as in `train_image`, or None.
+    scale: upscaling factor or pair (y, x).
+    config: of the training.
+
+  Raises:
+    ValueError: when it fits neither colour nor grey images.
+  """
+  factors = _stage_factors(_check_scale(scale), config)[0]
+  model = _make_model(config, factors)
+  error = None
+  for channels in (3, 1):
+    son = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
+    shape = resize.scaled_shape(son.shape[1:3], factors)
+    father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
+    fresh = jax.eval_shape(model.init, jax.random.key(0), son, father)
+    try:
+      _begin(fresh['params'], start, config)
+      return
+    except ValueError as misfit:
+      error = error or misfit
+  assert error is not None
+  raise error
 
 
 def _noise_std(image: np.ndarray, config: Config) -> float:

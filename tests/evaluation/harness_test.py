@@ -180,6 +180,23 @@ def test_a_start_reaches_the_training(root, tmp_path):
   assert set(scales) == {2.0}
 
 
+def test_other_trained_parameters_make_another_row(root):
+  found = find(root)[:1]
+  trees = [None, {'conv': np.zeros(3)}, {'conv': np.ones(3)}]
+  starts = [
+    harness.plan(found, ['zssr'], (0,), recipes(start=lambda scale, t=t: t))[0]
+    for t in trees
+  ]
+  networks = [
+    harness.plan(found, ['zssr'], (0,), recipes(vgg=tree))[0] for tree in trees
+  ]
+  # Without any, the key is the same.
+  assert len({task.key for task in (*starts, *networks)}) == 5
+  assert len({task.start for task in starts}) == 3
+  assert len({task.vgg for task in networks}) == 3
+  assert starts[0].start is None and networks[0].vgg is None
+
+
 def test_several_devices_give_the_same_rows(root, tmp_path):
   config = TINY.replace(max_steps=20, schedule='cosine')
   one, _ = evaluate(root, tmp_path / 'one', ['zssr'], config)

@@ -65,6 +65,42 @@ def test_a_start_for_another_scale_is_refused(tmp_path):
     starts.load_start('transferred', 1.5)
 
 
+def test_a_file_that_names_no_scale_is_for_all(tmp_path):
+  path = tmp_path / 'any.npz'
+  weights.save_params(path, {'a': np.zeros(2, np.float32)}, network='zssr')
+  for scale in (2, (1.5, 2)):
+    assert starts.load_start(path, scale)['a'].shape == (2,)
+
+
+@pytest.mark.parametrize('model', ['zssr', 'pixel_shuffle', 'transposed'])
+def test_a_colour_start_serves_grey_as_three_equal_channels(model):
+  # Neither the median nor the clipping of each correction is linear.
+  config = TINY.replace(
+    model=model, max_steps=0, self_ensemble=False, back_projection=0
+  )
+  colour = zssr_jax.train_image(smooth(), 2, config=config.replace(max_steps=3))
+  rgb, grey = (
+    zssr_jax.train_image(
+      smooth(channels=n), 2, config=config, start=colour.params
+    )
+    for n in (3, 1)
+  )
+  np.testing.assert_allclose(grey.image[..., 0], rgb.image.mean(-1), atol=1e-5)
+  moved = zssr_jax.train_image(smooth(channels=1), 2, config=config)
+  assert np.abs(moved.image - grey.image).max() > 1e-2
+
+
+def test_the_start_of_the_package_takes_grey_images():
+  start = zssr_jax.load_start('transferred', 3)
+  config = zssr_jax.Config(
+    model='pixel_shuffle', start='transferred', max_steps=0
+  )
+  result = zssr_jax.train_image(smooth(24, 1), 3, config=config, start=start)
+  assert result.image.shape == (72, 72, 1)
+  with pytest.raises(ValueError, match=r'Conv_0/kernel is \(3, 3, 3, 64\)'):
+    zssr_jax.train_image(smooth(24, 4), 3, config=config, start=start)
+
+
 def test_a_config_that_wants_a_start_does_not_train_without():
   with pytest.raises(ValueError, match='load_start'):
     zssr_jax.train_image(smooth(), 2, config=TINY.replace(start='transferred'))
@@ -126,6 +162,7 @@ def test_the_backbone_raises_luma_and_leaves_colours_alone(trained_vdsr):
 
 
 def test_the_backbone_takes_other_channels_one_by_one(trained_vdsr):
+  # In the range of Y that VDSR was trained on: grey as three equal channels.
   image = jnp.asarray(smooth(16, 2) * np.float32([1, 0.5]))[None]
   model = backbone.VdsrBackbone(depth=2, width=4)
   params = model.init(jax.random.key(0), image, image)['params']
@@ -133,7 +170,9 @@ def test_the_backbone_takes_other_channels_one_by_one(trained_vdsr):
   out = model.apply({'params': params}, image, image)
   for channel in (0, 1):
     grey = image[..., channel : channel + 1]
-    expected = vdsr.Vdsr().apply({'params': trained_vdsr}, grey, grey)
+    y = (16 + 219 * grey) / 255
+    expected = vdsr.Vdsr().apply({'params': trained_vdsr}, y, y)
+    expected = (255 * expected - 16) / 219
     np.testing.assert_allclose(
       out[..., channel : channel + 1], expected, atol=1e-5
     )

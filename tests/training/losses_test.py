@@ -32,7 +32,9 @@ def image():
 def test_the_content_loss_is_the_weighted_sum_a_loop_finds(variables, image):
   images = jnp.stack([image[:16, :16], image[8:24, 8:24]])
   output = jnp.asarray(image[None, 20:36, 20:36])
-  target = losses.Content(variables, losses.features(variables, images, LAYERS))
+  target = losses.Content(
+    variables, losses.features(variables, images, dict(LAYERS))
+  )
   got = losses.content(output, target, jnp.asarray(1), LAYERS)
   model = vgg.Vgg16(tuple(name for name, _ in LAYERS))
   a, b = (model.apply(variables, x) for x in (output, images[1:]))
@@ -46,14 +48,18 @@ def test_the_content_loss_is_the_weighted_sum_a_loop_finds(variables, image):
 
 def test_an_image_has_no_content_loss_against_itself(variables, image):
   images = jnp.asarray(image[None, :16, :16])
-  target = losses.Content(variables, losses.features(variables, images, LAYERS))
+  target = losses.Content(
+    variables, losses.features(variables, images, dict(LAYERS))
+  )
   assert losses.content(images, target, jnp.asarray(0), LAYERS) < 1e-6
 
 
 def test_grey_is_measured_as_grey_rgb(variables, image):
   grey = jnp.asarray(image[None, ..., :1])
-  got = losses.features(variables, grey, LAYERS)
-  expected = losses.features(variables, jnp.tile(grey, (1, 1, 1, 3)), LAYERS)
+  got = losses.features(variables, grey, dict(LAYERS))
+  expected = losses.features(
+    variables, jnp.tile(grey, (1, 1, 1, 3)), dict(LAYERS)
+  )
   np.testing.assert_array_equal(got['relu1_2'], expected['relu1_2'])
 
 
@@ -68,7 +74,7 @@ def test_windows_hold_the_features_of_their_fathers(variables, image):
     config=config,
     vgg=variables,
   )
-  expected = losses.features(variables, made.father, LAYERS)
+  expected = losses.features(variables, made.father, dict(LAYERS))
   for name, _ in LAYERS:
     np.testing.assert_allclose(
       made.content.features[name], expected[name], atol=1e-4
@@ -101,7 +107,8 @@ def test_training_lowers_the_content_loss_further_with_it(variables, image):
   son = degradation.downscale(jnp.asarray(smooth), 2)
   model = models.make_model('pixel_shuffle', scale=(2.0, 2.0), depth=3, width=8)
   target = losses.Content(
-    variables, losses.features(variables, jnp.asarray(smooth[None]), LAYERS)
+    variables,
+    losses.features(variables, jnp.asarray(smooth[None]), dict(LAYERS)),
   )
 
   def measured(result):

@@ -79,6 +79,11 @@ def _recipes(
     for argument in argv
     if (match := re.match(r'--?(?:no)?config\.(\w+)', argument))
   }
+  if 'model' in chosen and set(wanted) & set(methods.VARIANTS):
+    raise InputError(
+      '--config.model: would make other methods of the variants; use it with'
+      f' --methods={methods.ZSSR}'
+    )
   found = {methods.ZSSR: (config, name)}
   for variant in methods.VARIANTS:
     if variant in wanted:
@@ -88,14 +93,16 @@ def _recipes(
       except (OSError, TypeError, ValueError) as error:
         raise InputError(f'{path}: {error}') from None
   files = networks.parse(given)
-  recipes = {}
-  for method, (used, config_name) in found.items():
-    if method in wanted:
-      trained = networks.load(used, files, data)
-      recipes[method] = harness.Recipe(
-        used, config_name, trained.start, trained.vgg
-      )
-  return recipes
+  loaded = {
+    method: networks.load(used, files, data)
+    for method, (used, _) in found.items()
+    if method in wanted
+  }
+  networks.check_used(files, loaded.values())
+  return {
+    method: harness.Recipe(*found[method], trained.start, trained.vgg)
+    for method, trained in loaded.items()
+  }
 
 
 def parse_options(

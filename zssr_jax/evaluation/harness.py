@@ -54,6 +54,8 @@ class Task(NamedTuple):
   recipe: Recipe | None  # None: the method does not train
   code: str
   key: str
+  start: str | None = None  # digest of what the training starts from
+  vgg: str | None = None  # ... and of VGG16
 
   @property
   def config(self) -> Config | None:
@@ -98,9 +100,10 @@ def plan(
     ValueError: for an unknown method, a config that needs a kernel where
       the case has none, or a start that there is none of for the scale.
   """
-  digest = functools.cache(
+  start_of = functools.cache(
     lambda name, scale: _digest(recipes[name].start(scale))
   )
+  vgg_of = functools.cache(lambda name: _digest(recipes[name].vgg))
   tasks = []
   for name in method_names:
     upscale = methods.find(name).upscale
@@ -129,8 +132,12 @@ def plan(
           'pixels': case.digest,
           'code': version,
         }
-        if trains and (start := digest(name, case.scale)):
-          facts['start'] = start
+        start, vgg = None, None
+        if trains:
+          start, vgg = start_of(name, case.scale), vgg_of(name)
+        # Not where there is none: earlier rows, without, keep their keys.
+        facts |= {'start': start} if start else {}
+        facts |= {'vgg': vgg} if vgg else {}
         tasks.append(
           Task(
             case=case,
@@ -139,6 +146,8 @@ def plan(
             recipe=recipe,
             code=version,
             key=rows.key_of(facts),
+            start=start,
+            vgg=vgg,
           )
         )
   return tasks
@@ -296,6 +305,8 @@ class _Judge:
       'config_name': task.config_name,
       'config_hash': config_hash(task.config),
       'kernel_given': task.kernel is not None,
+      'start': task.start,
+      'vgg': task.vgg,
       'psnr': _finite(psnr, 4),
       'ssim': _finite(ssim, 5),
       'bicubic_psnr': _finite(self._bicubic[place][0], 4),

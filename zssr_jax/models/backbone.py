@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zssr_jax.models import vdsr, zssr
+from zssr_jax.ops import color
 
-# Of R, G and B in Y (rgb2ycbcr, studio range), for images in [0, 1].
-_LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
+# Of Y in studio range, which VDSR was trained on, per full range.
+_RANGE = np.float32(219 / 255)
 
 
 class VdsrBackbone(nn.Module):
@@ -40,14 +40,14 @@ class VdsrBackbone(nn.Module):
     n, h, w, channels = interpolated.shape
     backbone = vdsr.Vdsr(name='backbone')
     if channels == 3:
-      # Added to R, G and B alike, a residual raises Y alone, by their sum.
-      y = jnp.sum(interpolated * _LUMA.reshape(1, 1, 1, 3), -1, keepdims=True)
-      y = y + np.float32(16 / 255)
-      residual = (backbone(lr, y) - y) / _LUMA.sum()
+      y = color.studio_luma(interpolated)
     else:
       grey = interpolated.transpose(0, 3, 1, 2).reshape(-1, h, w, 1)
-      residual = (backbone(lr, grey) - grey).reshape(n, channels, h, w)
-      residual = residual.transpose(0, 2, 3, 1)
+      y = color.studio_luma(grey)
+    # Added to R, G and B alike, a residual raises Y alone.
+    residual = (backbone(lr, y) - y) / _RANGE
+    if channels != 3:
+      residual = residual.reshape(n, channels, h, w).transpose(0, 2, 3, 1)
     start = interpolated + jax.lax.stop_gradient(residual)
     body = zssr.Body(channels, self.depth, self.width, self.gain)
     return start + body(start)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from zssr_jax.models import weights
 from zssr_jax.ops import resize
@@ -40,9 +43,10 @@ def load_start(
   y, x = resize.scale_pair(scale)
   if name != 'transferred':
     params, facts = weights.load_params(name)
-    if facts.get('scale', y) != y or y != x:
+    # Those of the published network may be for any scale, and say none.
+    if 'scale' in facts and not facts['scale'] == y == x:
       raise ValueError(
-        f'{name}: is for scale {facts.get("scale")}, not {y:g} x {x:g}'
+        f'{name}: is for scale {facts["scale"]}, not {y:g} x {x:g}'
       )
     return params
   if y != x or y not in _SCALES:
@@ -51,3 +55,45 @@ def load_start(
       f' {", ".join(map(str, _SCALES))}; start from random'
     )
   return weights.load_params(FOLDER / f'start_x{y:g}.npz')[0]
+
+
+def complete(fresh: Mapping[str, Any], start: Any) -> dict[str, Any]:
+  """Puts a start in place of random parameters, where it has any.
+
+  Where the network is for grey images and the start for colour, the first
+  layer's weights are summed and the last layer's averaged over the colours:
+  the mean of what the start would make of three equal channels.
+
+  Args:
+    fresh: the network's random parameters, or their shapes.
+    start: trained ones, whole or some of the modules at the top of the tree.
+
+  Raises:
+    ValueError: naming the first parameter that does not fit.
+  """
+  if not isinstance(start, Mapping):
+    raise ValueError('is no tree of parameters')
+  if extra := sorted(set(start) - set(fresh)):
+    raise ValueError(f'{extra[0]} is no module of this network')
+  want = weights.flatten(fresh)
+  leaves = {
+    path: _to_grey(leaf, want[path].shape) if path in want else leaf
+    for path, leaf in weights.flatten({**fresh, **start}).items()
+  }
+  whole = weights.nest(leaves)
+  weights.check_shapes(whole, fresh)
+  return whole
+
+
+def _to_grey(kernel: Any, shape: tuple[int, ...]) -> Any:
+  """A convolution's kernel for colour as one for grey, of `shape`, or as is.
+
+  Of another width, it stays a misfit: the layers between are left alone.
+  """
+  if len(shape) != 4 or np.ndim(kernel) != 4:
+    return kernel
+  if kernel.shape[2] == 3 and shape[2] == 1:
+    kernel = kernel.sum(2, keepdims=True)
+  if kernel.shape[3] == 3 * shape[3]:  # the colour runs fastest
+    kernel = kernel.reshape(*kernel.shape[:3], -1, 3).mean(-1)
+  return kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,22 +26,21 @@ def l1(output: jax.Array, father: jax.Array) -> jax.Array:
 
 
 def features(
-  variables: Any, images: jax.Array, layers: Layers
+  variables: Any, images: jax.Array, names: Iterable[str]
 ) -> dict[str, jax.Array]:
   """VGG16's feature maps of images, by layer.
 
   Args:
     variables: of `vgg.Vgg16`.
     images: `[N, H, W, C]` in [0, 1], C = 1 or 3.
-    layers: which, and their weights (unused here).
+    names: of the layers.
 
   Raises:
     ValueError: for another number of channels, or images too small.
   """
   if images.shape[-1] == 1:
     images = jnp.tile(images, (1, 1, 1, 3))
-  names = tuple(name for name, _ in layers)
-  found: Any = vgg.Vgg16(names).apply(variables, images)
+  found: Any = vgg.Vgg16(tuple(names)).apply(variables, images)
   return found
 
 
@@ -57,7 +57,7 @@ def content(
     index: which of them it is.
     layers: the layers compared, and their weights.
   """
-  mine = features(target.variables, jnp.clip(output, 0.0, 1.0), layers)
+  mine = features(target.variables, jnp.clip(output, 0.0, 1.0), target.features)
   return sum(
     (
       weight * l1(mine[name][0], target.features[name][index])

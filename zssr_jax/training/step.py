@@ -238,7 +238,9 @@ def _pair_windows(
   sons, interpolated = zip(*pairs, strict=True)
   content: Any = ()
   if vgg is not None:
-    features = losses.features(vgg, fathers, config.content_layers)
+    features = losses.features(
+      vgg, fathers, [name for name, _ in config.content_layers]
+    )
     content = losses.Content(vgg, features)
   return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated), content)
 
