@@ -253,17 +253,6 @@ def _to_rgb(image: np.ndarray) -> np.ndarray:
   return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-  content = image_io.read_bytes(path)
-  try:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-      return {name: archive[name] for name in archive.files}
-  except Exception:  # text, a pickle, a cut or corrupted archive
-    raise InputError(
-      f'{path}: not a whole .npz file of numbers; get a whole copy'
-    ) from None
-
-
 def _plain(recipe: step_lib.Recipe) -> dict[str, Any]:
   """The recipe's fields as JSON gives them back."""
   return json.loads(json.dumps(dataclasses.asdict(recipe)))
@@ -296,7 +285,10 @@ class _Files:
         )
       image_io.write_files({self._curve: ''})
       return state
-    arrays = _read_arrays(self._checkpoint)
+    try:
+      arrays = weights.load_archive(self._checkpoint)
+    except (OSError, ValueError) as error:
+      raise InputError(image_io.one_line(error)) from None
     try:
       # What an older version did not know of had the value of the default.
       old = {**_plain(step_lib.Recipe()), **json.loads(str(arrays[_SETTINGS]))}
