@@ -160,6 +160,8 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
     ('--output=', 'no --output'),
     ('--data_folders=Set5', 'is a test set'),
     ('--data_folders=photos,B100/HR', 'is a test set'),
+    ('--data_folders=MZSR_g20_Set5', 'is a test set'),
+    ('--data_folders=zssr_known_kernel', 'is a test set'),
     ('--data_folders=nowhere', "no data set 'nowhere'"),
     ('--data=nowhere', 'no such data folder'),
     ('--validate=nowhere', "no data set 'nowhere'"),
