@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -144,6 +146,22 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
   assert np.abs(off).max() > 0.01
 
 
+def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
+  size = ('--network=transposed', '--depth=2', '--width=4', '--steps=1')
+  code, _, err = cli(*size)
+  assert (code, err) == (0, '')
+  params, facts = weights.load_params(tmp_path / 'out.npz')
+  model = models.make_model('transposed', scale=(2.0, 2.0), depth=2, width=4)
+  low, high = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 16, 16, 3))
+  fresh = jax.eval_shape(model.init, jax.random.key(0), low, high)['params']
+  weights.check_shapes(params, fresh)
+  expected = {'network': 'transposed', 'depth': 2, 'width': 4, 'scale': 2}
+  assert {name: facts[name] for name in expected} == expected
+  code, _, err = cli(*size, '--width=9')
+  assert code == 2
+  assert 'was made with width=4, not 9' in err
+
+
 @pytest.mark.parametrize(
   ('flag', 'message'),
   [
@@ -152,6 +170,9 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
     ('--scale=1', 'from 2 to 8'),
     ('--network=edsr --scale=5', 'for scale 2, 3 or 4'),
     ('--network=edsr --scale=2,3 --patch=12', 'made for one scale'),
+    ('--depth=8', '--depth=8: is for pixel_shuffle, transposed, zssr; srcnn'),
+    ('--network=vdsr --width=32', 'vdsr has its own'),
+    ('--network=zssr --depth=1', '--depth=1'),
     ('--rate=0', 'rate must lie'),
     ('--loss=l7', 'loss must be'),
     ('--meta=2 --tasks=1', 'gaussian or mixed'),

@@ -29,8 +29,9 @@ from zssr_jax.pretraining import step as step_lib
 # Test images: to train on them would make every number of the tables a lie.
 _TEST_SETS = ('B100', 'MZSR_g20_Set5', 'Set5', 'Set14', 'zssr_known_kernel')
 # Networks that a single image trains as well, and those for many.
-_STARTS = ('pixel_shuffle', 'zssr')
+_STARTS = ('pixel_shuffle', 'transposed', 'zssr')
 _NETWORKS = (*_STARTS, *models.EXTERNAL)
+_SIZE = {'depth': 8, 'width': 64}  # of the former; the latter have their own
 # These work on the interpolated image, whatever the scale it came from.
 _ANY_SCALE = ('zssr', 'srcnn', 'srcnn_955', 'vdsr')
 _SETTINGS = 'meta'  # of a checkpoint: JSON
@@ -40,6 +41,7 @@ class Options(NamedTuple):
   """What the flags say, checked as far as it goes without images."""
 
   network: str
+  size: dict[str, int]  # depth and width; empty where the network has its own
   recipe: step_lib.Recipe
   data: Path
   folders: tuple[str, ...]
@@ -80,6 +82,18 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   ):
     flags.DEFINE_list(name, items, text, flag_values=values)
   flags.DEFINE_alias('scales', 'scale', flag_values=values)
+  for name, number, text, low, high in (
+    ('depth', _SIZE['depth'], 'Convolution layers', 2, 64),
+    ('width', _SIZE['width'], 'Channels of the hidden layers', 1, 1024),
+  ):
+    flags.DEFINE_integer(
+      name,
+      number,
+      f'{text}, of {", ".join(_STARTS)}.',
+      low,
+      high,
+      flag_values=values,
+    )
   for name, number, text in (
     ('steps', default.steps, 'Steps.'),
     ('batch', default.batch, 'Patches a step.'),
@@ -128,6 +142,14 @@ def parse_options(argv: list[str]) -> Options:
     raise InputError(
       f'--network={flag["network"]}: must be one of {", ".join(_NETWORKS)}'
     )
+  size = {}
+  if flag['network'] in _STARTS:
+    size = {name: flag[name] for name in _SIZE}
+  elif fixed := [name for name in _SIZE if values[name].present]:
+    raise InputError(
+      f'--{fixed[0]}={flag[fixed[0]]}: is for {", ".join(_STARTS)};'
+      f' {flag["network"]} has its own'
+    )
   if not flag['output']:
     raise InputError('no --output=FILE.npz to write the parameters to')
   output = Path(flag['output'])
@@ -148,6 +170,7 @@ def parse_options(argv: list[str]) -> Options:
       )
   return Options(
     network=flag['network'],
+    size=size,
     recipe=_make_recipe(flag),
     data=data,
     folders=folders,
@@ -187,7 +210,9 @@ def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
 def _make_model(options: Options) -> nn.Module:
   scale = float(options.recipe.scales[0])
   if options.network in _STARTS:
-    return models.make_model(options.network, scale=(scale, scale))
+    return models.make_model(
+      options.network, scale=(scale, scale), **options.size
+    )
   try:
     return models.make_external(options.network, scale)
   except ValueError as error:
@@ -291,7 +316,8 @@ class _Files:
       raise InputError(image_io.one_line(error)) from None
     try:
       # What an older version did not know of had the value of the default.
-      old = {**_plain(step_lib.Recipe()), **json.loads(str(arrays[_SETTINGS]))}
+      stored = json.loads(str(arrays[_SETTINGS]))
+      old = {**_plain(step_lib.Recipe()), **_SIZE, **stored}
       changed = [
         f'{name}={old.get(name)}, not {value}'
         for name, value in self._settings.items()
@@ -420,6 +446,7 @@ def run(options: Options) -> int:
   params, init = _start(options, model)
   settings = {
     'network': options.network,
+    **options.size,
     **_plain(recipe),
     'seed': options.seed,
     'images': _digest(images),
