@@ -90,9 +90,7 @@ def load_archive(
 
 def _check_finite(path: pathlib.Path, name: str, array: np.ndarray) -> None:
   if not np.isfinite(array).all():
-    raise ValueError(
-      f'{path}: {name} holds NaN or infinite values; {_AGAIN}'
-    )
+    raise ValueError(f'{path}: {name} holds NaN or infinite values; {_AGAIN}')
 
 
 def _read(
