@@ -1,5 +1,6 @@
 """bin/train_backbone as its users meet it: files, messages and exit codes."""
 
+import errno
 import importlib.machinery
 import importlib.util
 import json
@@ -9,12 +10,17 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from zssr_jax import models
+from zssr_jax.command_line import flow
+from zssr_jax.data import image_io
 from zssr_jax.models import weights
+from zssr_jax.pretraining import loop
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'train_backbone'
@@ -131,7 +137,9 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
   assert cli()[0] == 0
   start = (tmp_path / 'out.npz').rename(tmp_path / 'start.npz')
   again = ('--overwrite', '--steps=1', '--rate=1e-9', '--seed=1')
-  assert cli(*again, f'--init={start}')[0] == 0
+  code, out, _ = cli(*again, f'--init={start}')
+  assert code == 0
+  assert f'took over 6 of 6 parameters from {start}' in out
   old, _ = weights.load_params(start)
   new, _ = weights.load_params(tmp_path / 'out.npz')
   found = weights.flatten(new)
@@ -144,6 +152,45 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
   assert np.abs(off).max() > 0.01
 
 
+def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
+  size = ('--network=transposed', '--depth=2', '--width=4', '--steps=1')
+  code, _, err = cli(*size)
+  assert (code, err) == (0, '')
+  params, facts = weights.load_params(tmp_path / 'out.npz')
+  model = models.make_model('transposed', scale=(2.0, 2.0), depth=2, width=4)
+  low, high = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 16, 16, 3))
+  fresh = jax.eval_shape(model.init, jax.random.key(0), low, high)['params']
+  weights.check_shapes(params, fresh)
+  expected = {'network': 'transposed', 'depth': 2, 'width': 4, 'scale': 2}
+  assert {name: facts[name] for name in expected} == expected
+  code, _, err = cli(*size, '--width=9')
+  assert code == 2
+  assert 'was made with width=4, not 9' in err
+
+
+def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
+  start = tmp_path / 'start.npz'
+  fresh = jax.tree.map(
+    lambda leaf: np.full(leaf.shape, 0.01, np.float32),
+    models.external_shapes('srcnn_955', 2),
+  )
+  weights.save_params(start, fresh)
+  code, out, _ = cli(f'--init={start}')
+  assert code == 0
+  assert f'took over 5 of 6 parameters from {start}' in out
+  start.unlink()
+  code, out, _ = cli(f'--init={start}')
+  assert code == 0
+  assert 'from step 30 of 30' in out
+  code, _, err = cli(f'--init={start}', '--overwrite')
+  assert code == 2
+  assert 'start.npz: no such weight file' in err
+  assert (tmp_path / 'out.npz').exists()
+  code, _, err = cli()
+  assert code == 2
+  assert 'was made with init=' in err
+
+
 @pytest.mark.parametrize(
   ('flag', 'message'),
   [
@@ -152,6 +199,9 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
     ('--scale=1', 'from 2 to 8'),
     ('--network=edsr --scale=5', 'for scale 2, 3 or 4'),
     ('--network=edsr --scale=2,3 --patch=12', 'made for one scale'),
+    ('--depth=8', '--depth=8: is for pixel_shuffle, transposed, zssr; srcnn'),
+    ('--network=vdsr --width=32', 'vdsr has its own'),
+    ('--network=zssr --depth=1', '--depth=1'),
     ('--rate=0', 'rate must lie'),
     ('--loss=l7', 'loss must be'),
     ('--meta=2 --tasks=1', 'gaussian or mixed'),
@@ -160,6 +210,8 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
     ('--output=', 'no --output'),
     ('--data_folders=Set5', 'is a test set'),
     ('--data_folders=photos,B100/HR', 'is a test set'),
+    ('--data_folders=MZSR_g20_Set5', 'is a test set'),
+    ('--data_folders=zssr_known_kernel', 'is a test set'),
     ('--data_folders=nowhere', "no data set 'nowhere'"),
     ('--data=nowhere', 'no such data folder'),
     ('--validate=nowhere', "no data set 'nowhere'"),
@@ -167,6 +219,7 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
     ('--devices=64', '64 devices asked for'),
     ('--devices=3', 'multiple of the 3 devices'),
     ('--steps=many', 'steps'),
+    ('--batch=1000000000', 'batch'),
     ('stray', 'not a flag'),
   ],
 )
@@ -177,6 +230,134 @@ def test_what_is_wrong_is_said_in_one_line(cli, tmp_path, flag, message):
   assert err.startswith('error: ')
   assert err.count('\n') == 1
   assert not list(tmp_path.glob('out.npz*'))
+
+
+def test_an_output_that_cannot_be_written_is_refused_at_once(cli, tmp_path):
+  for name, message in (
+    ('out.npz', '--output={}/out.npz: is a folder'),
+    ('out.npz.jsonl', '{}/out.npz.jsonl: cannot be written'),
+    ('out.npz.checkpoint', '{}/out.npz.checkpoint'),
+  ):
+    (tmp_path / name).mkdir()
+    for flags in ([], ['--overwrite']):
+      code, out, err = cli(*flags)
+      assert (code, out, err.count('\n')) == (2, '', 1)
+      assert message.format(tmp_path) in err
+      assert [path.name for path in tmp_path.glob('*')] == [name]
+    (tmp_path / name).rmdir()
+
+
+def test_a_full_disk_is_one_line_and_ctrl_c_waits_for_writes(
+  cli, tmp_path, monkeypatch
+):
+  def fail(*_, **__):
+    assert flow.WRITING.locked()
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(weights, 'save_params', fail)
+    code, _, err = cli()
+  assert (code, err.count('\n')) == (2, 1)
+  assert f'{tmp_path}/out.npz: cannot be written: No space left' in err
+  with monkeypatch.context() as patch:
+    patch.setattr(image_io, 'write_files', fail)
+    code, _, err = cli()
+  assert (code, err.count('\n')) == (2, 1)
+  assert 'out.npz.jsonl: cannot be written: No space left' in err
+  assert not list(tmp_path.glob('*.tmp'))
+  code, out, _ = cli()  # the checkpoint had been written
+  assert code == 0
+  assert 'from step 30 of 30' in out
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+  """Multiplies the weights after the last of 30 steps: `spoil(factor)`."""
+  run = loop.run
+
+  def spoil(factor):
+    def spoiled(*args):
+      for look in run(*args):
+        if int(look.state.step) == 30:
+          params = jax.tree.map(lambda x: x * factor, look.state.params)
+          state = look.state._replace(params=params, average=params)
+          look = look._replace(state=state)
+        yield look
+
+    monkeypatch.setattr(loop, 'run', spoiled)
+
+  return spoil
+
+
+def test_weights_that_are_no_numbers_do_not_replace_the_last_good_ones(
+  cli, tmp_path, spoil
+):
+  spoil(np.float32(np.nan))
+  code, _, err = cli('--checkpoint_minutes=0')
+  assert (code, err.count('\n')) == (2, 1)
+  assert 'no finite numbers after step 30; pass a lower --rate' in err
+  assert weights.load_params(tmp_path / 'out.npz')[1]['step'] < 30
+  with np.load(tmp_path / 'out.npz.checkpoint') as file:
+    assert 0 < file['.step'] < 30
+    assert all(np.isfinite(file[n]).all() for n in file if n.startswith('.'))
+
+
+def test_weights_too_large_for_half_are_kept_in_the_checkpoint(
+  cli, tmp_path, spoil
+):
+  spoil(np.float32(1e9))
+  code, _, err = cli('--half')
+  assert (code, err.count('\n')) == (2, 1)
+  assert 'too large for float16' in err and 'go on without --half' in err
+  assert not (tmp_path / 'out.npz').exists()
+  assert cli()[0] == 0
+  assert (tmp_path / 'out.npz').exists()
+
+
+@pytest.mark.parametrize(
+  'error', [MemoryError(), jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: x')]
+)
+def test_too_little_memory_is_one_line(cli, monkeypatch, error):
+  def fail(*_):
+    raise error
+
+  monkeypatch.setattr(loop, 'run', fail)
+  code, _, err = cli()
+  assert (code, err.count('\n')) == (2, 1)
+  assert 'not enough memory; pass a smaller --batch' in err
+
+
+def test_damaged_lines_of_a_curve_are_dropped(cli, tmp_path):
+  assert cli()[0] == 0
+  path = tmp_path / 'out.npz.jsonl'
+  good = path.read_bytes()
+  later = b'{"step": 31}\n'
+  path.write_bytes(b'{"step": \n[1]\n\xff\n' + good + later + b'{"step": 3}')
+  assert cli()[0] == 0
+  assert path.read_bytes() == good
+
+
+def test_overwrite_removes_the_old_and_without_it_the_new_goes_on(
+  cli, tmp_path, monkeypatch
+):
+  assert cli()[0] == 0
+  run = loop.run
+
+  def interrupted(*args):
+    assert not (tmp_path / 'out.npz').exists()
+    assert not (tmp_path / 'out.npz.checkpoint').exists()
+    assert not (tmp_path / 'out.npz.jsonl').read_text()
+    yield next(run(*args))
+    raise KeyboardInterrupt
+
+  new = ('--rate=0.001', '--checkpoint_minutes=0')
+  with monkeypatch.context() as patch:
+    patch.setattr(loop, 'run', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      cli(*new, '--overwrite')
+  code, out, _ = cli(*new)
+  assert code == 0
+  assert 'from step 1 of 30' in out
 
 
 def test_a_damaged_checkpoint_is_refused(cli, tmp_path):
@@ -196,3 +377,4 @@ def test_help_lists_the_flags(cli):
   code, out, _ = cli('--help')
   assert code == 0
   assert '--checkpoint_minutes' in out
+  assert 'Leave it out to go on after an interruption' in ' '.join(out.split())

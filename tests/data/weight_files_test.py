@@ -31,14 +31,25 @@ def numbers(values):
 ORDERED_DICT = b'ccollections\nOrderedDict\n)R'
 
 
-def tensor(key, count, size, stride, *, offset=0, kind='FloatStorage'):
+def tensor(
+  key,
+  count,
+  size,
+  stride,
+  *,
+  offset=0,
+  kind='FloatStorage',
+  function='_rebuild_tensor_v2',
+  view=b'',
+):
   """The pickle's instructions for one tensor, as torch writes them."""
+  rest = b'\x89' + ORDERED_DICT if function == '_rebuild_tensor_v2' else b''
   return b''.join(
     [
-      b'ctorch._utils\n_rebuild_tensor_v2\n(',
+      f'ctorch._utils\n{function}\n('.encode(),
       b'(' + text('storage') + f'ctorch\n{kind}\n'.encode() + text(key),
-      text('cpu') + number(count) + b'tQ',
-      number(offset) + numbers(size) + numbers(stride) + b'\x89' + ORDERED_DICT,
+      text('cpu') + number(count) + view + b'tQ',
+      number(offset) + numbers(size) + numbers(stride) + rest,
       b'tR',
     ]
   )
@@ -254,7 +265,174 @@ def test_the_path_in_an_hdf5_file_is_the_name(tmp_path):
   ]
 
 
-OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+NO_VIEW = b'N'
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
+
+
+def old_torch_file(tensors, storages, *, version=1001):
+  """A file of `torch.save(state_dict)` before 1.6."""
+  items = b''.join(text(name) + code for name, code in tensors.items())
+  about = {'protocol_version': 1001, 'little_endian': True}
+  parts = [
+    MAGIC,
+    pickle.dumps(version, 2),
+    pickle.dumps(about | {'type_sizes': {'short': 2, 'int': 4, 'long': 4}}, 2),
+    b'\x80\x02' + ORDERED_DICT + b'(' + items + b'u.',
+    pickle.dumps(list(storages), 2),
+  ]
+  for array in storages.values():
+    parts += [struct.pack('<q', array.size), array.tobytes()]
+  return b''.join(parts)
+
+
+def test_a_file_of_torch_before_1_6_is_read(read):
+  a, b = np.arange(6, dtype='<f4'), np.arange(100, 108, dtype='<f8')
+  content = old_torch_file(
+    {
+      # As torch 0.1 wrote it, and torchvision's VGG16 is.
+      'first': tensor(
+        '94', 6, (2, 3), (3, 1), function='_rebuild_tensor', view=NO_VIEW
+      ),
+      'second': tensor(
+        '17', 8, (3,), (2,), offset=1, kind='DoubleStorage', view=NO_VIEW
+      ),
+      'count': tensor('5', 3, (3,), (1,), kind='LongStorage', view=NO_VIEW),
+      'part': tensor(
+        '94',
+        6,
+        (2,),
+        (1,),
+        offset=1,
+        view=b'(' + text('95') + number(2) + number(3) + b't',
+      ),
+    },
+    {'17': b, '5': np.arange(3), '94': a},
+  )
+  arrays = read(content)
+  assert sorted(arrays) == ['first', 'part', 'second']
+  np.testing.assert_array_equal(arrays['first'], a.reshape(2, 3))
+  np.testing.assert_array_equal(arrays['second'], [101, 103, 105])
+  np.testing.assert_array_equal(arrays['part'], [3, 4])
+
+
+def test_an_old_file_of_torch_cut_anywhere_gives_one_line(read):
+  content = old_torch_file(
+    {'w': tensor('1', 5, (5,), (1,), view=NO_VIEW)},
+    {'1': np.arange(5, dtype='<f4')},
+  )
+  assert list(read(content)) == ['w']
+  for size in (*range(len(MAGIC), len(content), 7), len(content) - 1):
+    with pytest.raises(InputError, match='not a whole file of w') as error:
+      read(content[:size])
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('view', 'changes'),
+  [
+    (NO_VIEW, {'version': 1002}),
+    (b'(' + text('2') + number(3) + number(3) + b't', {}),
+    (b'(' + text('2') + number(-3) + number(3) + b't', {}),
+    (b'(' + text('2') + number(0) + number(2) + b't', {}),
+    (b'K\x01', {}),
+  ],
+)
+def test_an_old_file_of_torch_that_contradicts_itself_is_refused(
+  read, view, changes
+):
+  code = tensor('1', 5, (3,), (1,), view=view)
+  content = old_torch_file({'w': code}, {'1': np.zeros(5, '<f4')}, **changes)
+  with pytest.raises(InputError, match='not a whole file of weights'):
+    read(content)
+
+
+def test_an_old_file_of_torch_runs_nothing(read, tmp_path):
+  trace = tmp_path / 'trace'
+  call = pickle.dumps(Call(os.mkdir, str(trace)), 2)
+  head = [MAGIC, pickle.dumps(1001, 2), pickle.dumps({}, 2)]
+  for place in (1, 2, 3):
+    with pytest.raises(InputError, match='refused, for it asks for'):
+      read(b''.join([*head[:place], call]))
+  assert not trace.exists()
+
+
+def test_what_old_torch_itself_writes_is_read(tmp_path):
+  torch = pytest.importorskip('torch')
+  layer = torch.nn.Conv2d(3, 4, 3)
+  torch.save(
+    layer.state_dict(),
+    tmp_path / 'w.pth',
+    _use_new_zipfile_serialization=False,
+  )
+  arrays = weight_files.read_arrays(tmp_path / 'w.pth')
+  assert sorted(arrays) == ['bias', 'weight']
+  for name, array in layer.state_dict().items():
+    np.testing.assert_array_equal(arrays[name], array.numpy())
+
+
+def zeros(size, compression):
+  """An archive of so many bytes, all 0."""
+  stream = io.BytesIO()
+  with zipfile.ZipFile(stream, 'w', compression) as archive:
+    archive.writestr('w/data/0', bytes(size))
+  return stream.getvalue()
+
+
+def repeated(count):
+  """A file with one storage that so many tensors are."""
+  values = np.zeros(100_000, '<f4')
+  code = tensor('0', values.size, values.shape, (1,))
+  codes = {f'w{i}': code for i in range(count)}
+  return torch_file(codes, {'0': values.tobytes()})
+
+
+def repeated_numpy(count):
+  """A pickle of so many views of one array's bytes."""
+  array = np.zeros(100_000, '<f4')
+  function, args, (version, _, *rest) = array.__reduce__()
+  state = (version, array.shape, *rest)
+
+  class Copy:
+    def __reduce__(self):
+      return function, args, state
+
+  return pickle.dumps([Copy() for _ in range(count)], 4)
+
+
+def test_arrays_that_share_what_is_stored_are_read(read):
+  assert len(read(repeated(8))) == len(read(repeated_numpy(8))) == 8
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    zeros(40_000_000, zipfile.ZIP_DEFLATED),
+    repeated(60),
+    repeated_numpy(60),
+    b'\x80\x02]r\xff\xff\xff\x7f.',  # a memo of two billion places
+    b'\x80\x02]p2000000000\n.',
+    b'\x80\x02' + b']0' * 1_000_001 + b'].',
+    # Keys: a tuple of 2**60 leaves, one that goes on and on.
+    b'\x80\x02}(K\x01' + b'2\x86' * 20 + b'Nu.',
+    b'\x80\x02}' + text('a' * 20_000) + b'}' + text('b') + b'Nss.',
+  ],
+)
+def test_a_small_file_that_asks_for_much_is_refused(read, content):
+  with pytest.raises(InputError, match='not a whole file of weights') as error:
+    read(content)
+  assert '\n' not in str(error.value)
+
+
+def test_archives_compressed_in_unusual_ways_are_not_inflated(read):
+  with pytest.raises(InputError, match='compressed in an unusual way'):
+    read(zeros(1000, zipfile.ZIP_BZIP2))
+
+
+def test_an_hdf5_file_of_nothing_but_fill_is_refused(tmp_path):
+  with h5py.File(tmp_path / 'w.h5', 'w') as file:
+    file.create_dataset('w', (10_000, 10_000), 'f4', chunks=True)
+  with pytest.raises(InputError, match='holds far more than a file of its'):
+    weight_files.read_arrays(tmp_path / 'w.h5')
 
 
 @pytest.mark.parametrize(
@@ -262,7 +440,7 @@ OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
   [
     ('w.pth', b'', 'the file is empty'),
     ('w.pth', b'weights', 'not a file of weights; it must be .pth'),
-    ('w.pth', OLD_TORCH, "torch's format before 1.6"),
+    ('w.pth', MAGIC, 'not a whole file of weights'),
     ('w.mat', b'MATLAB 5.0', 'not a whole MATLAB file'),
     ('w.npz', b'PK\x03\x04 and no more', 'not a whole file of weights'),
     ('w.h5', b'\x89HDF\r\n\x1a\n', 'not a whole file of weights'),

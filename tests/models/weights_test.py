@@ -1,9 +1,12 @@
 """Weight files: what arrives in the parameters, and what is refused."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.io
 
 from zssr_jax.models import vgg, weights
 
@@ -242,6 +245,38 @@ def test_load_params_refuses_what_is_no_archive(tmp_path, write):
     weights.load_params(path)
   assert str(error.value).startswith(f'{path}: ')
   assert not trace.exists()
+
+
+def hdf5(path):
+  import h5py
+
+  with h5py.File(path, 'w') as file:
+    file['a'] = np.ones(2)
+
+
+def torch_zip(path):
+  import zipfile
+
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('w/data.pkl', pickle.dumps({}))
+
+
+@pytest.mark.parametrize(
+  'write',
+  [
+    hdf5,
+    torch_zip,
+    lambda path: path.write_bytes(pickle.dumps({'a': np.ones(2)}, 2)),
+    lambda path: scipy.io.savemat(path, {'a': np.ones(2)}, appendmat=False),
+  ],
+)
+def test_weights_of_others_are_to_be_converted(tmp_path, write):
+  path = tmp_path / 'w.npz'
+  write(path)
+  with pytest.raises(ValueError, match='convert it with bin/c') as error:
+    weights.load_params(path)
+  assert str(error.value).startswith(f'{path}: ')
+  assert 'whole copy' not in str(error.value)
 
 
 MARK = np.frombuffer(b'{"version": 1, "facts": {}}', np.uint8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,19 +29,23 @@ from zssr_jax.pretraining import loop, patches
 from zssr_jax.pretraining import step as step_lib
 
 # Test images: to train on them would make every number of the tables a lie.
-_TEST_SETS = ('B100', 'Set5', 'Set14')
+_TEST_SETS = ('B100', 'MZSR_g20_Set5', 'Set5', 'Set14', 'zssr_known_kernel')
 # Networks that a single image trains as well, and those for many.
-_STARTS = ('pixel_shuffle', 'zssr')
+_STARTS = ('pixel_shuffle', 'transposed', 'zssr')
 _NETWORKS = (*_STARTS, *models.EXTERNAL)
+_SIZE = {'depth': 8, 'width': 64}  # of the former; the latter have their own
 # These work on the interpolated image, whatever the scale it came from.
 _ANY_SCALE = ('zssr', 'srcnn', 'srcnn_955', 'vdsr')
 _SETTINGS = 'meta'  # of a checkpoint: JSON
+_ANEW = '--overwrite to begin anew'
+_SLOWER = f'pass a lower --rate, and {_ANEW}'
 
 
 class Options(NamedTuple):
   """What the flags say, checked as far as it goes without images."""
 
   network: str
+  size: dict[str, int]  # depth and width; empty where the network has its own
   recipe: step_lib.Recipe
   data: Path
   folders: tuple[str, ...]
@@ -80,6 +86,18 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   ):
     flags.DEFINE_list(name, items, text, flag_values=values)
   flags.DEFINE_alias('scales', 'scale', flag_values=values)
+  for name, number, text, low, high in (
+    ('depth', _SIZE['depth'], 'Convolution layers', 2, 64),
+    ('width', _SIZE['width'], 'Channels of the hidden layers', 1, 1024),
+  ):
+    flags.DEFINE_integer(
+      name,
+      number,
+      f'{text}, of {", ".join(_STARTS)}.',
+      low,
+      high,
+      flag_values=values,
+    )
   for name, number, text in (
     ('steps', default.steps, 'Steps.'),
     ('batch', default.batch, 'Patches a step.'),
@@ -90,7 +108,8 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
     ('seed', 0, 'Random seed.'),
     ('devices', 1, 'Devices that share each batch.'),
   ):
-    flags.DEFINE_integer(name, number, text, 0, 2**32 - 1, flag_values=values)
+    most = 2**32 - 1 if name == 'seed' else 10**7  # patches need 32 bits
+    flags.DEFINE_integer(name, number, text, 0, most, flag_values=values)
   for name, real, text in (
     ('rate', default.rate, 'Highest learning rate.'),
     ('clip', default.clip, 'Largest gradient times the rate; 0: any.'),
@@ -103,7 +122,11 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
     flags.DEFINE_float(name, real, text, 0.0, flag_values=values)
   for name, text in (
     ('half', 'Write the parameters as float16.'),
-    ('overwrite', 'Begin anew where there is a result or a checkpoint.'),
+    (
+      'overwrite',
+      'Remove an earlier result and checkpoint and begin anew. Leave it out'
+      ' to go on after an interruption.',
+    ),
   ):
     flags.DEFINE_boolean(name, False, text, flag_values=values)
 
@@ -128,11 +151,21 @@ def parse_options(argv: list[str]) -> Options:
     raise InputError(
       f'--network={flag["network"]}: must be one of {", ".join(_NETWORKS)}'
     )
+  size = {}
+  if flag['network'] in _STARTS:
+    size = {name: flag[name] for name in _SIZE}
+  elif fixed := [name for name in _SIZE if values[name].present]:
+    raise InputError(
+      f'--{fixed[0]}={flag[fixed[0]]}: is for {", ".join(_STARTS)};'
+      f' {flag["network"]} has its own'
+    )
   if not flag['output']:
     raise InputError('no --output=FILE.npz to write the parameters to')
   output = Path(flag['output'])
   if output.suffix != '.npz':
     raise InputError(f'--output={output}: must end in .npz')
+  if output.is_dir():
+    raise InputError(f'--output={output}: is a folder; name a file')
   folders = tuple(flag['data_folders'])
   if not folders:
     raise InputError('--data_folders: is empty')
@@ -148,6 +181,7 @@ def parse_options(argv: list[str]) -> Options:
       )
   return Options(
     network=flag['network'],
+    size=size,
     recipe=_make_recipe(flag),
     data=data,
     folders=folders,
@@ -187,7 +221,9 @@ def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
 def _make_model(options: Options) -> nn.Module:
   scale = float(options.recipe.scales[0])
   if options.network in _STARTS:
-    return models.make_model(options.network, scale=(scale, scale))
+    return models.make_model(
+      options.network, scale=(scale, scale), **options.size
+    )
   try:
     return models.make_external(options.network, scale)
   except ValueError as error:
@@ -253,15 +289,11 @@ def _to_rgb(image: np.ndarray) -> np.ndarray:
   return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-  content = image_io.read_bytes(path)
-  try:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-      return {name: archive[name] for name in archive.files}
-  except Exception:  # text, a pickle, a cut or corrupted archive
-    raise InputError(
-      f'{path}: not a whole .npz file of numbers; get a whole copy'
-    ) from None
+def _line(error: Exception) -> str:
+  """What an error of a file says, in one line that names the file."""
+  if isinstance(error, OSError) and error.filename:
+    return f'{error.filename}: {error.strerror}'
+  return image_io.one_line(error)
 
 
 def _plain(recipe: step_lib.Recipe) -> dict[str, Any]:
@@ -276,82 +308,156 @@ def _digest(images: Sequence[np.ndarray]) -> str:
   return digest.hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+  """Makes Ctrl-C wait, and an InputError of a file that cannot be written."""
+  try:
+    with flow.WRITING:
+      yield
+  except OSError as error:
+    raise InputError(
+      f'{path}: cannot be written: {error.strerror or error}'
+    ) from None
+
+
 class _Files:
   """Result, curve and checkpoint of a run."""
 
-  def __init__(self, options: Options, settings: dict[str, Any]):
-    self._options, self._settings = options, settings
+  def __init__(self, options: Options):
+    """Reads the checkpoint, where there is one to go on from."""
+    self._half = options.half
     self._result = options.output
     self._curve = options.output.with_name(options.output.name + '.jsonl')
     self._checkpoint = options.output.with_name(
       options.output.name + '.checkpoint'
     )
-
-  def resume(self, state: step_lib.State) -> step_lib.State:
-    """Returns the state to go on from; `state` where there is none."""
-    if self._options.overwrite or not self._checkpoint.exists():
-      if self._result.exists() and not self._options.overwrite:
-        raise InputError(
-          f'{self._result}: exists already; pass --overwrite to replace it'
-        )
-      image_io.write_files({self._curve: ''})
-      return state
-    arrays = _read_arrays(self._checkpoint)
-    try:
-      # What an older version did not know of had the value of the default.
-      old = {**_plain(step_lib.Recipe()), **json.loads(str(arrays[_SETTINGS]))}
-      changed = [
-        f'{name}={old.get(name)}, not {value}'
-        for name, value in self._settings.items()
-        if old.get(name) != value
-      ]
-      found = state if changed else loop.unpack(arrays, state)
-    except (KeyError, ValueError) as error:
+    self._arrays: dict[str, np.ndarray] = {}
+    self._settings: dict[str, Any] = {}
+    self.old: dict[str, Any] = {}  # settings of the run that goes on
+    if options.overwrite:
+      return
+    if self._checkpoint.exists():
+      self._read()
+    elif self._result.exists():
       raise InputError(
-        f'{self._checkpoint}: no checkpoint of this run ({error}); pass'
-        ' --overwrite to begin anew'
-      ) from None
+        f'{self._result}: exists already; pass --overwrite to replace it'
+      )
+
+  def _read(self) -> None:
+    try:
+      self._arrays = weights.load_archive(self._checkpoint)
+    except (OSError, ValueError) as error:
+      raise InputError(f'{_line(error)}, or pass {_ANEW}') from None
+    try:
+      stored = json.loads(str(self._arrays[_SETTINGS]))
+      # What an older version did not know of had the value of the default.
+      self.old = {**_plain(step_lib.Recipe()), **_SIZE, **stored}
+    except (KeyError, TypeError, ValueError) as error:
+      raise self._foreign(error) from None
+
+  def _foreign(self, error: Exception) -> InputError:
+    return InputError(
+      f'{self._checkpoint}: no checkpoint of this run'
+      f' ({image_io.one_line(error)}); pass {_ANEW}'
+    )
+
+  def begin(
+    self, state: step_lib.State, settings: dict[str, Any]
+  ) -> step_lib.State:
+    """Returns the state to go on from; `state` where there is none.
+
+    What --overwrite replaces is removed, so that no interruption can leave
+    the curve of one run beside the checkpoint of another.
+    """
+    self._settings = settings
+    if not self.old:
+      for path in (self._checkpoint, self._result):
+        with _writing(path):
+          path.parent.mkdir(parents=True, exist_ok=True)
+          path.unlink(missing_ok=True)
+      with _writing(self._curve):
+        image_io.write_files({self._curve: ''})
+      return state
+    changed = [
+      f'{name}={self.old.get(name)}, not {value}'
+      for name, value in settings.items()
+      if self.old.get(name) != value
+    ]
     if changed:
       raise InputError(
-        f'{self._checkpoint}: was made with {"; ".join(changed)}; pass'
-        ' --overwrite to begin anew'
+        f'{self._checkpoint}: was made with {"; ".join(changed)}; pass {_ANEW}'
       )
+    try:
+      found = loop.unpack(self._arrays, state)
+    except ValueError as error:
+      raise self._foreign(error) from None
+    self._arrays = {}
     self._cut_curve(int(found.step))
     return found
 
   def _cut_curve(self, step: int) -> None:
-    """Drops what was measured after the checkpoint."""
+    """Drops what was measured after the checkpoint, and what is damaged."""
     if not self._curve.exists():
       return
-    kept = [
-      line
-      for line in self._curve.read_text().splitlines(keepends=True)
-      if line.endswith('\n') and json.loads(line)['step'] <= step
-    ]
-    image_io.write_files({self._curve: ''.join(kept)})
+    try:
+      lines = self._curve.read_text(errors='replace').splitlines(keepends=True)
+    except OSError as error:
+      raise InputError(_line(error)) from None
+    kept = ''.join(line for line in lines if _step_of(line) <= step)
+    with _writing(self._curve):
+      image_io.write_files({self._curve: kept})
 
   def save(self, state: step_lib.State) -> None:
-    stream = io.BytesIO()
+    """Writes checkpoint and result.
+
+    Raises:
+      InputError: when they cannot be written; also when a number is not
+        finite, in which case the last good ones stay.
+    """
     arrays: dict[str, Any] = loop.pack(state)
+    for array in arrays.values():
+      if array.dtype.kind == 'f' and not np.isfinite(array).all():
+        raise InputError(
+          f'the weights are no finite numbers after step {int(state.step)};'
+          f' {_SLOWER}'
+        )
     arrays[_SETTINGS] = np.array(json.dumps(self._settings))
+    stream = io.BytesIO()
     np.savez(stream, **arrays)
-    image_io.write_files({self._checkpoint: stream.getvalue()})
+    with _writing(self._checkpoint):
+      image_io.write_files({self._checkpoint: stream.getvalue()})
     scales = self._settings['scales']
-    weights.save_params(
-      self._result,
-      jax.device_get(state.average),
-      half=self._options.half,
-      step=int(state.step),
-      **{
-        name: value if isinstance(value, weights.Fact) else json.dumps(value)
-        for name, value in self._settings.items()
-      },
-      **({'scale': scales[0]} if len(scales) == 1 else {}),
-    )
+    try:
+      with _writing(self._result):
+        weights.save_params(
+          self._result,
+          jax.device_get(state.average),
+          half=self._half,
+          step=int(state.step),
+          **{
+            name: value
+            if isinstance(value, weights.Fact)
+            else json.dumps(value)
+            for name, value in self._settings.items()
+          },
+          **({'scale': scales[0]} if len(scales) == 1 else {}),
+        )
+    except InputError:
+      raise
+    except ValueError as error:  # of finite numbers, too large for float16
+      raise InputError(f'{error}; go on without --half') from None
 
   def add(self, point: dict[str, Any]) -> None:
-    with self._curve.open('a') as stream:
+    with _writing(self._curve), self._curve.open('a') as stream:
       stream.write(json.dumps(point) + '\n')
+
+
+def _step_of(line: str) -> float:
+  """The step that a line of a curve is about; infinite for a damaged one."""
+  try:
+    return int(json.loads(line)['step']) if line.endswith('\n') else math.inf
+  except Exception:  # whatever stands there instead
+    return math.inf
 
 
 class _Clock:
@@ -394,19 +500,33 @@ class _Meter:
     return self._seconds / max(self._timed, 1)
 
 
-def _start(options: Options, model: nn.Module) -> tuple[Any, str | None]:
-  """Initial parameters, and the digest of the file that some came from."""
+def _start(
+  options: Options, model: nn.Module, old: dict[str, Any]
+) -> tuple[Any, str | None]:
+  """Initial parameters, and the digest of the file that some came from.
+
+  Args:
+    options: name the file.
+    model: the network.
+    old: settings of the run that goes on, if one does. Then all is in its
+      checkpoint, and the file may be gone.
+  """
   key = jax.random.fold_in(jax.random.key(options.seed), 0)
   params = step_lib.init_params(key, model, options.recipe)
   if options.init is None:
     return params, None
+  if old.get('init') and not options.init.exists():
+    return params, old['init']
   try:
     given, _ = weights.load_params(options.init)
   except (OSError, ValueError) as error:
-    raise InputError(str(error)) from None
+    raise InputError(_line(error)) from None
   params, taken = loop.fit(params, weights.flatten(given))
   if not taken:
     raise InputError(f'{options.init}: holds nothing that fits the network')
+  if not old:
+    count = len(jax.tree.leaves(params))
+    print(f'took over {taken} of {count} parameters from {options.init}')
   return params, _digest([np.asarray(x) for x in jax.tree.leaves(given)])
 
 
@@ -414,29 +534,40 @@ def run(options: Options) -> int:
   """Trains, and returns the exit code.
 
   Raises:
-    InputError: for data or files that cannot be used, and for a run whose
-      loss is no number any more.
+    InputError: for data or files that cannot be used, for a run whose loss or
+      weights are no numbers any more, and where memory is short.
   """
+  try:
+    return _train(options)
+  except (MemoryError, jax.errors.JaxRuntimeError) as error:
+    if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+      raise InputError(
+        'not enough memory; pass a smaller --batch or --patch'
+      ) from None
+    raise
+
+
+def _train(options: Options) -> int:
   recipe, model = options.recipe, _make_model(options)
   machine = _make_machine(options, model)
   jobs.check_output_folder(options.output.parent)
+  files = _Files(options)
   images, validation = _read_training(options), _read_validation(options)
   try:
     corpus = patches.make_corpus(images, recipe.plan)
   except ValueError as error:
     raise InputError(f'{error}; pass a smaller --patch') from None
-  params, init = _start(options, model)
+  params, init = _start(options, model, files.old)
   settings = {
     'network': options.network,
+    **options.size,
     **_plain(recipe),
     'seed': options.seed,
     'images': _digest(images),
     'init': init,
   }
-  options.output.parent.mkdir(parents=True, exist_ok=True)
-  files = _Files(options, settings)
   key = jax.random.fold_in(jax.random.key(options.seed), 1)
-  state = files.resume(step_lib.init_state(key, params, recipe))
+  state = files.begin(step_lib.init_state(key, params, recipe), settings)
   name = f'{options.network} x{",".join(map(str, recipe.scales))}'
   size = sum(leaf.size for leaf in jax.tree.leaves(params))
   print(
@@ -485,7 +616,7 @@ def run(options: Options) -> int:
       if saving.due() or last:
         files.save(look.state)
   except FloatingPointError as error:
-    raise InputError(f'{error}; try a lower --rate') from None
+    raise InputError(f'{error}; {_SLOWER}') from None
   print(f'{options.output}: {name}')
   return 0
 

@@ -12,6 +12,7 @@ import collections
 import io
 import math
 import pickle
+import pickletools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ import numpy as np
 
 # Values that are looked at. Nested references could be endless otherwise.
 _MOST_VALUES = 100_000
+_LONGEST_NAME = 10_000
+# Instructions of a pickle; each can make an object of a hundred bytes.
+_MOST_CODES = 2_000_000
+_MEMO = ('PUT', 'BINPUT', 'LONG_BINPUT')  # they name a place of the memo
 # Storages of real numbers; tensors of other kinds are no weights.
 _STORAGES = {
   'torch.HalfStorage': 'f2',
@@ -26,15 +31,38 @@ _STORAGES = {
   'torch.DoubleStorage': 'f8',
   'torch.BFloat16Storage': 'u2',  # the upper half of a float32
 }
-_OTHER_STORAGES = tuple(
-  f'torch.{kind}Storage'
-  for kind in ('Bool', 'Byte', 'Char', 'Short', 'Int', 'Long')
-)
+_OTHER_STORAGES = {
+  'torch.BoolStorage': '?',
+  'torch.ByteStorage': 'u1',
+  'torch.CharStorage': 'i1',
+  'torch.ShortStorage': 'i2',
+  'torch.IntStorage': 'i4',
+  'torch.LongStorage': 'i8',
+}
+_OLD_VERSION = 1001  # of all files of torch 0.1 to 1.5
 _RECONSTRUCT = tuple(f'numpy.{core}.multiarray' for core in ('core', '_core'))
 
 
 class RefusedError(ValueError):
   """A pickle that asks for more than arrays."""
+
+
+class Budget:
+  """Bytes that may still be made of a file: a small one can ask for any."""
+
+  def __init__(self, size: int):
+    """Allows four times a file's size, and a little for the smallest."""
+    self._left = 4 * size + 2**24
+
+  def spend(self, count: int) -> None:
+    """Takes from it.
+
+    Raises:
+      ValueError: when it is used up.
+    """
+    self._left -= count
+    if self._left < 0:
+      raise ValueError('holds far more than a file of its size can')
 
 
 class _Record:
@@ -61,6 +89,7 @@ def _known_names() -> dict[tuple[str, str], Any]:
   known: dict[tuple[str, str], Any] = {
     ('collections', 'OrderedDict'): lambda *a: collections.OrderedDict(*a),
     ('torch._utils', '_rebuild_tensor_v2'): recorder('tensor'),
+    ('torch._utils', '_rebuild_tensor'): recorder('tensor'),  # torch 0.1 to 0.3
     ('numpy', 'ndarray'): 'numpy.ndarray',
     ('numpy', 'dtype'): recorder('dtype'),
   }
@@ -76,9 +105,10 @@ def _known_names() -> dict[tuple[str, str], Any]:
 class _Unpickler(pickle.Unpickler):
   """Knows the names on the list and nothing else."""
 
-  def __init__(self, content: bytes):
-    super().__init__(io.BytesIO(content))
+  def __init__(self, stream: io.BytesIO):
+    super().__init__(stream)
     self._known = _known_names()
+    self.storages: dict[str, _Record] = {}  # by key
 
   def find_class(self, module: str, name: str) -> Any:
     if (module, name) not in self._known:
@@ -86,16 +116,37 @@ class _Unpickler(pickle.Unpickler):
     return self._known[module, name]
 
   def persistent_load(self, pid: Any) -> Any:
-    if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == 'storage'):
+    # ('storage', type, key, location, values, and, before 1.6, a view of it).
+    known = isinstance(pid, tuple) and len(pid) in (5, 6)
+    if not known or pid[0] != 'storage' or not isinstance(pid[2], str):
       raise RefusedError('refers to something that is no storage')
-    return _Record('storage', pid)
+    record = _Record('storage', pid)
+    self.storages.setdefault(pid[2], record)
+    return record
+
+
+def _load(stream: io.BytesIO) -> tuple[Any, dict[str, _Record]]:
+  """Unpickles what comes next; returns it and the storages by their keys.
+
+  Raises:
+    ValueError: for a pickle that would take memory out of all proportion.
+  """
+  start = stream.tell()
+  for i, (code, argument, _) in enumerate(pickletools.genops(stream)):
+    # The memo is as long as its largest place says.
+    if i >= _MOST_CODES or (code.name in _MEMO and (argument or 0) > i):
+      raise ValueError('a pickle beyond all measure')
+  stream.seek(start)
+  unpickler = _Unpickler(stream)
+  return unpickler.load(), unpickler.storages
 
 
 def read_arrays(
   content: bytes,
-  storage: Callable[[str], bytes] | None = None,
+  storage: Callable[[str], bytes | memoryview] | None = None,
   *,
   byte_order: str = '<',
+  budget: Budget | None = None,
 ) -> dict[str, np.ndarray]:
   """Returns the real arrays in a pickle, by '/'-joined keys.
 
@@ -104,70 +155,121 @@ def read_arrays(
       of torch. What is neither, such as a number of epochs, is left out.
     storage: returns the bytes of a storage of torch, by its key.
     byte_order: '<' or '>', of the storages.
+    budget: what the arrays may take; that of the pickle's size by default.
 
   Raises:
     RefusedError: when the pickle asks for anything else.
     Exception: of many types, when it is damaged.
   """
-  budget = _MOST_VALUES
+  tree, _ = _load(io.BytesIO(content))
+  return _collect(tree, storage, byte_order, budget or Budget(len(content)))
+
+
+def read_old_torch(content: bytes) -> dict[str, np.ndarray]:
+  """Returns the real arrays in a file of torch before 1.6; see `read_arrays`.
+
+  Such a file is five pickles, a magic number, the version, sizes of C's types,
+  the object, the keys of its storages, then each storage: how many values, as
+  a 64-bit number, and their bytes, the lowest first.
+  """
+  stream = io.BytesIO(content)
+  _, version, _ = (_load(stream)[0] for _ in range(3))
+  if version != _OLD_VERSION:
+    raise ValueError('of an unknown version')
+  tree, storages = _load(stream)
+  keys, _ = _load(stream)
+  raw: dict[str, memoryview] = {}
+  for key in keys:
+    count = int.from_bytes(stream.read(8), 'little', signed=True)
+    kind = (_STORAGES | _OTHER_STORAGES)[storages[key].args[1]]
+    size = count * np.dtype(kind).itemsize
+    begin = stream.tell()
+    if not 0 <= size <= len(content) - begin:
+      raise ValueError('cut short')
+    raw[key] = memoryview(content)[begin : begin + size]
+    stream.seek(begin + size)
+  return _collect(tree, raw.__getitem__, '<', Budget(len(content)))
+
+
+def _collect(
+  tree: Any,
+  storage: Callable[[str], bytes | memoryview] | None,
+  byte_order: str,
+  budget: Budget,
+) -> dict[str, np.ndarray]:
+  """Makes the arrays that an unpickled tree has on record."""
+  values = _MOST_VALUES
+
+  def join(prefix: str, key: Any) -> str:
+    # A tuple of tuples may take forever to print.
+    if not isinstance(key, (str, int)) or len(prefix) > _LONGEST_NAME:
+      raise ValueError('a key that is no name')
+    return f'{prefix}/{key}' if prefix else str(key)
 
   def walk(prefix: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
-    nonlocal budget
-    budget -= 1
-    if budget < 0:
+    nonlocal values
+    values -= 1
+    if values < 0:
       raise ValueError('too many values')
     if isinstance(value, Mapping):
       for key, item in value.items():
-        yield from walk(f'{prefix}/{key}' if prefix else str(key), item)
+        yield from walk(join(prefix, key), item)
     elif isinstance(value, (list, tuple)):
       for i, item in enumerate(value):
-        yield from walk(f'{prefix}/{i}' if prefix else str(i), item)
+        yield from walk(join(prefix, i), item)
     elif isinstance(value, _Record):
       if value.kind == 'array':
-        array = _numpy_array(value)
+        array = _numpy_array(value, budget)
       elif value.kind == 'tensor':
-        array = _tensor(value, storage, byte_order)
+        array = _tensor(value, storage, byte_order, budget)
       else:
         return
       if array is not None:
         yield prefix, array
 
-  return dict(walk('', _Unpickler(content).load()))
+  return dict(walk('', tree))
 
 
-def _numpy_array(record: _Record) -> np.ndarray | None:
+def _numpy_array(record: _Record, budget: Budget) -> np.ndarray | None:
   """Makes what `numpy.ndarray.__reduce__` describes; None if not real."""
   _, shape, dtype, by_columns, raw = record.state
   code, order = dtype.args[0], dtype.state[1]
   if code not in ('f2', 'f4', 'f8'):
     return None
   flat = np.frombuffer(raw, np.dtype(code).newbyteorder(order))
+  budget.spend(flat.nbytes)
   return flat.reshape(shape, order='F' if by_columns else 'C')
 
 
 def _tensor(
   record: _Record,
-  storage: Callable[[str], bytes] | None,
+  storage: Callable[[str], bytes | memoryview] | None,
   byte_order: str,
+  budget: Budget,
 ) -> np.ndarray | None:
   """Makes a tensor `(storage, offset, size, stride, ...)`; None if not real."""
   place, offset, size, stride = record.args[:4]
-  _, kind, key, _, count = place.args
+  _, kind, key, _, count, *view = place.args
   if kind not in _STORAGES:
     return None
   if storage is None:
     raise ValueError('there are no storages')
   raw = np.frombuffer(storage(str(key)), byte_order + _STORAGES[kind])
-  if kind == 'torch.BFloat16Storage':
-    raw = (raw.astype(np.uint32) << 16).view(np.float32)
-  numbers = (offset, count, *size, *stride)
+  if raw.size != count:
+    raise ValueError('a storage of another size')
+  begin, count = view[0][1:] if view and view[0] else (0, count)
+  numbers = (begin, count, offset, *size, *stride)
   if not all(isinstance(n, int) and n >= 0 for n in numbers):
     raise ValueError('a tensor of no size')
   last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
   # More values than are stored would be one value, repeated.
-  if raw.size != count or last >= count or math.prod(size) > count:
+  if begin + count > raw.size or last >= count or math.prod(size) > count:
     raise ValueError('a tensor beyond its storage')
   if not math.prod(size):
     return np.zeros(size, np.float32)
   steps = [s * raw.itemsize for s in stride]
-  return np.lib.stride_tricks.as_strided(raw[offset:], size, steps).copy()
+  budget.spend(math.prod(size) * max(raw.itemsize, 4))
+  values = np.lib.stride_tricks.as_strided(raw[begin + offset :], size, steps)
+  if kind == 'torch.BFloat16Storage':
+    return np.asarray(values.astype(np.uint32) << 16).view(np.float32)
+  return values.copy()

@@ -227,6 +227,8 @@ def _place(network: str, name: str, array: np.ndarray) -> Place:
 def _lay_out(name: str, array: np.ndarray, layout: str) -> np.ndarray:
   """Returns an array as ours lie: kernels HWIO, biases `[O]`; float64."""
   array = np.asarray(array, np.float64)
+  if not array.size:
+    raise ValueError(f'{name} is {array.shape}, without a single number')
   if layout == 'bias':
     if array.size != max(array.shape, default=0):
       raise ValueError(f'{name} is {array.shape}, no row of biases')

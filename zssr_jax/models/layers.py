@@ -1,4 +1,4 @@
-"""The convolution with biases that SRCNN and EDSR are made of."""
+"""The convolution with biases that SRCNN, EDSR and VGG16 are made of."""
 
 from __future__ import annotations
 

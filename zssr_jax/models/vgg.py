@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax.models import conv
+from zssr_jax.models import layers as layer_lib
 
 # 3x3 convolutions and their channels, block by block; pooling in between.
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -65,20 +65,6 @@ def _halve(x: jax.Array) -> jax.Array:
   return jnp.max(x, (2, 4))
 
 
-class Convolution(nn.Module):
-  """3x3 convolution with bias, zero padding. `[N,H,W,I] -> [N,H,W,O]`."""
-
-  features: int
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Applies the convolution."""
-    shape = (3, 3, x.shape[-1], self.features)
-    kernel = self.param('kernel', nn.initializers.he_normal(), shape)
-    bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    return conv.conv2d(x, kernel) + bias.reshape(1, 1, 1, -1)
-
-
 class Vgg16(nn.Module):
   """Feature maps by name, computed no deeper than the deepest asked for.
 
@@ -121,7 +107,7 @@ class Vgg16(nn.Module):
       block, i = int(name[4]), int(name[6])
       if block > 1 and i == 1:
         x = _halve(x)
-      x = Convolution(_BLOCKS[block - 1][1], name=name)(x)
+      x = layer_lib.Convolution(_BLOCKS[block - 1][1], name=name)(x)
       maps[name] = x
       x = maps[f'relu{block}_{i}'] = nn.relu(x)
     return {layer: maps[layer] for layer in self.layers}

@@ -25,6 +25,9 @@ import numpy as np
 
 from zssr_jax.models import vgg
 
+# How files begin that are whole, but not ours: HDF5, MATLAB's, pickles.
+_OTHERS = (b'\x89HDF', b'MATLAB', b'\x80')
+_AGAIN = 'get a whole copy'
 # The entry that makes a file ours, and the layout it says it has.
 _MARK = '#zssr_jax'
 _VERSION = 1
@@ -49,10 +52,17 @@ _LPIPS_LAYERS = {
 }
 
 
-def _load_archive(
+def load_archive(
   path: pathlib.Path, names: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
-  """Returns the arrays of a `.npz` file, or those of some names it has.
+  """Reads a `.npz` file, without unpickling anything.
+
+  Args:
+    path: the file.
+    names: the arrays to read, where the file has them; all by default.
+
+  Returns:
+    Arrays by name.
 
   Raises:
     OSError: when the file is missing or cannot be read.
@@ -70,16 +80,17 @@ def _load_archive(
         wanted = archive.files if names is None else names
         return {n: archive[n] for n in wanted if n in archive.files}
     except Exception:  # text, a pickle, a cut or corrupted archive
+      stream.seek(0)
+      other = stream.read(8).startswith(_OTHERS)
       raise ValueError(
-        f'{path}: not a whole .npz file of numbers; get a whole copy'
+        f'{path}: not a whole .npz file of numbers; '
+        + ('convert it with bin/convert_weights' if other else _AGAIN)
       ) from None
 
 
 def _check_finite(path: pathlib.Path, name: str, array: np.ndarray) -> None:
   if not np.isfinite(array).all():
-    raise ValueError(
-      f'{path}: {name} holds NaN or infinite values; get a whole copy'
-    )
+    raise ValueError(f'{path}: {name} holds NaN or infinite values; {_AGAIN}')
 
 
 def _read(
@@ -95,7 +106,7 @@ def _read(
     OSError: when the file is missing or cannot be read.
     ValueError: when it is damaged or holds something else.
   """
-  found = _load_archive(path, shapes)
+  found = load_archive(path, shapes)
   for name, shape in shapes.items():
     if name not in found:
       raise ValueError(f'{path}: holds no {name}; get the original file')
@@ -244,7 +255,7 @@ def load_params(
     ValueError: when it is damaged, holds NaN or is not one of ours.
   """
   path = pathlib.Path(path)
-  found = _load_archive(path)
+  found = load_archive(path)
   if _MARK not in found:
     raise ValueError(
       f'{path}: not a weight file of zssr_jax; convert it with'
