@@ -132,6 +132,33 @@ def test_a_variant_brings_its_config_and_takes_the_overrides(
   assert '| transposed |' in table and 'zssr (smoke)' in table
 
 
+def test_variants_that_need_trained_parameters_find_them(
+  cli, photos, tmp_path, data_root
+):
+  code, _, err = cli(
+    f'--datasets={photos}',
+    f'--data={data_root}',
+    '--limit=1',
+    '--methods=transferred,hybrid_loss',
+    '--config.max_steps=1',
+    '--config.crop=16',
+    '--noconfig.self_ensemble',
+    '--config.back_projection=1',
+  )
+  assert code == 0, err
+  found = {row['method']: row for row in read(tmp_path / 'out')}
+  assert len({row['psnr'] for row in found.values()}) == 2
+  assert found['transferred']['start'] and not found['transferred']['vgg']
+  assert found['hybrid_loss']['vgg'] and not found['hybrid_loss']['start']
+
+
+def test_what_defines_a_variant_is_not_overridden(cli, photos):
+  code, _, err = cli(
+    f'--datasets={photos}', '--methods=transposed', '--config.model=zssr'
+  )
+  assert code == 2 and '--config.model' in err and err.count('\n') == 1
+
+
 def test_the_true_kernel_is_used_where_the_config_asks(cli, photos, tmp_path):
   code, _, _ = cli(
     f'--datasets={photos}',

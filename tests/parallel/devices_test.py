@@ -1,11 +1,13 @@
 """Several images at a time against one by one."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from zssr_jax import zssr
 from zssr_jax.config import Config
+from zssr_jax.models import vgg
 from zssr_jax.ops import metrics, resize
 from zssr_jax.parallel import devices
 from zssr_jax.training import loop
@@ -36,7 +38,7 @@ def photos():
   ]
 
 
-def make_items(photos, config=TINY, kernels=None, started=None):
+def make_items(photos, config=TINY, kernels=None, started=None, **trained):
   def item(index, photo):
     kernel = None if kernels is None else kernels[index]
 
@@ -44,7 +46,12 @@ def make_items(photos, config=TINY, kernels=None, started=None):
       if started is not None:
         started.append(index)
       return zssr.run_image(
-        photo, 2, kernel=kernel, config=config, key=jax.random.key(index)
+        photo,
+        2,
+        kernel=kernel,
+        config=config,
+        key=jax.random.key(index),
+        **trained,
       )
 
     plan = zssr.plan_stages(photo.shape, 2, config)
@@ -53,7 +60,7 @@ def make_items(photos, config=TINY, kernels=None, started=None):
   return [item(index, photo) for index, photo in enumerate(photos)]
 
 
-def one_by_one(photos, config=TINY, kernels=None):
+def one_by_one(photos, config=TINY, kernels=None, **trained):
   return [
     zssr.train_image(
       photo,
@@ -61,6 +68,7 @@ def one_by_one(photos, config=TINY, kernels=None):
       kernel=None if kernels is None else kernels[i],
       config=config,
       key=jax.random.key(i),
+      **trained,
     )
     for i, photo in enumerate(photos)
   ]
@@ -101,6 +109,32 @@ def test_kernels_of_one_class_may_be_stretched_to_different_sizes(photos):
   pairs = dict(devices.map_images(items, devices.available(2)))
   singles = one_by_one(photos, kernels=kernels)
   compare(photos, singles, [pairs[0], pairs[1]])
+
+
+def test_a_content_loss_and_a_start_are_stacked_like_the_rest(photos):
+  photos = [photos[0], photos[2]]
+  config = TINY.replace(
+    gradual=(),
+    crop=16,
+    max_steps=4,
+    self_ensemble=False,
+    content_weight=0.1,
+    content_layers=(('relu1_2', 1.0),),
+  )
+  network = vgg.Vgg16(('relu1_2',))
+  first = zssr.train_image(
+    photos[0], 2, config=config.replace(max_steps=0, content_weight=0.0)
+  )
+  trained = {
+    'vgg': network.init(jax.random.key(5), jnp.zeros((1, 8, 8, 3))),
+    'start': first.params,
+  }
+  items = make_items(photos, config, **trained)
+  pairs = dict(devices.map_images(items, devices.available(2)))
+  singles = one_by_one(photos, config, **trained)
+  compare(photos, singles, [pairs[0], pairs[1]])
+  plain = one_by_one(photos, config.replace(content_weight=0.0), **trained)
+  assert singles[0].history.loss[0] > 1.05 * plain[0].history.loss[0]
 
 
 def test_the_plateau_stops_each_run_by_itself(photos):
