@@ -87,7 +87,7 @@ def one_iteration(grey, children, parents, taps, scale, kernel):
       matrix += weight * part.T @ part
       vector += weight * part.T @ child
   assert used > len(children) // 4
-  smooth = patch_recurrence._SMOOTH * np.trace(matrix) / taps**2
+  smooth = patch_recurrence._SMOOTH[2] * np.trace(matrix) / taps**2
   matrix += smooth * explicit_roughness(taps)
   solution = np.linalg.solve(matrix, vector).clip(0)
   return solution / solution.sum()

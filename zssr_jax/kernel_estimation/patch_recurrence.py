@@ -40,7 +40,9 @@ _PARENTS = 12000  # r_j, of highest contrast
 _SPREAD = 0.01  # by so much less correlation a weight is e times smaller
 _ALIKE = 0.7  # correlation below which the best parent is none
 _GAINS = 0.4, 2.5  # ratio of contrasts between which patches are compared
-_SMOOTH = 1e-3  # weight of |C k|^2, relative to the mean of the normal matrix
+# Weight of |C k|^2, relative to the mean of the normal matrix, by scale: what
+# the subsampling does not see grows with it.
+_SMOOTH = {2: 0.1, 3: 0.5, 4: 1.0}
 
 
 def estimate(
@@ -183,7 +185,7 @@ def _solve(
     matrix = windows.T @ (windows * zero.at[rows].add(spread)[:, None])
     matrix -= area * means.T @ (means * square[:, None])
     vector = windows.T @ zero.at[rows].add(target)
-    smooth = _SMOOTH * jnp.trace(matrix) / taps**2 + 1e-12
+    smooth = _SMOOTH[scale] * jnp.trace(matrix) / taps**2 + 1e-12
     solution = jnp.linalg.solve(matrix + smooth * roughness, vector)
     solution = jnp.maximum(solution, 0.0)
     total = solution.sum()
