@@ -40,14 +40,15 @@ _ROTATION = math.pi / 4
 _SCALE = 0.1  # of the affine map, in natural logarithm, from 0
 _SHEAR = 0.05
 _BIAS = 0.25  # by how much a patch may be brighter than its match
-_ITERATIONS = 4  # of PatchMatch
+_ITERATIONS = 8  # of PatchMatch
 _SOFTNESS = 3e-3  # by so much more squared error a vote is e times lighter
-_RESTARTS = 1  # of PatchMatch, whose votes are averaged
+_DOUBT = 0.01  # vote of the interpolated image, relative to good matches
+_RESTARTS = 3  # of PatchMatch, whose votes are averaged
 _BACK_PROJECTIONS = 20  # per step
 _WEIGHTS = 65.481 / 219, 128.553 / 219, 24.966 / 219  # of R, G, B in luma
 
-# Offsets of a patch's pixels from its centre, and their weights.
-_Window = tuple[tuple[tuple[int, int], float], ...]
+# The weights of a patch's rows, and of its columns.
+Window = tuple[float, ...]
 
 
 class Level(NamedTuple):
@@ -114,6 +115,7 @@ def _grow(
   luma: np.ndarray, scales: tuple[float, float], kernel: np.ndarray | None
 ) -> np.ndarray:
   """Upscales `[h, w, 1]` in equal steps of about `_STEP`."""
+  field = None
   count = max(1, round(math.log(max(scales)) / math.log(_STEP)))
   image = luma
   reached = (1.0, 1.0)
@@ -128,7 +130,7 @@ def _grow(
     factor = (aim[0] / reached[0], aim[1] / reached[1])
     shape = resize.scaled_shape(luma.shape, aim)
     target = resize.imresize(image, factor, shape=shape)
-    found = _replace(target[..., 0], luma, factor, None, seed=step)
+    found, field = _replace(target[..., 0], luma, factor, None, field, step)
     image = np.asarray(
       inference.back_project(
         found[..., None],
@@ -147,9 +149,9 @@ def _replace(
   luma: np.ndarray,
   factor: tuple[float, float],
   kernel: np.ndarray | None,
-  *,
+  earlier: Field | None,
   seed: int,
-) -> jax.Array:
+) -> tuple[jax.Array, Field]:
   """Exchanges the patches of an interpolated image for sharp ones.
 
   Args:
@@ -157,34 +159,42 @@ def _replace(
     luma: the input `[h, w, 1]`.
     factor: (y, x).
     kernel: of a shrinking by `factor`.
+    earlier: the field of the step before.
     seed: of the search.
 
   Returns:
-    `[H, W]`.
+    `[H, W]`, and the field.
   """
   blurry, sharp, levels = make_source(luma, factor, kernel)
   image = jnp.asarray(target)
+  rows, columns = image.shape
   window = make_window(_PATCH, _SIGMA)
-  total: jax.Array | float = 0.0
+  if earlier is None:
+    start = same_place((rows, columns), levels)
+  else:
+    start = carry_over(earlier, (rows, columns), levels)
+  results = []
   for restart in range(_RESTARTS):
-    key = jax.random.key(seed * 1000 + restart)
     field, cost, bias = search(
-      image, blurry, key, levels=levels, window=window, iterations=_ITERATIONS
+      image,
+      blurry,
+      start,
+      jax.random.key(seed * 1000 + restart),
+      levels=levels,
+      window=window,
+      iterations=_ITERATIONS,
     )
-    total += vote(sharp, field, cost, bias, levels=levels, window=window)
-  return total / _RESTARTS
+    results.append(
+      vote(image, sharp, field, cost, bias, levels=levels, window=window)
+    )
+  return sum(results, jnp.zeros_like(image)) / _RESTARTS, field
 
 
-def make_window(side: int, sigma: float) -> _Window:
-  """Returns the offsets (y, x) and Gaussian weights of a patch's pixels."""
-  reach = range(-(side // 2), side // 2 + 1)
-  offsets = [(y, x) for y in reach for x in reach]
-  weights = [math.exp(-(y * y + x * x) / (2 * sigma**2)) for y, x in offsets]
-  total = sum(weights)
-  return tuple(
-    (offset, weight / total)
-    for offset, weight in zip(offsets, weights, strict=True)
-  )
+def make_window(side: int, sigma: float) -> Window:
+  """Returns the Gaussian weights of a patch's rows, and of its columns."""
+  offset = range(-(side // 2), side // 2 + 1)
+  weights = [math.exp(-(at**2) / (2 * sigma**2)) for at in offset]
+  return tuple(weight / sum(weights) for weight in weights)
 
 
 def _margin() -> int:
@@ -207,7 +217,9 @@ def make_source(
     The blurry versions and the sharp ones, each with `_FINE` samples a pixel
     and a margin, one behind the other in a flat array; and where they lie.
   """
-  blurry, sharp, levels = [], [], []
+  blurry: list[np.ndarray] = []
+  sharp: list[np.ndarray] = []
+  levels: list[Level] = []
   start = 0
   for index in range(_VERSIONS):
     ratio = _STEP**-index
@@ -229,8 +241,11 @@ def make_source(
       images.append(fine.ravel())
     levels.append(Level(start, *shape))
     start += fine.size
-  flat = (jnp.asarray(np.concatenate(images)) for images in (blurry, sharp))
-  return *flat, tuple(levels)
+  return (
+    jnp.asarray(np.concatenate(blurry)),
+    jnp.asarray(np.concatenate(sharp)),
+    tuple(levels),
+  )
 
 
 def _matrix(field: Field) -> tuple[jax.Array, ...]:
@@ -262,10 +277,11 @@ def _reader(field: Field, levels: tuple[Level, ...]):
     (center, matrix, start, width)
   )
 
-  def index(dy: int, dx: int) -> jax.Array:
-    row = (y + yy * dy + yx * dx).astype(jnp.int32)
-    column = (x + xy * dy + xx * dx).astype(jnp.int32)
-    return start + row * width + column
+  def index(row: jax.Array, dx: int) -> jax.Array:
+    dy = row.astype(jnp.float32)
+    at_y = (y + yy * dy + yx * dx).astype(jnp.int32)
+    at_x = (x + xy * dy + xx * dx).astype(jnp.int32)
+    return start + at_y * width + at_x
 
   return index
 
@@ -280,7 +296,7 @@ def compare(
   field: Field,
   *,
   levels: tuple[Level, ...],
-  window: _Window,
+  window: Window,
 ) -> tuple[jax.Array, jax.Array]:
   """Compares each pixel's patch with its match.
 
@@ -296,17 +312,25 @@ def compare(
     bias: what is to be added to the match. Both `[H, W]`.
   """
   rows, columns = target.shape
-  reach = -window[0][0][0]
+  reach = len(window) // 2
+  weights = jnp.asarray(window, jnp.float32)
   padded = jnp.pad(target, reach, mode='edge')
   index = _reader(field, levels)
-  mean = jnp.zeros_like(target)
-  square = jnp.zeros_like(target)
-  for (dy, dx), weight in window:
-    y, x = reach + dy, reach + dx
-    here = padded[y : y + rows, x : x + columns]
-    difference = here - _read(blurry, index(dy, dx))
-    mean += weight * difference
-    square += weight * difference**2
+
+  def row(dy, sums):
+    # One row of the patch: all rows unrolled take long to compile.
+    strip = jax.lax.dynamic_slice_in_dim(padded, reach + dy, rows)
+    mean, square = sums
+    for dx in range(-reach, reach + 1):
+      here = strip[:, reach + dx : reach + dx + columns]
+      difference = here - _read(blurry, index(dy, dx))
+      weight = weights[reach + dy] * window[reach + dx]
+      mean += weight * difference
+      square += weight * difference**2
+    return mean, square
+
+  zero = jnp.zeros_like(target)
+  mean, square = jax.lax.fori_loop(-reach, reach + 1, row, (zero, zero))
   bias = jnp.clip(mean, -_BIAS, _BIAS)
   return jnp.maximum(square - 2 * mean * bias + bias**2, 0), bias
 
@@ -324,6 +348,54 @@ def _inside(field: Field, levels: tuple[Level, ...]) -> Field:
   )
 
 
+def same_place(shape: tuple[int, int], levels: tuple[Level, ...]) -> Field:
+  """The field `shape` whose matches lie at the same place of the input."""
+  places = [
+    (jnp.arange(n, dtype=jnp.float32) + 0.5) * (m / n) - 0.5
+    for n, m in zip(shape, levels[0][1:], strict=True)
+  ]
+  zero = jnp.zeros(shape, jnp.float32)
+  return Field(
+    zero.astype(jnp.int32),
+    jnp.broadcast_to(places[0][:, None], shape),
+    jnp.broadcast_to(places[1][None], shape),
+    zero,
+    zero,
+    zero,
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('shape', 'levels'))
+def carry_over(
+  field: Field, shape: tuple[int, int], levels: tuple[Level, ...]
+) -> Field:
+  """Makes the field of a step into a start for the next, of `shape`.
+
+  The same content has its match in the next larger version of the input.
+  """
+  places = [
+    (jnp.arange(n, dtype=jnp.float32) + 0.5) * (m / n) - 0.5
+    for n, m in zip(shape, field.y.shape, strict=True)
+  ]
+  nearest = [
+    jnp.clip(jnp.round(place), 0, m - 1)
+    for place, m in zip(places, field.y.shape, strict=True)
+  ]
+  from_y, from_x = (at.astype(jnp.int32) for at in nearest)
+  field = Field(*(part[from_y[:, None], from_x[None]] for part in field))
+  dy = (places[0] - nearest[0])[:, None]
+  dx = (places[1] - nearest[1])[None]
+  yy, yx, xy, xx = _matrix(field)
+  level = jnp.maximum(field.level - 1, 0)
+  _, rows, columns = _columns_of(levels, field.level)
+  _, new_rows, new_columns = _columns_of(levels, level)
+  return field._replace(
+    level=level,
+    y=(field.y + yy * dy + yx * dx + 0.5) * (new_rows / rows) - 0.5,
+    x=(field.x + xy * dy + xx * dx + 0.5) * (new_columns / columns) - 0.5,
+  )
+
+
 def _schedule(level: Level, iterations: int) -> np.ndarray:
   """What each step of the search tries.
 
@@ -336,7 +408,7 @@ def _schedule(level: Level, iterations: int) -> np.ndarray:
     of a random offset in pixels, that of the affine map as a share of its
     range, and whether the level is drawn, too.
   """
-  steps: list[tuple[float, ...]] = []
+  steps: list[tuple[float, ...]] = [(0, 0, 0, 0, 0)]  # as it is
   for iteration in range(iterations):
     for jump in (2 + 2 * (iteration % 2), 1):
       for y, x in ((0, 1), (1, 0), (0, -1), (-1, 0)):
@@ -356,21 +428,22 @@ def _schedule(level: Level, iterations: int) -> np.ndarray:
 def search(
   target: jax.Array,
   blurry: jax.Array,
+  start: Field,
   key: jax.Array,
   *,
   levels: tuple[Level, ...],
-  window: _Window,
+  window: Window,
   iterations: int,
 ) -> tuple[Field, jax.Array, jax.Array]:
   """Looks for the best match of every patch (PatchMatch).
 
   All patches take each step together: either the match of a neighbour, moved
   along its map, or the own one changed at random is kept where it is better.
-  They start at the same place of the whole input.
 
   Args:
     target: `[H, W]`.
     blurry: of `make_source`.
+    start: the field to begin with.
     key: of the random changes.
     levels: of `make_source`.
     window: of `make_window`.
@@ -380,21 +453,6 @@ def search(
     The field, and its cost and bias as in `compare`.
   """
   shape = target.shape
-  zero = jnp.zeros(shape, jnp.float32)
-  places = [
-    ((jnp.arange(n, dtype=jnp.float32) + 0.5) * (m / n) - 0.5)
-    for n, m in zip(shape, levels[0][1:], strict=True)
-  ]
-  field = Field(
-    zero.astype(jnp.int32),
-    jnp.broadcast_to(places[0][:, None], shape),
-    jnp.broadcast_to(places[1][None], shape),
-    zero,
-    zero,
-    zero,
-  )
-  field = _inside(field, levels)
-  cost, bias = compare(target, blurry, field, levels=levels, window=window)
 
   def draw(key: jax.Array) -> jax.Array:
     bits = jax.random.bits(key, (3, *shape), jnp.uint32)
@@ -439,24 +497,28 @@ def search(
     ]
     return (Field(*kept[:-2]), kept[-2], kept[-1], key), None
 
+  cost = jnp.full(shape, jnp.inf, jnp.float32)  # until the first step
   schedule = jnp.asarray(_schedule(levels[0], iterations))
-  carry, _ = jax.lax.scan(step, (field, cost, bias, key), schedule)
+  carry = (start, cost, jnp.zeros(shape, jnp.float32), key)
+  carry, _ = jax.lax.scan(step, carry, schedule)
   return carry[:3]
 
 
 @functools.partial(jax.jit, static_argnames=('levels', 'window'))
 def vote(
+  target: jax.Array,
   sharp: jax.Array,
   field: Field,
   cost: jax.Array,
   bias: jax.Array,
   *,
   levels: tuple[Level, ...],
-  window: _Window,
+  window: Window,
 ) -> jax.Array:
   """Averages the sharp versions of all matches, where they overlap.
 
   Args:
+    target: `[H, W]`; counts a little, for where nothing matches.
     sharp: of `make_source`.
     field: the matches of the patches around `[H, W]` pixels.
     cost: of `search`; a good match counts more.
@@ -468,16 +530,30 @@ def vote(
     `[H, W]`.
   """
   rows, columns = cost.shape
-  reach = -window[0][0][0]
-  trust = jnp.exp(-cost / _SOFTNESS) + 1e-6
+  reach = len(window) // 2
+  weights = jnp.asarray(window, jnp.float32)
+  trust = jnp.exp(-cost / _SOFTNESS)
   index = _reader(field, levels)
-  total = jnp.zeros((rows + 2 * reach, columns + 2 * reach), jnp.float32)
-  weights = total
-  for (dy, dx), weight in window:
-    y, x = reach + dy, reach + dx
-    here = (slice(y, y + rows), slice(x, x + columns))
-    value = _read(sharp, index(dy, dx)) + bias
-    total = total.at[here].add(weight * trust * value)
-    weights = weights.at[here].add(weight * trust)
-  out = total / weights
-  return out[reach : reach + rows, reach : reach + columns]
+
+  def row(dy, sums):
+    strips = [jnp.zeros((rows, columns + 2 * reach), jnp.float32)] * 2
+    for dx in range(-reach, reach + 1):
+      weight = weights[reach + dy] * window[reach + dx] * trust
+      value = _read(sharp, index(dy, dx)) + bias
+      here = slice(reach + dx, reach + dx + columns)
+      strips[0] = strips[0].at[:, here].add(weight * value)
+      strips[1] = strips[1].at[:, here].add(weight)
+    return tuple(
+      jax.lax.dynamic_update_slice_in_dim(
+        old,
+        jax.lax.dynamic_slice_in_dim(old, reach + dy, rows) + strip,
+        reach + dy,
+        0,
+      )
+      for old, strip in zip(sums, strips, strict=True)
+    )
+
+  zero = jnp.zeros((rows + 2 * reach, columns + 2 * reach), jnp.float32)
+  total, heavy = jax.lax.fori_loop(-reach, reach + 1, row, (zero, zero))
+  inside = (slice(reach, reach + rows), slice(reach, reach + columns))
+  return (total[inside] + _DOUBT * target) / (heavy[inside] + _DOUBT)
