@@ -71,7 +71,11 @@ class Field(NamedTuple):
 
 
 def upscale(
-  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
+  lr: np.ndarray,
+  scale: Scale,
+  kernel: np.ndarray | None = None,
+  *,
+  back_projections: int = _BACK_PROJECTIONS,
 ) -> np.ndarray:
   """Super-resolves by transformed patches of the image itself.
 
@@ -80,6 +84,7 @@ def upscale(
     scale: upscaling factor or pair (y, x), from 1.
     kernel: `[kh, kw]`, with which `lr` was made (see
       `degradation`); None is bicubic.
+    back_projections: after each step; fewer make less of a kernel.
 
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1], always the same for the
@@ -97,7 +102,7 @@ def upscale(
   if min(lr.shape[:2]) < _LEAST_SIDE or max(scales) == 1:
     return interpolation.bicubic(lr, scale)
   luma = _luma(lr)
-  larger = _grow(luma, scales, kernel)
+  larger = _grow(luma, scales, kernel, back_projections)
   interpolated = resize.imresize(lr, scales)
   # The same added to all channels changes the luma by just that.
   out = interpolated + (larger - _luma(interpolated))
@@ -112,7 +117,10 @@ def _luma(image: np.ndarray) -> np.ndarray:
 
 
 def _grow(
-  luma: np.ndarray, scales: tuple[float, float], kernel: np.ndarray | None
+  luma: np.ndarray,
+  scales: tuple[float, float],
+  kernel: np.ndarray | None,
+  back_projections: int,
 ) -> np.ndarray:
   """Upscales `[h, w, 1]` in equal steps of about `_STEP`."""
   field = None
@@ -130,14 +138,19 @@ def _grow(
     factor = (aim[0] / reached[0], aim[1] / reached[1])
     shape = resize.scaled_shape(luma.shape, aim)
     target = resize.imresize(image, factor, shape=shape)
-    found, field = _replace(target[..., 0], luma, factor, None, field, step)
+    # Only the input has the kernel's blur; what comes after it is meant to be
+    # sharp, as if shrunk by bicubic.
+    shrinking = blur if step == 1 else None
+    found, field = _replace(
+      target[..., 0], luma, factor, shrinking, field, step
+    )
     image = np.asarray(
       inference.back_project(
         found[..., None],
         jnp.asarray(luma),
         None if blur is None else jnp.asarray(blur),
         scale=aim,
-        iterations=_BACK_PROJECTIONS,
+        iterations=back_projections,
       )
     )
     reached = aim
