@@ -42,7 +42,7 @@ def test_the_blur_is_undone(monkeypatch, scene):
   lr, hr, kernel = scene
   sr = blind_sr.upscale(lr, 2)
   gain = 10 * np.log10(error(interpolation.bicubic(lr, 2), hr) / error(sr, hr))
-  assert gain > 1.5  # dB
+  assert gain > 3.0  # dB; with bicubic's kernel: 1.1
   # It is blind: the true kernel makes no difference.
   np.testing.assert_array_equal(blind_sr.upscale(lr, 2, kernel), sr)
   assert sr.dtype == np.float32

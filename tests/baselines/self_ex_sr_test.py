@@ -40,15 +40,15 @@ def rings():
 def test_edges_come_out_sharper_than_bicubic(rings):
   lr, hr, sr = rings
   gain = 10 * np.log10(error(interpolation.bicubic(lr, 2), hr) / error(sr, hr))
-  assert gain > 2.0  # dB
+  assert gain > 4.0  # dB; back-projection alone: 1.0
   assert sr.dtype == np.float32
   assert sr.min() >= 0 and sr.max() <= 1
 
 
 def test_the_result_explains_the_input(rings):
   lr, _, sr = rings
-  # 8 grey levels off with interpolation alone.
-  np.testing.assert_allclose(resize.imresize(sr, 0.5), lr, atol=0.01)
+  # Interpolation alone is up to 26 grey levels off.
+  np.testing.assert_allclose(resize.imresize(sr, 0.5), lr, atol=0.002)
 
 
 def test_it_is_deterministic(rings):

@@ -11,6 +11,10 @@ Patches are found by PatchMatch over position, size of the smaller version and
 an affine map (rotation, scale, shear; section 3.2). Not here: the perspective
 of planes and the detection of their vanishing points (section 3.1), which
 help on facades. The work is done on luma; the colours are interpolated.
+
+Not as published: three searches vote, good matches more than bad ones, and the
+interpolated image votes along, so that what has no match stays as it is. Set5
+x3 without that last vote: 0.16 dB less.
 """
 
 from __future__ import annotations
