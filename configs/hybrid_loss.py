@@ -18,7 +18,7 @@ from zssr_jax import Config
 def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
-    content_weight=0.02,
+    content_weight=0.1,
     schedule='cosine',
     learning_rate=2e-3,
     warmup=100,
