@@ -3,7 +3,8 @@
 To L1 on the crop comes, once a step, the content loss between the input and
 what the network makes of the input's own son. An experiment: so far LPIPS was
 no better, and PSNR lower. Needs the weights of VGG16: --weights=vgg16=FILE,
-else those of the data root. A method of bin/eval_all under this name (docs/variants.md).
+else those of the data root. A method of bin/eval_all under this name
+(docs/variants.md).
 
   python bin/main.py --config=configs/hybrid_loss.py --input=photo.png
 """
