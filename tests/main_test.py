@@ -969,11 +969,14 @@ def test_parameters_that_are_missing_are_one_line(
 def test_without_weights_one_line_says_how_to_get_them(
   tmp_path, cli, quick, monkeypatch, override, network
 ):
-  monkeypatch.setattr(flow.datasets, 'data_root', lambda: None)
   path = save(tmp_path / 'photo.png')
-  code, _, err = cli(f'--input={path}', f'--config.{override}')
-  assert code == 2 and err.count('\n') == 1
-  assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
+  empty = tmp_path / 'empty'
+  empty.mkdir()
+  for root in (None, empty):
+    monkeypatch.setattr(flow.datasets, 'data_root', lambda root=root: root)
+    code, _, err = cli(f'--input={path}', f'--config.{override}')
+    assert code == 2 and err.count('\n') == 1
+    assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
   start = save_start(tmp_path / 'other.npz')
   code, _, err = cli(
     f'--input={path}', f'--config.{override}', f'--weights={network}={start}'

@@ -51,8 +51,9 @@ def units_of(scale: tuple[float, float]) -> tuple[int, int] | None:
 
 def _spans(size: int, unit: int, tile: int, halo: int):
   """Tiles along one axis: from, to, and from, to of what is kept of each."""
-  side, halo = (-(-n // unit) * unit for n in (tile, halo))
-  side = max(side, 2 * halo + unit)  # whatever the tile, it must get on
+  halo = -(-halo // unit) * unit
+  # Whatever the tile, some of each is kept, in whole units.
+  side = -(-max(tile, 2 * halo + 8) // unit) * unit
   if size <= side:
     return [(0, size, 0, size)]
   step = (side - 2 * halo) // unit * unit
@@ -92,7 +93,7 @@ def upscale_tiled(
       of `units_of(scale)`.
     interpolated: `[H, W, C]`, cubic upscale of `lr`.
     scale: factors (y, x).
-    tile: tile side in input pixels, more than twice the halo.
+    tile: tile side in input pixels; larger where the halo leaves no room.
     halo: reach of the network in input pixels.
 
   Returns:
@@ -244,7 +245,7 @@ def super_resolve(
       np.ascontiguousarray(dihedral.dihedral(padded, k)),
       np.ascontiguousarray(dihedral.dihedral(interpolated, k)),
       scale=scale,  # transposed copies come only where y and x agree
-      tile=max(config.tile, 2 * halo + 8),
+      tile=config.tile,
       halo=halo,
     )
     out = dihedral.undo_dihedral(out, k)

@@ -29,7 +29,7 @@ import numpy as np
 
 from zssr_jax import degradation, inference
 from zssr_jax.baselines import interpolation
-from zssr_jax.ops import resize
+from zssr_jax.ops import color, resize
 
 Scale = float | tuple[float, float]
 
@@ -49,7 +49,6 @@ _SOFTNESS = 3e-3  # by so much more squared error a vote is e times lighter
 _DOUBT = 0.2  # vote of the interpolated image, relative to good matches
 _RESTARTS = 3  # of PatchMatch, whose votes are averaged
 _BACK_PROJECTIONS = 20  # per step
-_WEIGHTS = 65.481 / 219, 128.553 / 219, 24.966 / 219  # of R, G, B in luma
 
 # The weights of a patch's rows, and of its columns.
 Window = tuple[float, ...]
@@ -117,7 +116,7 @@ def _luma(image: np.ndarray) -> np.ndarray:
   """Full-range luma `[h, w, 1]`; the mean where there are not 3 channels."""
   if image.shape[2] != 3:
     return image.mean(2, keepdims=True)
-  return (image @ np.asarray(_WEIGHTS, image.dtype))[..., None]
+  return (255 * color.studio_luma(image) - 16) / 219
 
 
 def _grow(

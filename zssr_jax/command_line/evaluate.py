@@ -84,7 +84,7 @@ def _recipes(
       '--config.model: would make other methods of the variants; use it with'
       f' --methods={methods.ZSSR}'
     )
-  found = {methods.ZSSR: (config, name)}
+  found = {methods.ZSSR: (config, name)} if methods.ZSSR in wanted else {}
   for variant in methods.VARIANTS:
     if variant in wanted:
       path = configs / f'{variant}.py'
@@ -93,16 +93,14 @@ def _recipes(
       except (OSError, TypeError, ValueError) as error:
         raise InputError(f'{path}: {error}') from None
   files = networks.parse(given)
-  loaded = {
-    method: networks.load(used, files, data)
-    for method, (used, _) in found.items()
-    if method in wanted
-  }
-  networks.check_used(files, loaded.values())
-  return {
-    method: harness.Recipe(*found[method], trained.start, trained.vgg)
-    for method, trained in loaded.items()
-  }
+  networks.check_used(files, [used for used, _ in found.values()])
+  recipes = {}
+  for method, (used, config_name) in found.items():
+    trained = networks.load(used, files, data)
+    recipes[method] = harness.Recipe(
+      used, config_name, trained.start, trained.vgg
+    )
+  return recipes
 
 
 def parse_options(

@@ -315,8 +315,8 @@ def run(options: Options) -> int:
   if options.kernel:
     kernel = arguments.load_kernel(options.kernel, scale)
   files = networks.parse(options.weights)
+  networks.check_used(files, [options.config])
   trained = networks.load(options.config, files, _data_root())
-  networks.check_used(files, [trained])
   trained.start(scale)  # a missing one is found before anything is trained
   jobs.check_output_folder(Path(options.output))
   page = Path(options.output) / REPORT

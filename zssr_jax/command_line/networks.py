@@ -39,7 +39,6 @@ class Trained:
 
   start: Callable[[Scale], Any]  # at a scale; returns None for random
   vgg: Any  # variables of VGG16, or None
-  uses: frozenset[str]  # the names, of `NAMES`, of what was loaded
 
 
 def parse(values: Sequence[str]) -> dict[str, Path]:
@@ -86,14 +85,14 @@ def load(
   if config.content_weight:
     layers = [name for name, _ in config.content_layers]
     source = files.get('vgg16', data)
-    if source is None or not (
-      source.is_file() or (source / weights.VGG16_SHALLOW).is_file()
-    ):
+    try:
+      if source is None:
+        raise FileNotFoundError
+      vgg = weights.load_vgg16(source, layers)
+    except FileNotFoundError:
       raise InputError(
         f'a content loss needs the weights of VGG16; {_REMEDY["vgg16"]}'
-      )
-    try:
-      vgg = weights.load_vgg16(source, layers)
+      ) from None
     except (OSError, ValueError) as error:
       raise InputError(str(error)) from None
 
@@ -103,15 +102,15 @@ def load(
       params = starts.load_start(config.start, scale)
       if backbone is not None:
         params = {**(params or {}), 'backbone': backbone}
-      zssr.check_start(params, scale, config)
+      if params is not None:
+        zssr.check_start(params, scale, config)
     except (OSError, ValueError) as error:
       raise InputError(
         f'--config.start={config.start}: {error}{_advice(config, error)}'
       ) from None
     return params
 
-  uses = {'vdsr'} if backbone is not None else set()
-  return Trained(start, vgg, frozenset(uses | ({'vgg16'} if vgg else set())))
+  return Trained(start, vgg)
 
 
 def _advice(config: Config, error: Exception) -> str:
@@ -125,15 +124,19 @@ def _advice(config: Config, error: Exception) -> str:
   return '; choose model, depth and width as it was trained with'
 
 
-def check_used(files: Mapping[str, Path], trained: Iterable[Trained]) -> None:
+def check_used(files: Mapping[str, Path], configs: Iterable[Config]) -> None:
   """Refuses --weights that no config of the run asks for.
 
   Raises:
     InputError: naming the first.
   """
-  used = frozenset[str]().union(*(one.uses for one in trained))
+  configs = list(configs)
+  used = {
+    'vdsr': any(config.model == 'vdsr_backbone' for config in configs),
+    'vgg16': any(config.content_weight for config in configs),
+  }
   for name, path in files.items():
-    if name not in used:
+    if not used[name]:
       raise InputError(
         f'--weights={name}={path}: nothing in this run uses {name}; leave it'
         ' out, or choose a config that does'
