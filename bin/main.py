@@ -1,7 +1,7 @@
 """Super-resolves photos, each by a network trained on that photo alone.
 
   python bin/main.py                                  the bundled example
-  python bin/main.py --config=configs/ideal.py --input=photo.png
+  python bin/main.py --config=ideal --input=photo.png
   python bin/main.py --input='photos/*.jpg' --scale=3 --kernel=kernel.mat
   python bin/main.py --config.max_steps=500 --input=photo.png --kernel=k.npy
   python bin/main.py --input=photo.png --kernel=estimate
@@ -55,7 +55,8 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   config_flags.DEFINE_config_file(
     'config',
     str(ROOT / 'configs' / 'nonideal.py'),
-    'Config file; --config.FIELD=VALUE overrides one of its fields.',
+    'Config file, or the name of one in configs/; --config.FIELD=VALUE'
+    ' overrides one of its fields.',
     flag_values=values,
     sys_argv=argv,
   )
@@ -64,7 +65,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   flags.DEFINE_integer(
     'seed', 0, 'Random seed.', 0, 2**32 - 1, flag_values=values
   )
-  flags.DEFINE_list(
+  flags.DEFINE_multi_string(
     'weights',
     [],
     'NAME=FILE for vgg16 (content loss) or vdsr (backbone); else those of the'
@@ -79,7 +80,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-  return flow.main(argv, define_flags, usage=__doc__, example=ROOT / 'examples')
+  return flow.main(argv, define_flags, usage=__doc__, root=ROOT)
 
 
 if __name__ == '__main__':

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zssr_jax import models
+from zssr_jax.models import weights
+
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'eval_all'
 SMOKE = f'--config={ROOT}/configs/smoke.py'
@@ -150,6 +153,60 @@ def test_variants_that_need_trained_parameters_find_them(
   assert len({row['psnr'] for row in found.values()}) == 2
   assert found['transferred']['start'] and not found['transferred']['vgg']
   assert found['hybrid_loss']['vgg'] and not found['hybrid_loss']['start']
+
+
+def save_network(path, name, scale):
+  shapes = models.external_shapes(name, scale)
+  random = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda s: random.normal(size=s.shape, scale=0.02).astype(np.float32), shapes
+  )
+  weights.save_params(path, params, network=name, scale=scale)
+  return path
+
+
+def test_other_systems_stand_beside_with_weights_of_ones_own(
+  cli, photos, tmp_path
+):
+  edsr, srcnn = (
+    save_network(tmp_path / f'{name}.npz', name, 2)
+    for name in ('edsr', 'srcnn_955')
+  )
+  code, _, err = cli(
+    f'--datasets={photos}',
+    '--limit=1',
+    '--degradation=gaussian',
+    '--methods=lanczos,srcnn_955,edsr,edsr_plus,self_ex_sr,blind_sr',
+    f'--weights=edsr={edsr}',
+    f'--weights=srcnn_955={srcnn}',
+  )
+  assert code == 0, err
+  found = {row['method']: row for row in read(tmp_path / 'out')}
+  assert len({row['psnr'] for row in found.values()}) >= 5
+  # They are not told the kernel, and the networks say what they are.
+  assert not any(row['kernel_given'] for row in found.values())
+  assert found['edsr']['weights'] == found['edsr_plus']['weights']
+  assert found['edsr']['weights'] != found['srcnn_955']['weights']
+  assert found['self_ex_sr']['weights'] is None
+  assert found['self_ex_sr']['psnr'] > found['self_ex_sr']['bicubic_psnr']
+  other = save_network(tmp_path / 'other.npz', 'srcnn_955', 3)
+  code, _, err = cli(
+    f'--datasets={photos}',
+    '--methods=srcnn_955',
+    f'--weights=srcnn_955={other}',
+  )
+  assert code == 2 and 'is not for scale 2' in err and err.count('\n') == 1
+
+
+def test_networks_are_found_in_the_data_root(cli, photos, tmp_path, data_root):
+  flags = (f'--datasets={photos}', f'--data={data_root}', '--limit=1')
+  code, _, err = cli(*flags, '--methods=vdsr', '--scales=2,3')
+  assert code == 0, err
+  found = read(tmp_path / 'out')
+  assert len({row['weights'] for row in found}) == 1
+  assert all(row['psnr'] > row['bicubic_psnr'] for row in found)
+  code, _, err = cli(*flags, '--methods=edsr')
+  assert code == 2 and 'the weights of edsr for scale 2 are missing' in err
 
 
 def test_what_defines_a_variant_is_not_overridden(cli, photos):

@@ -287,6 +287,11 @@ def config_field_of_another_type(folder):
   return ['--input=photo.png', '--config.depth=deep'], 'config.depth=deep'
 
 
+def config_name_misspelt(folder):
+  flags = ['--input=photo.png', '--config=fats']
+  return flags, '--config=fats: no such config; did you mean fast?'
+
+
 def config_missing(folder):
   flags = ['--input=photo.png', '--config=none.py']
   return flags, 'none.py: no such config file'
@@ -420,6 +425,7 @@ BAD_INPUT = [
   config_field_unknown,
   config_field_out_of_range,
   config_field_of_another_type,
+  config_name_misspelt,
   config_missing,
   config_broken,
   config_that_cannot_import,
@@ -995,8 +1001,14 @@ def test_help_names_every_flag(capsys):
 @pytest.mark.parametrize('name', sorted(p.stem for p in ROOT.glob('configs/*')))
 def test_config_files_say_how_to_run_them(name):
   flag = f'--config={ROOT}/configs/{name}.py'
-  _, config = arguments.parse_flags(['main.py', flag], bin_main.define_flags)
-  assert isinstance(config, zssr_jax.Config)
+  configs = [
+    arguments.parse_flags(
+      ['main.py', *chosen], bin_main.define_flags, configs=ROOT / 'configs'
+    )[1]
+    for chosen in ([flag], [f'--config={name}'], ['--config', name])
+  ]
+  assert isinstance(configs[0], zssr_jax.Config)
+  assert configs[0] == configs[1] == configs[2]
   text = (ROOT / f'configs/{name}.py').read_text()
   assert f'  python bin/main.py --config=configs/{name}.py' in text
 

@@ -292,6 +292,19 @@ def test_vdsr_clips_each_gradient_by_the_rate_and_decays_the_weights():
     assert np.mean(np.abs(new - kept) > 0.99e-4) > 0.7
 
 
+def test_the_luma_loss_weighs_what_tables_score():
+  recipe = step_lib.Recipe(patch=8, batch=2, steps=8, loss='luma')
+  state, corpus = start(recipe)
+  _, loss = jax.jit(step_lib.make_step(MODEL, recipe))(state, corpus)
+  keys = jax.random.split(jax.random.fold_in(state.key, 0), 2)
+  batch = patches.draw(keys, corpus, recipe.plan)
+  output = MODEL.apply({'params': state.params}, batch.lr, batch.interpolated)
+  error = np.asarray(output, np.float64) - np.asarray(batch.hr)
+  scored = error @ (np.array([65.481, 128.553, 24.966]) / 255)
+  expected = 0.9 * np.abs(scored).mean() + 0.1 * np.abs(error).mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
 def test_meta_learning_follows_the_gradient_after_the_inner_steps():
   recipe = step_lib.Recipe(
     patch=8,

@@ -12,7 +12,8 @@ from typing import Any
 
 MODELS = ('zssr', 'pixel_shuffle', 'transposed', 'vdsr_backbone')
 KERNELS = ('bicubic', 'given', 'estimate', 'recurrence', 'kernelgan', 'joint')
-SCHEDULES = ('plateau', 'cosine')
+SCHEDULES = ('plateau', 'cosine', 'constant')
+OPTIMIZERS = ('adam', 'sgd')
 BORDERS = ('replicate', 'symmetric')
 
 
@@ -31,6 +32,9 @@ class Config:
   # the package), or a file of bin/train_backbone. `train_image` takes it
   # loaded, as `start`.
   start: str = 'random'
+  # In place of max_steps and learning_rate where start is not random.
+  start_steps: int = -1  # -1: max_steps
+  start_rate: float = 0.0  # 0: learning_rate
 
   # The degradation that makes a son of a father (section 3.2).
   kernel: str = 'bicubic'  # when none is passed: 'bicubic', 'given' (an
@@ -56,9 +60,7 @@ class Config:
 
   # The loss: L1 (section 3.1) + content_weight x the content loss, a weighted
   # sum of L1 distances between VGG16's feature maps (layer, weight) of the
-  # input and of what the network makes of the input's own son. On the windows
-  # of the reconstruction error, one a step: of an input above twice the crop,
-  # its corners.
+  # father and of what the network makes of its son.
   content_weight: float = 0.0
   content_layers: tuple[tuple[str, float], ...] = (
     ('relu1_2', 1.0),
@@ -71,7 +73,9 @@ class Config:
   learning_rate: float = 1e-3
   warmup: int = 0  # steps over which the rate rises linearly from 0
   min_learning_rate: float = 9e-6  # a plateau run stops below this rate
-  schedule: str = 'plateau'  # 'plateau' | 'cosine' (to zero at max_steps)
+  optimizer: str = 'adam'  # 'adam' | 'sgd' (plain, as MZSR adapts)
+  # 'plateau' | 'cosine' (to zero at max_steps) | 'constant'
+  schedule: str = 'plateau'
   min_steps: int = 256  # plateau: no drop sooner after the last one
   check_every: int = 60  # plateau: steps between two looks at the slope
   measure_every: int = 50  # steps between two reconstruction errors
@@ -94,6 +98,7 @@ class Config:
     for name, allowed in (
       ('model', MODELS),
       ('kernel', KERNELS),
+      ('optimizer', OPTIMIZERS),
       ('schedule', SCHEDULES),
       ('border', BORDERS),
     ):
@@ -106,6 +111,8 @@ class Config:
       ('depth', 2, 64),
       ('width', 1, 1024),
       ('init_gain', 0.0, 4.0),
+      ('start_steps', -1, 10_000_000),
+      ('start_rate', 0.0, 10.0),
       ('crop', 8, 4096),
       ('crop_fraction', 0.0625, 1.0),
       ('batch', 1, 1024),
@@ -162,6 +169,18 @@ class Config:
         f' in [0, 1000], not {self.content_layers!r}'
       ) from None
     object.__setattr__(self, 'content_layers', layers)
+
+  @property
+  def in_force(self) -> Config:
+    """A copy whose max_steps and learning_rate are those of its start."""
+    if self.start == 'random':
+      return self.replace(start_steps=-1, start_rate=0.0)
+    return self.replace(
+      max_steps=self.max_steps if self.start_steps < 0 else self.start_steps,
+      learning_rate=self.start_rate or self.learning_rate,
+      start_steps=-1,
+      start_rate=0.0,
+    )
 
   def replace(self, **changes: Any) -> Config:
     """Returns a copy with the named fields changed."""

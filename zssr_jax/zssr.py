@@ -148,6 +148,7 @@ def run_image(
   """
   image = _check_image(image)
   scales = _check_scale(scale)
+  config = config.in_force
   if kernel is None and config.kernel == 'given':
     raise ValueError(
       'this config needs a blur kernel: pass one, or set kernel to estimate'

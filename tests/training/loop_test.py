@@ -105,6 +105,33 @@ def test_the_recorded_rates_follow_warmup_and_cosine(image):
   assert max(jax.tree.leaves(moved)) == pytest.approx(1e-2 / 5, rel=1e-2)
 
 
+def test_plain_sgd_at_a_constant_rate_steps_against_the_gradient(image):
+  config = TINY.replace(
+    optimizer='sgd', schedule='constant', learning_rate=0.5, max_steps=4
+  )
+  _, _, history = run(image, config)
+  np.testing.assert_array_equal(history.learning_rate, np.float32(0.5))
+  job = set_up(image, config)
+  steps = {
+    rate: jax.jit(
+      step.make_step(
+        job.model,
+        scale=SCALE,
+        side=16,
+        config=config.replace(learning_rate=rate),
+      )
+    )(job.state, job.fathers, job.kernel, job.windows)[0]
+    for rate in (0.5, 0.25)
+  }
+  for before, whole, half in zip(
+    *(jax.tree.leaves(s.params) for s in (job.state, *steps.values())),
+    strict=True,
+  ):
+    moved = whole - before
+    assert np.abs(moved).max() > 1e-5
+    np.testing.assert_allclose(half - before, moved / 2, atol=1e-6)
+
+
 def test_a_nan_rolls_back_and_halves_the_rate(image, monkeypatch):
   config = TINY.replace(max_steps=40)
   make_chunk = loop.make_chunk

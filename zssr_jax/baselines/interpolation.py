@@ -1,4 +1,4 @@
-"""Nearest, bilinear and bicubic interpolation, as MATLAB does them.
+"""Nearest, bilinear, bicubic and Lanczos interpolation, as MATLAB does them.
 
 Each is `upscale(lr, scale, kernel) -> sr`, the contract of the evaluation's
 methods. They round like MATLAB's imresize of a uint8 image, for so were the
@@ -51,3 +51,11 @@ def bicubic(
   """Interpolates with the cubic of a = -1/2; see `nearest`."""
   del kernel
   return _upscale(lr, scale, 'cubic')
+
+
+def lanczos(
+  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
+) -> np.ndarray:
+  """Interpolates with the windowed sinc of three lobes; see `nearest`."""
+  del kernel
+  return _upscale(lr, scale, 'lanczos')

@@ -57,8 +57,27 @@ def _check_field(name: str, source: str) -> None:
   raise InputError(f'{source}: unknown config field {name!r}; {hint}')
 
 
+def _find_config(name: str, configs: Path) -> str:
+  """The file that --config names: itself, or a shipped one without its .py.
+
+  Raises:
+    InputError: for a bare name that is none of the shipped ones.
+  """
+  if not re.fullmatch(r'\w+', name) or Path(name).exists():
+    return name
+  if (configs / f'{name}.py').is_file():
+    return str(configs / f'{name}.py')
+  known = sorted(path.stem for path in configs.glob('*.py'))
+  near = difflib.get_close_matches(name, known, 1)
+  hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
+  raise InputError(f'--config={name}: no such config; {hint}')
+
+
 def parse_flags(
-  argv: list[str], define: Callable[[flags.FlagValues, list[str]], None]
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  *,
+  configs: Path,
 ) -> tuple[flags.FlagValues, Config]:
   """Parses a command line with a `--config` file and its overrides.
 
@@ -66,6 +85,7 @@ def parse_flags(
     argv: program name and arguments.
     define: called with a FlagValues and `argv`; defines the flags, among them
       `config`, an ml_collections config file.
+    configs: folder of the shipped configs, whose files go by their names.
 
   Returns:
     The parsed flags and the config they describe.
@@ -75,11 +95,15 @@ def parse_flags(
   """
   values = flags.FlagValues()
   source = 'the default config'
-  for argument, following in zip(argv, [*argv[1:], ''], strict=True):
+  argv = list(argv)
+  for i, argument in enumerate(argv):
     if override := re.match(r'--?(?:no)?config\.([^=]*)', argument):
       _check_field(override[1], argument)
-    elif chosen := re.match(r'--?config(?:=(.*))?$', argument):
-      source = following if chosen[1] is None else chosen[1]
+    elif chosen := re.match(r'--?config=(.*)$', argument):
+      source = _find_config(chosen[1], configs)
+      argv[i] = f'--config={source}'
+    elif re.match(r'--?config$', argument) and i + 1 < len(argv):
+      source = argv[i + 1] = _find_config(argv[i + 1], configs)
   try:
     define(values, argv)
     extra = values(argv)[1:]
@@ -107,7 +131,7 @@ def parse_options(
   argv: list[str],
   define: Callable[[flags.FlagValues, list[str]], None],
   *,
-  example: Path,
+  root: Path,
 ) -> Options:
   """Parses the command line of bin/main.py.
 
@@ -117,13 +141,13 @@ def parse_options(
   Args:
     argv: program name and arguments.
     define: as in `parse_flags`; one flag for each field of `Options`.
-    example: folder of the bundled example.
+    root: folder of the shipped `configs` and `examples`.
 
   Raises:
     InputError: see `parse_flags`; also for an example at another scale than
       its own, and for a config that needs a kernel when none is given.
   """
-  values, config = parse_flags(argv, define)
+  values, config = parse_flags(argv, define, configs=root / 'configs')
   names = [f.name for f in dataclasses.fields(Options) if f.name in values]
   chosen: dict[str, Any] = {name: values[name].value for name in names}
   kernel = chosen['kernel']
@@ -138,6 +162,7 @@ def parse_options(
         f'--scale={chosen["scale"]}: the bundled example is made for 2; name'
         ' an --input for other scales'
       )
+    example = root / 'examples'
     chosen['input'] = str(example / 'astronaut_lr.png')
     own_kernel = example / 'astronaut_kernel.npy'
     if config.kernel in ESTIMATES and not chosen['kernel']:

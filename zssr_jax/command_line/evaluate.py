@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import re
 import sys
@@ -17,7 +18,7 @@ import rich.progress
 from absl import flags
 from ml_collections import config_flags
 
-from zssr_jax.baselines import interpolation
+from zssr_jax.baselines import interpolation, learned
 from zssr_jax.command_line import arguments, flow, networks
 from zssr_jax.config import Config
 from zssr_jax.data import datasets, image_io
@@ -41,6 +42,8 @@ class Options:
   """What the flags of bin/eval_all say, checked."""
 
   recipes: Mapping[str, harness.Recipe]  # of the methods that train
+  # Of the methods that need a network, at a scale.
+  networks: Mapping[str, Callable[[float], harness.Network]]
   data: Path
   output: Path
   datasets: tuple[str, ...]
@@ -67,13 +70,13 @@ def _recipes(
   argv: list[str],
   values: flags.FlagValues,
   config: Config,
+  files: networks.Files,
   data: Path | None,
   configs: Path,
 ) -> dict[str, harness.Recipe]:
   """What each of the methods that train takes, and is called."""
   name = Path(config_flags.get_config_filename(values['config'])).stem
   wanted: Any = values['methods'].value
-  given: Any = values['weights'].value
   chosen = {
     match[1]: getattr(config, match[1])
     for argument in argv
@@ -92,8 +95,6 @@ def _recipes(
         found[variant] = (_load_config(path, chosen), variant)
       except (OSError, TypeError, ValueError) as error:
         raise InputError(f'{path}: {error}') from None
-  files = networks.parse(given)
-  networks.check_used(files, [used for used, _ in found.values()])
   recipes = {}
   for method, (used, config_name) in found.items():
     trained = networks.load(used, files, data)
@@ -101,6 +102,26 @@ def _recipes(
       used, config_name, trained.start, trained.vgg
     )
   return recipes
+
+
+def _networks(
+  wanted: Sequence[str], files: networks.Files, data: Path | None
+) -> dict[str, Callable[[float], harness.Network]]:
+  """How each of the methods that need a network upscales."""
+
+  def at_scale(method: methods.Method, scale: float) -> harness.Network:
+    assert method.network is not None
+    name, params = networks.load_network(method.network, scale, files, data)
+    return harness.Network(
+      learned.make_upscale(name, params, ensemble=method.ensemble),
+      harness.digest_of(params),
+    )
+
+  return {
+    name: functools.cache(functools.partial(at_scale, methods.REGISTRY[name]))
+    for name in wanted
+    if name in methods.REGISTRY and methods.REGISTRY[name].network
+  }
 
 
 def parse_options(
@@ -120,7 +141,7 @@ def parse_options(
   Raises:
     InputError: for anything wrong, in one line.
   """
-  values, config = arguments.parse_flags(argv, define)
+  values, config = arguments.parse_flags(argv, define, configs=configs)
   flag: dict[str, Any] = {name: values[name].value for name in values}
   try:
     data = datasets.data_root(flag['data'])
@@ -131,7 +152,17 @@ def parse_options(
     ]
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
-  recipes = _recipes(argv, values, config, data, configs)
+  files = networks.parse(flag['weights'])
+  recipes = _recipes(argv, values, config, files, data, configs)
+  networks.check_used(
+    files,
+    [recipe.config for recipe in recipes.values()],
+    [
+      methods.REGISTRY[name].network or ''
+      for name in flag['methods']
+      if name in methods.REGISTRY
+    ],
+  )
   if data is None:
     # Folders of one's own need no data root.
     if not all(Path(name).is_dir() for name in flag['datasets']):
@@ -153,6 +184,7 @@ def parse_options(
     scales.append(scale)
   return Options(
     recipes=recipes,
+    networks=_networks(flag['methods'], files, data),
     data=data,
     output=Path(flag['output']),
     datasets=tuple(flag['datasets']),
@@ -237,7 +269,13 @@ def run(options: Options) -> int:
       seed=options.degradation_seed,
       limit=options.limit,
     )
-    tasks = harness.plan(found, options.methods, options.seeds, options.recipes)
+    tasks = harness.plan(
+      found,
+      options.methods,
+      options.seeds,
+      options.recipes,
+      options.networks,
+    )
     store = rows.Store(options.output)
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None

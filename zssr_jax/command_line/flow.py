@@ -382,7 +382,7 @@ def main(
   define: Callable[[flags.FlagValues, list[str]], None],
   *,
   usage: str,
-  example: Path,
+  root: Path,
 ) -> int:
   """Runs a command line and returns its exit code; see `run`.
 
@@ -390,11 +390,11 @@ def main(
     argv: program name and arguments.
     define: as in `arguments.parse_options`.
     usage: text of `--help`.
-    example: folder of the bundled example.
+    root: folder of the shipped `configs` and `examples`.
   """
 
   def work() -> int:
-    options = arguments.parse_options(argv, define, example=example)
+    options = arguments.parse_options(argv, define, root=root)
     use_compile_cache()
     return run(options)
 

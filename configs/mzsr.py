@@ -1,0 +1,27 @@
+"""As MZSR adapts: a start trained on other images, ten plain SGD steps.
+
+The row of Soh et al. (CVPR 2020) in the tables; `--config.max_steps=1` is
+their other one. A start of `bin/train_backbone --meta` goes by
+`--config.start=FILE`; without, it is the one of `transferred`. A method of
+bin/eval_all under this name (docs/variants.md).
+
+  python bin/main.py --config=configs/mzsr.py --input=photo.png
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from zssr_jax import Config
+
+
+def get_config() -> ConfigDict:
+  config = Config(
+    model='pixel_shuffle',
+    start='transferred',
+    optimizer='sgd',
+    schedule='constant',
+    learning_rate=1e-2,
+    max_steps=10,
+  )
+  return ConfigDict(dataclasses.asdict(config))
