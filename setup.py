@@ -30,6 +30,6 @@ setuptools.setup(
   extras_require={
     'test': ['import-linter', 'pytest', 'scikit-image', 'selenium'],
     'lint': ['mypy', 'ruff'],
-    'bench': ['torch==2.13.0'],
+    'bench': ['matplotlib', 'torch==2.13.0'],
   },
 )

@@ -3,14 +3,19 @@
   python benchmarks/train_step.py [--json] [--rounds=12]
 
 For the published network and the LR-resolution one it times, alternating so
-that a noisy machine hits all alike:
+that a noisy machine hits all alike, the same network, crop and L1 loss:
 
-  torch      PyTorch's step: same network, crop and L1 loss, channels_last
-  plain      JAX's step with XLA's own convolution gradients
-  step       our step: network, loss, gradients, Adam, nothing else
+  forward    the loss alone
+  gradient   the loss and its gradients; less the forward, the backward
+  step       that and Adam, nothing else
+  plain      our step with XLA's own convolution gradients
   iteration  our whole iteration: draw, son, step, schedule, error
 
-`speed_vs_torch` is PyTorch's median over our step's; `overhead` the whole
+and beside them the machine's ceiling, the rate of a large matrix product, with
+what the step's convolutions need at least: `operations` (forward and two
+gradients, the first layer's input has none) and `bytes` (each layer's input
+and output once, forward and twice backward, and the optimizer's state).
+`speed_vs_torch` is PyTorch's median over ours; `overhead` the whole
 iteration's over the bare step's, minus 1. Needs the `bench` extra.
 """
 
@@ -38,8 +43,8 @@ _SIDE = 128
 _STEPS = 5  # per timed call of ours, to spread the cost of the call
 
 
-def torch_step(name: str, config: Config):
-  """PyTorch's step on random data; returns a callable that runs one."""
+def torch_runs(name: str, config: Config):
+  """PyTorch on random data; callables that run one each."""
   shuffle = name == 'pixel_shuffle'
   out = 12 if shuffle else 3
   channels = [3] + [config.width] * (config.depth - 1) + [out]
@@ -70,16 +75,26 @@ def torch_step(name: str, config: Config):
 
   lr, interpolated, target = image(_SIDE // 2), image(_SIDE), image(_SIDE)
 
-  def run():
+  def loss_of():
+    return (model(lr, interpolated) - target).abs().mean()
+
+  def forward():
+    with torch.no_grad():
+      loss_of()
+
+  def gradient():
     adam.zero_grad()
-    (model(lr, interpolated) - target).abs().mean().backward()
+    loss_of().backward()
+
+  def step():
+    gradient()
     adam.step()
 
-  return run, 1
+  return {'forward': forward, 'gradient': gradient, 'step': step}
 
 
-def bare_step(model: nn.Module, steps: int):
-  """Our step without draw, son, schedule and error, `steps` to a call."""
+def our_runs(model: nn.Module, steps: int):
+  """Ours without draw, son, schedule and error; `steps` of each to a call."""
   keys = jax.random.split(jax.random.key(0), 4)
   lr = jax.random.uniform(keys[0], (1, _SIDE // 2, _SIDE // 2, 3))
   interpolated = jax.random.uniform(keys[1], (1, _SIDE, _SIDE, 3))
@@ -87,32 +102,47 @@ def bare_step(model: nn.Module, steps: int):
   params = model.init(keys[3], lr, interpolated)['params']
   adam = optax.adam(1e-3)
 
-  def one(carry, _):
+  def loss_of(params):
+    output = model.apply({'params': params}, lr, interpolated)
+    return losses.l1(output, target)
+
+  def moved(params, tree):
+    # Depends on the outcome, or nothing would be computed; changes nothing.
+    return jax.tree.map(lambda p, t: p + 0.0 * t, params, tree)
+
+  def forward(carry, _):
     params, state = carry
+    loss = loss_of(params)
+    return (jax.tree.map(lambda p: p + 0.0 * loss, params), state), loss
 
-    def loss_of(params):
-      output = model.apply({'params': params}, lr, interpolated)
-      return losses.l1(output, target)
+  def gradient(carry, _):
+    params, state = carry
+    loss, slope = jax.value_and_grad(loss_of)(params)
+    return (moved(params, slope), state), loss
 
-    loss, gradient = jax.value_and_grad(loss_of)(params)
-    updates, state = adam.update(gradient, state)
+  def step(carry, _):
+    params, state = carry
+    loss, slope = jax.value_and_grad(loss_of)(params)
+    updates, state = adam.update(slope, state)
     return (optax.apply_updates(params, updates), state), loss
 
-  def many(carry):
+  def make_run(one):
     # A single step is called from Python: plain JAX's weight gradient loses
     # another factor of 50 inside a loop.
-    return (
-      one(carry, None) if steps == 1 else lax.scan(one, carry, length=steps)
+    chunk = jax.jit(
+      lambda carry: (
+        one(carry, None) if steps == 1 else lax.scan(one, carry, length=steps)
+      )
     )
+    carry = [(params, adam.init(params))]
 
-  chunk = jax.jit(many)
-  carry = [(params, adam.init(params))]
+    def run():
+      carry[0], loss = chunk(carry[0])
+      jax.block_until_ready(loss)
 
-  def run():
-    carry[0], loss = chunk(carry[0])
-    jax.block_until_ready(loss)
+    return run
 
-  return run, steps
+  return {one.__name__: make_run(one) for one in (forward, gradient, step)}
 
 
 def plain_step(name: str):
@@ -120,11 +150,11 @@ def plain_step(name: str):
   ours = conv.conv2d
   conv.conv2d = conv.conv2d.fun
   try:
-    run, steps = bare_step(models.make_model(name, scale=_SCALE), 1)
+    run = our_runs(models.make_model(name, scale=_SCALE), 1)['step']
     run()
   finally:
     conv.conv2d = ours
-  return run, steps
+  return run
 
 
 def iteration(name: str, config: Config):
@@ -150,19 +180,43 @@ def iteration(name: str, config: Config):
     state[0], record = chunk(state[0], fathers, None, windows)
     jax.block_until_ready(record)
 
-  return run, config.measure_every
+  return run
+
+
+def ceiling() -> float:
+  """Operations a second of a large matrix product."""
+  a = jax.numpy.ones((2048, 2048))
+  product = jax.jit(lambda a: a @ a)
+  jax.block_until_ready(product(a))
+  times = []
+  for _ in range(5):
+    begin = time.perf_counter()
+    jax.block_until_ready(product(a))
+    times.append(time.perf_counter() - begin)
+  return 2 * 2048**3 / min(times)
+
+
+def least(name: str, config: Config) -> dict[str, float]:
+  """Operations and bytes that a step cannot do without."""
+  shuffle = name == 'pixel_shuffle'
+  channels = [3, *[config.width] * (config.depth - 1), 12 if shuffle else 3]
+  pixels = (_SIDE // 2 if shuffle else _SIDE) ** 2
+  layers = [9 * i * o for i, o in zip(channels, channels[1:], strict=False)]
+  # Two gradients a layer, but no one asks for the first input's.
+  operations = 2 * pixels * (3 * sum(layers) - layers[0])
+  maps = sum(i + o for i, o in zip(channels, channels[1:], strict=False))
+  moved = 4 * (3 * maps * pixels + 7 * sum(layers))
+  return {'operations': operations, 'bytes': moved}
 
 
 def measure(name: str, rounds: int) -> dict[str, float]:
   """Median seconds per iteration of each contestant."""
   config = Config(model=name, max_steps=1_000_000)
   model = models.make_model(name, scale=_SCALE)
-  runs = {
-    'torch': torch_step(name, config),
-    'plain': plain_step(name),
-    'step': bare_step(model, _STEPS),
-    'iteration': iteration(name, config),
-  }
+  runs = {f'torch {k}': (run, 1) for k, run in torch_runs(name, config).items()}
+  runs |= {k: (run, _STEPS) for k, run in our_runs(model, _STEPS).items()}
+  runs['plain'] = (plain_step(name), 1)
+  runs['iteration'] = (iteration(name, config), config.measure_every)
   times: dict[str, list[float]] = {label: [] for label in runs}
   for i in range(rounds + 1):
     for label, (run, steps) in runs.items():
@@ -189,21 +243,39 @@ def main() -> None:
     'device': str(jax.devices()[0]),
     'machine': platform.processor() or platform.machine(),
     'torch_threads': torch.get_num_threads(),
+    'ceiling_gflops': ceiling() / 1e9,
     'networks': {},
   }
-  lines = ['network        torch   plain    step  iteration   speed  overhead']
+  lines = []
   for name in ('zssr', 'pixel_shuffle'):
     t = measure(name, options.rounds)
-    speed, overhead = t['torch'] / t['step'], t['iteration'] / t['step'] - 1
+    for side in ('torch ', ''):
+      t[f'{side}backward'] = t[f'{side}gradient'] - t[f'{side}forward']
+    needs = least(name, Config())
+    rate = needs['operations'] / t['step'] / 1e9
     report['networks'][name] = {
       'milliseconds': {k: 1e3 * v for k, v in t.items()},
-      'speed_vs_torch': speed,
-      'overhead': overhead,
+      'speed_vs_torch': t['torch step'] / t['step'],
+      'overhead': t['iteration'] / t['step'] - 1,
+      'gflops': rate,
+      **needs,
     }
+    lines += [
+      f'{name}: at least {needs["operations"] / 1e9:.1f} GFLOP and'
+      f' {needs["bytes"] / 1e6:.0f} MB a step; {rate:.0f} GFLOP/s,'
+      f' {100 * rate / report["ceiling_gflops"]:.0f}% of a matrix product',
+      '            PyTorch    ours  speed',
+    ]
+    for part in ('forward', 'backward', 'step'):
+      theirs, ours = t[f'torch {part}'], t[part]
+      lines.append(
+        f'  {part:9s} {1e3 * theirs:7.1f} {1e3 * ours:7.1f}'
+        f'  {theirs / ours:4.2f}x'
+      )
     lines.append(
-      f'{name:13s} {1e3 * t["torch"]:6.1f}  {1e3 * t["plain"]:6.1f}'
-      f'  {1e3 * t["step"]:6.1f}  {1e3 * t["iteration"]:9.1f}'
-      f'  {speed:5.2f}x  {100 * overhead:7.1f}%'
+      f'  plain             {1e3 * t["plain"]:7.1f}\n'
+      f'  iteration         {1e3 * t["iteration"]:7.1f}'
+      f'  {100 * (t["iteration"] / t["step"] - 1):+.1f}% over the step'
     )
   report['speed_vs_torch'] = report['networks']['zssr']['speed_vs_torch']
   print(json.dumps(report) if options.json else '\n'.join(lines))

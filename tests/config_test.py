@@ -28,6 +28,9 @@ def test_every_config_file_describes_a_config_and_how_to_run_it(file):
     ('kernel', 'gauss'),
     ('schedule', 'step'),
     ('border', 'wrap'),
+    ('optimizer', 'lion'),
+    ('start_steps', -2),
+    ('start_rate', -1.0),
     ('depth', 1),
     ('batch', 0),
     ('noise_std', -0.1),
@@ -48,3 +51,17 @@ def test_a_config_is_hashable_and_lists_become_tuples():
   assert config.gradual == ((0.5, 0.5), (1.0, 1.0))
   assert hash(config) == hash(Config(gradual=((0.5, 0.5), (1, 1))))
   assert config.replace(batch=2).batch == 2
+
+
+def test_steps_and_rate_of_a_start_hold_where_there_is_one():
+  config = Config(
+    max_steps=800, learning_rate=3e-3, start_steps=100, start_rate=2e-4
+  )
+  assert config.in_force.max_steps == 800
+  assert config.in_force.learning_rate == 3e-3
+  begun = config.replace(start='transferred').in_force
+  assert (begun.max_steps, begun.learning_rate) == (100, 2e-4)
+  assert begun.in_force == begun
+  without = Config(start='transferred', max_steps=7, learning_rate=0.1)
+  assert without.in_force == without
+  assert config.replace(start='x.npz', start_steps=0).in_force.max_steps == 0

@@ -254,8 +254,9 @@ def test_back_projection_stays_in_the_image_range():
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
 @pytest.mark.parametrize('channels', [1, 3, 4])
 @pytest.mark.parametrize('iterations', [0, 2])
-def test_the_result_is_the_median_of_eight_corrected_copies(
-  name, channels, iterations
+@pytest.mark.parametrize('combine', [np.median, np.mean])
+def test_the_result_is_the_median_or_mean_of_eight_corrected_copies(
+  name, channels, iterations, combine
 ):
   scale = (2.0, 2.0)
   model, params = make_network(name, scale, channels=channels)
@@ -269,7 +270,7 @@ def test_the_result_is_the_median_of_eight_corrected_copies(
     )
   assert np.std(copies, axis=0).mean() > 1e-3  # the copies differ
   expected = back_project_slowly(
-    np.median(copies, axis=0), image, scale, None, iterations
+    combine(copies, axis=0), image, scale, None, iterations
   )
   made = inference.super_resolve(
     model,
@@ -277,7 +278,12 @@ def test_the_result_is_the_median_of_eight_corrected_copies(
     image,
     scale=scale,
     config=Config(
-      model=name, depth=3, width=8, back_projection=iterations, tile=32
+      model=name,
+      depth=3,
+      width=8,
+      back_projection=iterations,
+      tile=32,
+      ensemble=combine.__name__,
     ),
   )
   assert made.dtype == np.float32

@@ -120,9 +120,8 @@ def start(*arguments, **options):
   """Starts the command as a process of its own."""
   return subprocess.Popen(
     [sys.executable, ROOT / 'bin/main.py', *map(str, arguments)],
-    stdout=subprocess.PIPE,
     text=True,
-    **{'stderr': subprocess.PIPE} | options,
+    **{'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE} | options,
   )
 
 
@@ -996,6 +995,15 @@ def test_help_names_every_flag(capsys):
   assert out.startswith(bin_main.__doc__)
   for name in ('config', 'input', 'scale', 'kernel', 'seed', 'overwrite'):
     assert f'--{name}:' in out or f'--[no]{name}:' in out
+
+
+def test_help_into_a_closed_pipe_is_quiet():
+  reading, writing = os.pipe()
+  os.close(reading)
+  process = start('--help', stdout=writing)
+  os.close(writing)
+  _, err = process.communicate(timeout=60)
+  assert (process.returncode, err) == (0, '')
 
 
 @pytest.mark.parametrize('name', sorted(p.stem for p in ROOT.glob('configs/*')))

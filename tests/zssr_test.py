@@ -117,6 +117,16 @@ def test_training_on_the_true_kernel_beats_bicubic(photo):
   np.testing.assert_allclose(result.kernel, kernel, atol=1e-6)
 
 
+def test_a_start_is_trained_for_its_own_number_of_steps(photo):
+  config = TINY.replace(max_steps=9, start_steps=3)
+  trained = run(photo, config=config)
+  assert trained.history.loss.size == 9
+  config = config.replace(start='some.npz')
+  again = run(photo, config=config, start=trained.params)
+  assert again.history.loss.size == 3
+  assert again.config.max_steps == 3
+
+
 def test_a_start_is_used_and_a_foreign_one_refused(photo):
   trained = run(photo).params
   still = run(photo, config=TINY.replace(max_steps=0), start=trained)

@@ -14,6 +14,7 @@ MODELS = ('zssr', 'pixel_shuffle', 'transposed', 'vdsr_backbone')
 KERNELS = ('bicubic', 'given', 'estimate', 'recurrence', 'kernelgan', 'joint')
 SCHEDULES = ('plateau', 'cosine', 'constant')
 OPTIMIZERS = ('adam', 'sgd')
+ENSEMBLES = ('median', 'mean')
 BORDERS = ('replicate', 'symmetric')
 
 
@@ -89,8 +90,9 @@ class Config:
   gradual: tuple[tuple[float, float], ...] = ()
 
   # Inference (section 3.1).
-  self_ensemble: bool = True  # the median over geometric copies
-  back_projection: int = 10  # iterations on each output and on the median
+  self_ensemble: bool = True  # over geometric copies
+  ensemble: str = 'median'  # of their results: 'median' (paper) | 'mean'
+  back_projection: int = 10  # iterations on each output and on the ensemble
   tile: int = 256  # side of an inference tile, input pixels
 
   def __post_init__(self):
@@ -101,6 +103,7 @@ class Config:
       ('optimizer', OPTIMIZERS),
       ('schedule', SCHEDULES),
       ('border', BORDERS),
+      ('ensemble', ENSEMBLES),
     ):
       if getattr(self, name) not in allowed:
         raise ValueError(

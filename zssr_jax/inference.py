@@ -1,8 +1,8 @@
 """From a trained network to the final image (ZSSR section 3.1).
 
 The network runs on geometric copies of the input in tiles of fixed size, each
-output is corrected by back-projection, their median is taken and corrected
-again.
+output is corrected by back-projection, their median (or mean) is taken and
+corrected again.
 """
 
 from __future__ import annotations
@@ -274,4 +274,5 @@ def super_resolve(
     outputs = np.split(together, len(outputs), axis=2)
   else:
     outputs = [correct(out) for out in outputs]
-  return correct(np.median(np.stack(outputs), axis=0))
+  combine = np.median if config.ensemble == 'median' else np.mean
+  return correct(combine(np.stack(outputs), axis=0))

@@ -419,7 +419,10 @@ def run_command(
   if {'--help', '-help', '-h'} & set(argv[1:]):
     values = flags.FlagValues()
     define(values, argv[:1])
-    print(f'{usage}{values.get_help()}')
+    try:
+      print(f'{usage}{values.get_help()}', flush=True)
+    except BrokenPipeError:  # `--help | head` has seen enough
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   try:
     return work()
