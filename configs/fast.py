@@ -28,5 +28,6 @@ def get_config() -> ConfigDict:
     learning_rate=3e-3,
     warmup=20,
     max_steps=800,
+    ensemble='mean',
   )
   return ConfigDict(dataclasses.asdict(config))

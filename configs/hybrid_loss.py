@@ -1,10 +1,12 @@
 """Ideal case with a perceptual loss: L1 and VGG16's features.
 
-To L1 on the crop comes, once a step, the content loss between the input and
-what the network makes of the input's own son. An experiment: so far LPIPS was
-no better, and PSNR lower. Needs the weights of VGG16: --weights=vgg16=FILE,
-else those of the data root. A method of bin/eval_all under this name
-(docs/variants.md).
+To L1 on the crop comes the content loss between the father and what the
+network makes of its son. Weights are averaged, and the geometric copies left
+out, whose median takes away what the content loss brings. Needs the weights
+of VGG16: --weights=vgg16=FILE, else those of the data root. A method of
+bin/eval_all under this name (docs/variants.md).
+
+SCORES
 
   python bin/main.py --config=configs/hybrid_loss.py --input=photo.png
 """
@@ -19,10 +21,13 @@ from zssr_jax import Config
 def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
-    content_weight=0.1,
+    content_weight=0.005,
+    content_layers=(('relu3_3', 1.0),),
     schedule='cosine',
     learning_rate=2e-3,
-    warmup=100,
-    max_steps=1000,
+    warmup=50,
+    max_steps=600,
+    weight_average=0.99,
+    self_ensemble=False,
   )
   return ConfigDict(dataclasses.asdict(config))

@@ -1,0 +1,33 @@
+"""Blurred photos in seconds: `nonideal` from a transferred start.
+
+The parameters that `fast` begins with, which never saw a blurred image, are
+trained with the image's own kernel, estimated or given, for 300 steps at a
+rate high enough to learn it. For scales 2, 3 and 4.
+
+SCORES
+
+  python bin/main.py --config=configs/nonideal_fast.py --input=photo.png
+  python bin/main.py --config=configs/nonideal_fast.py --input=photo.png \
+    --kernel=kernel.mat
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from zssr_jax import Config
+
+
+def get_config() -> ConfigDict:
+  config = Config(
+    model='pixel_shuffle',
+    start='transferred',
+    kernel='estimate',
+    noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=10,
+    max_steps=300,
+    ensemble='mean',
+  )
+  return ConfigDict(dataclasses.asdict(config))
