@@ -133,7 +133,7 @@ def test_the_table_is_markdown_with_the_published_rows_below():
 def test_the_published_numbers_are_those_of_the_protocol_page():
   table = published.PUBLISHED
   assert table['Set14', 3, 'own']['zssr'] == (29.80, 0.8304)
-  assert table['B100', 4, 'ideal']['edsr+'] == (27.79, 0.7437)
+  assert table['B100', 4, 'ideal']['edsr_plus'] == (27.79, 0.7437)
   assert table['Set5', 2, 'own']['bicubic'] == (33.64, None)
 
 
