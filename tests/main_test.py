@@ -928,7 +928,7 @@ def test_the_transferred_start_comes_with_the_package(tmp_path, cli, quick):
   ('flags', 'words'),
   [
     ((), '--config.start=transferred: start does not fit'),
-    (('--config.width=64',), 'use --config=configs/transferred.py'),
+    (('--config.width=64',), 'use --config=fast'),
     (('--config.gradual=((0.5,0.5),(1,1))',), '--config.gradual=()'),
   ],
 )
@@ -1019,6 +1019,29 @@ def test_config_files_say_how_to_run_them(name):
   assert configs[0] == configs[1] == configs[2]
   text = (ROOT / f'configs/{name}.py').read_text()
   assert f'  python bin/main.py --config=configs/{name}.py' in text
+
+
+@pytest.mark.parametrize(
+  ('flags', 'expected'),
+  [
+    ((), (100, 2e-4)),
+    (('--config.max_steps=7',), (7, 2e-4)),
+    (('--config.learning_rate=0.5',), (100, 0.5)),
+    (('--config.max_steps=7', '--config.start_steps=8'), (8, 2e-4)),
+    (('--config.start=random',), (800, 3e-3)),
+    (('--config.start=random', '--config.max_steps=7'), (7, 3e-3)),
+  ],
+)
+def test_steps_that_are_asked_for_hold_with_a_start_and_without(
+  flags, expected
+):
+  _, config = arguments.parse_flags(
+    ['main.py', '--config=fast', *flags],
+    bin_main.define_flags,
+    configs=ROOT / 'configs',
+  )
+  used = config.in_force
+  assert (used.max_steps, used.learning_rate) == expected
 
 
 # Gaussian kernels by their width.

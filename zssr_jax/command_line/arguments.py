@@ -23,6 +23,7 @@ Scale = float | tuple[float, float]
 _WORDS = tuple(name for name in KERNELS if name != 'given')
 ESTIMATES = tuple(name for name in _WORDS if name != 'bicubic')
 GAUSSIAN = 'gaussian:'
+_OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
 # Widest Gaussian, as a multiple of the scale: four pixels of the input.
 _WIDEST = 4
 
@@ -63,7 +64,7 @@ def _find_config(name: str, configs: Path) -> str:
   Raises:
     InputError: for a bare name that is none of the shipped ones.
   """
-  if not re.fullmatch(r'\w+', name) or Path(name).exists():
+  if not re.fullmatch(r'\w+', name) or Path(name).is_file():
     return name
   if (configs / f'{name}.py').is_file():
     return str(configs / f'{name}.py')
@@ -96,9 +97,11 @@ def parse_flags(
   values = flags.FlagValues()
   source = 'the default config'
   argv = list(argv)
+  chosen_fields = set()
   for i, argument in enumerate(argv):
     if override := re.match(r'--?(?:no)?config\.([^=]*)', argument):
       _check_field(override[1], argument)
+      chosen_fields.add(override[1])
     elif chosen := re.match(r'--?config=(.*)$', argument):
       source = _find_config(chosen[1], configs)
       argv[i] = f'--config={source}'
@@ -121,6 +124,10 @@ def parse_flags(
     raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
   for name in fields:
     _check_field(name, source)
+  for name, of_start in _OF_START.items():
+    # What the user asks for holds, with a start or without.
+    if name in chosen_fields and of_start not in chosen_fields:
+      fields.pop(of_start, None)
   try:
     return values, Config(**fields)
   except (TypeError, ValueError) as error:

@@ -127,13 +127,15 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
 
 
 def _advice(config: Config, error: Exception) -> str:
-  """What else to try with a start that does not fit."""
+  """What else to try with a start that does not fit, or is not there."""
+  if 'no transferred start' in str(error):
+    return ': pass --config.start=random'
   if 'does not fit' not in str(error):
     return ''
   if config.gradual:
     return '; a start is for one jump, so pass --config.gradual=()'
   if config.start == 'transferred':
-    return '; use --config=configs/transferred.py'
+    return '; use --config=fast'
   return '; choose model, depth and width as it was trained with'
 
 
