@@ -10,13 +10,22 @@ Other backends keep autodiff.
 
 from __future__ import annotations
 
+import os
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
-# Pixels whose shifted copies, 64 channels and 3x3 of them, fit the L2 cache.
-_BLOCK = 256
+# Pixels of a block. On one core as many as let the shifted copies, 64 channels
+# and 3x3 of them, fit the L2 cache; several cores share each product, and a
+# small one costs them more to share than it saves.
+_CORES = (
+  len(os.sched_getaffinity(0))
+  if hasattr(os, 'sched_getaffinity')  # not on macOS
+  else os.cpu_count() or 1
+)
+_BLOCK = 256 if _CORES == 1 else 1024
 # Rows of the product up to which a convolution is faster.
 _FEW = 9
 # Side of a kernel above which so many shifts take too long to compile.
