@@ -8,8 +8,8 @@ which takes more steps at a higher rate. For blurred photos `nonideal_fast`.
 
 Measured on Set5, seed 0: x2 37.61 / .9586, x3 33.80 / .9221, x4 31.42 /
 .8840, in 3.5 to 9.7, 3.5 to 6.1 and 0.6 to 4.3 s an image on one core beside
-another job; from random parameters x2 RANDOM
-(docs/results/README.md).
+another job; from random parameters x2 37.03 / .9558 in 23 to 33 s on two
+cores (docs/results/README.md).
 
   python bin/main.py --config=configs/fast.py --input=photos/
 """
