@@ -6,9 +6,9 @@
 For float32 as it is, and for the shorter formats that the device multiplies
 float32 in when it may (`jax_default_matmul_precision`: TF32 or bfloat16):
 
-  train   seconds for so many published iterations of one 240x160 image (128
-          crop, a step an image), compiled before; the operations a second,
-          and their share of those of a large matrix product in that format
+  train   seconds for so many published iterations of one 240x160 image (a crop
+          of 120 a step), compiled before; the operations a second, and their
+          share of those of a large matrix product in that format
   psnr    of the bundled example after these iterations, so that a format that
           costs quality shows
 
@@ -28,29 +28,16 @@ import sys
 import tempfile
 import time
 
+import ceiling
 import jax
 import numpy as np
 
-from zssr_jax import Config, train_image
+from zssr_jax import Config, train_image, zssr
 from zssr_jax.data import image_io
 from zssr_jax.ops import metrics
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FORMATS = ('float32', 'tensorfloat32', 'bfloat16')
-_WIDTHS = (3, *[64] * 7, 3)
-
-
-def matrix_rate(side: int) -> float:
-  """Operations a second of a product of two matrices of this side."""
-  a = jax.numpy.ones((side, side))
-  product = jax.jit(lambda a: a @ a)
-  jax.block_until_ready(product(a))
-  times = []
-  for _ in range(5):
-    begin = time.perf_counter()
-    jax.block_until_ready(product(a))
-    times.append(time.perf_counter() - begin)
-  return 2 * side**3 / min(times)
 
 
 def train_rate(steps: int) -> tuple[float, float]:
@@ -61,11 +48,9 @@ def train_rate(steps: int) -> tuple[float, float]:
   )
   for _ in range(2):  # the first one compiles
     seconds = train_image(image, 2, config=config).seconds['train']
-  side = int(0.75 * 160) // 2 * 2
-  layers = [9 * i * o for i, o in zip(_WIDTHS, _WIDTHS[1:], strict=False)]
-  # Two gradients a layer, but no one asks for the first input's.
-  operations = 2 * side**2 * (3 * sum(layers) - layers[0])
-  return seconds, steps * operations / seconds
+  ((_, side, _),) = zssr.plan_stages(image.shape, 2, config)
+  step = ceiling.operations(ceiling.channels(shuffle=False), side**2)
+  return seconds, steps * step / seconds
 
 
 def example_psnr(steps: int) -> float:
@@ -113,21 +98,21 @@ def main() -> None:
   report: dict = {'device': device.device_kind, 'jax': jax.__version__}
   for name in _FORMATS:
     with jax.default_matmul_precision(name):
-      ceiling = matrix_rate(side)
+      limit = ceiling.matrix_rate(side)
       seconds, rate = train_rate(options.steps)
       psnr = example_psnr(options.steps)
     report[name] = {
-      'matrix_tflops': ceiling / 1e12,
+      'matrix_tflops': limit / 1e12,
       'train_seconds': seconds,
       'train_tflops': rate / 1e12,
-      'share': rate / ceiling,
+      'share': rate / limit,
       'psnr': psnr,
     }
     if not options.json:
       print(
         f'{name:13s} {options.steps} iterations {seconds:7.1f} s'
-        f'  {rate / 1e12:6.2f} TFLOP/s, {100 * rate / ceiling:.0f}% of'
-        f' {ceiling / 1e12:.1f}  example {psnr:.2f} dB',
+        f'  {rate / 1e12:6.2f} TFLOP/s, {100 * rate / limit:.0f}% of'
+        f' {limit / 1e12:.1f}  example {psnr:.2f} dB',
         flush=True,
       )
   if options.images:

@@ -26,6 +26,7 @@ import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
+import torch_network
 
 from zssr_jax import Config, train_image
 
@@ -53,22 +54,9 @@ except Started:
 def torch_run(image: np.ndarray, model_name: str, steps: int, crop: int):
   """The PyTorch loop; returns seconds."""
   shuffle = model_name == 'pixel_shuffle'
-  channels = [3] + [64] * 7 + [12 if shuffle else 3]
-  layers = torch.nn.ModuleList(
-    torch.nn.Conv2d(i, o, 3, padding=1, bias=False)
-    for i, o in zip(channels, channels[1:], strict=False)
-  ).to(memory_format=torch.channels_last)
-  adam = torch.optim.Adam(layers.parameters(), 1e-3)
+  network = torch_network.Network(shuffle)
+  adam = torch.optim.Adam(network.parameters(), 1e-3)
   cubic = {'mode': 'bicubic', 'align_corners': False}
-
-  def network(lr, interpolated):
-    x = (lr if shuffle else interpolated).contiguous(
-      memory_format=torch.channels_last
-    )
-    for layer in layers[:-1]:
-      x = torch.relu(layer(x))
-    x = layers[-1](x)
-    return interpolated + (F.pixel_shuffle(x, 2) if shuffle else x)
 
   whole = torch.from_numpy(image).permute(2, 0, 1)[None]
   begin = time.perf_counter()

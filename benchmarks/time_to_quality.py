@@ -15,7 +15,7 @@ Writes OUTPUT.md and OUTPUT.png. Needs the `bench` extra.
 from __future__ import annotations
 
 import argparse
-import os
+import itertools
 import pathlib
 import platform
 import time
@@ -27,10 +27,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torch_network
 
 from zssr_jax import Config, inference, load_start, train_image
 from zssr_jax.data import datasets, image_io
 from zssr_jax.evaluation import code
+from zssr_jax.models import conv
 from zssr_jax.ops import dihedral, metrics, resize
 
 _SCALE = (2.0, 2.0)
@@ -65,12 +67,8 @@ class Published:
   def __init__(self, lr: np.ndarray):
     torch.manual_seed(0)
     self._random = np.random.default_rng(0)
-    widths = [3] + [64] * 7 + [3]
-    self._layers = torch.nn.ModuleList(
-      torch.nn.Conv2d(i, o, 3, padding=1, bias=False)
-      for i, o in zip(widths, widths[1:], strict=False)
-    ).to(memory_format=torch.channels_last)
-    self._adam = torch.optim.Adam(self._layers.parameters(), 1e-3)
+    self._network = torch_network.Network(shuffle=False)
+    self._adam = torch.optim.Adam(self._network.parameters(), 1e-3)
     self._lr = lr
     whole = torch.from_numpy(lr).permute(2, 0, 1)[None]
     self._whole = whole.contiguous(memory_format=torch.channels_last)
@@ -79,11 +77,8 @@ class Published:
     self.seconds = 0.0
     self.ended = False
 
-  def _network(self, interpolated: torch.Tensor) -> torch.Tensor:
-    x = interpolated
-    for layer in self._layers[:-1]:
-      x = torch.relu(layer(x))
-    return interpolated + self._layers[-1](x)
+  def _run(self, interpolated: torch.Tensor) -> torch.Tensor:
+    return self._network(None, interpolated)
 
   def _draw(self) -> torch.Tensor:
     """A crop of the input at a random size, turned and mirrored."""
@@ -124,11 +119,11 @@ class Published:
     while self._step < steps and not self.ended:
       father = self._draw()
       self._adam.zero_grad()
-      (self._network(self._son_of(father)) - father).abs().mean().backward()
+      (self._run(self._son_of(father)) - father).abs().mean().backward()
       self._adam.step()
       if self._step % 50 == 0:
         with torch.no_grad():
-          whole = self._network(self._son_of(self._whole)).clamp(0, 1)
+          whole = self._run(self._son_of(self._whole)).clamp(0, 1)
           error = float(((whole - self._whole) ** 2).mean())
         self._errors.append((self._step, error))
       self._step += 1
@@ -142,7 +137,7 @@ class Published:
       copy = np.ascontiguousarray(dihedral.dihedral(self._lr, k))
       upscaled = torch.from_numpy(resize.imresize(copy, 2.0).astype(np.float32))
       with torch.no_grad():
-        out = self._network(
+        out = self._run(
           upscaled.permute(2, 0, 1)[None].contiguous(
             memory_format=torch.channels_last
           )
@@ -181,7 +176,6 @@ def run_ours(name, lr, hr) -> Iterator[Point]:
   for method, configs in _OURS.items():
     for config in configs:
       start = load_start(config.start, 2)
-
       for _ in range(2):  # the first one compiles
         begin = time.perf_counter()
         result = train_image(lr, 2, config=config, start=start)
@@ -225,10 +219,9 @@ def make_table(points: list[Point]) -> str:
           else f' {ours:.1f} | {best.seconds / ours:.0f}x |'
         )
       )
-  cores = len(os.sched_getaffinity(0))
   lines += [
     '',
-    f'Commit {code.commit()}, {cores} core(s) of a'
+    f'Commit {code.commit()}, {conv.cores()} core(s) of a'
     f' {platform.processor() or platform.machine()}, jax {jax.__version__},'
     f' PyTorch {torch.__version__} with {torch.get_num_threads()} thread(s).',
   ]
@@ -263,7 +256,7 @@ def main() -> None:
   parser.add_argument('--torch_steps', type=int, default=3000)
   parser.add_argument('--output', default='docs/results/time_to_quality')
   options = parser.parse_args()
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_num_threads(conv.cores())
   root = datasets.data_root(None)
   if root is None:
     parser.error('no data: set ZSSR_JAX_DATA')
@@ -274,9 +267,9 @@ def main() -> None:
   for name in names:
     lr = image_io.read_image(pairs[name].lr)
     hr = image_io.read_image(pairs[name].hr)
-    for point in (
-      *run_ours(name, lr, hr),
-      *run_published(name, lr, hr, options.torch_steps),
+    for point in itertools.chain(
+      run_ours(name, lr, hr),
+      run_published(name, lr, hr, options.torch_steps),
     ):
       points.append(point)
       print(

@@ -26,11 +26,13 @@ import json
 import platform
 import time
 
+import ceiling
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
 import torch
+import torch_network
 from jax import lax
 
 from zssr_jax import models
@@ -45,28 +47,9 @@ _STEPS = 5  # per timed call of ours, to spread the cost of the call
 
 def torch_runs(name: str, config: Config):
   """PyTorch on random data; callables that run one each."""
-  shuffle = name == 'pixel_shuffle'
-  out = 12 if shuffle else 3
-  channels = [3] + [config.width] * (config.depth - 1) + [out]
-
-  class Net(torch.nn.Module):
-    def __init__(self):
-      super().__init__()
-      self.layers = torch.nn.ModuleList(
-        torch.nn.Conv2d(i, o, 3, padding=1, bias=False)
-        for i, o in zip(channels, channels[1:], strict=False)
-      )
-
-    def forward(self, lr, interpolated):
-      x = lr if shuffle else interpolated
-      for layer in self.layers[:-1]:
-        x = torch.relu(layer(x))
-      x = self.layers[-1](x)
-      return interpolated + (
-        torch.nn.functional.pixel_shuffle(x, 2) if shuffle else x
-      )
-
-  model = Net().to(memory_format=torch.channels_last)
+  model = torch_network.Network(
+    name == 'pixel_shuffle', config.width, config.depth
+  )
   adam = torch.optim.Adam(model.parameters(), 1e-3)
 
   def image(side):
@@ -183,30 +166,14 @@ def iteration(name: str, config: Config):
   return run
 
 
-def ceiling() -> float:
-  """Operations a second of a large matrix product."""
-  a = jax.numpy.ones((2048, 2048))
-  product = jax.jit(lambda a: a @ a)
-  jax.block_until_ready(product(a))
-  times = []
-  for _ in range(5):
-    begin = time.perf_counter()
-    jax.block_until_ready(product(a))
-    times.append(time.perf_counter() - begin)
-  return 2 * 2048**3 / min(times)
-
-
 def least(name: str, config: Config) -> dict[str, float]:
   """Operations and bytes that a step cannot do without."""
   shuffle = name == 'pixel_shuffle'
-  channels = [3, *[config.width] * (config.depth - 1), 12 if shuffle else 3]
+  maps = ceiling.channels(shuffle, config.width, config.depth)
   pixels = (_SIDE // 2 if shuffle else _SIDE) ** 2
-  layers = [9 * i * o for i, o in zip(channels, channels[1:], strict=False)]
-  # Two gradients a layer, but no one asks for the first input's.
-  operations = 2 * pixels * (3 * sum(layers) - layers[0])
-  maps = sum(i + o for i, o in zip(channels, channels[1:], strict=False))
-  moved = 4 * (3 * maps * pixels + 7 * sum(layers))
-  return {'operations': operations, 'bytes': moved}
+  seen = sum(maps[:-1]) + sum(maps[1:])
+  moved = 4 * (3 * seen * pixels + 7 * sum(ceiling.weights(maps)))
+  return {'operations': ceiling.operations(maps, pixels), 'bytes': moved}
 
 
 def measure(name: str, rounds: int) -> dict[str, float]:
@@ -243,7 +210,7 @@ def main() -> None:
     'device': str(jax.devices()[0]),
     'machine': platform.processor() or platform.machine(),
     'torch_threads': torch.get_num_threads(),
-    'ceiling_gflops': ceiling() / 1e9,
+    'ceiling_gflops': ceiling.matrix_rate(2048) / 1e9,
     'networks': {},
   }
   lines = []

@@ -1,4 +1,4 @@
-"""Ideal case in gradual stages: the best measured score of these configs.
+"""Ideal case in gradual stages: from random parameters, in some minutes.
 
 ZSSR section 3.3: the result of each intermediate scale joins the fathers of
 the next. Five stages on the way, then the scale itself twice, so that the

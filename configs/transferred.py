@@ -3,8 +3,8 @@
 The network of `pixel_shuffle`, trained on other images (the weights come with
 the package, zssr_jax/weights/README.md says on which), is trained on the
 image for a few steps more by ZSSR's own procedure. Not zero-shot. For scales
-2, 3 and 4. Measured on Set5 x2, seed 0: 37.55 / .9584 in 7 to 13 s an image on
-one busy core; without a step on the image 37.50 in 3 s.
+2, 3 and 4. Measured on Set5 x2, seed 0: 37.61 / .9586 in 13 to 24 s an image on
+one core shared by two jobs; without a step on the image 37.56 in 1 to 3 s.
 A method of bin/eval_all under this name (docs/variants.md).
 
   python bin/main.py --config=configs/transferred.py --input=photo.png

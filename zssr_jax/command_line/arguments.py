@@ -58,6 +58,15 @@ def _check_field(name: str, source: str) -> None:
   raise InputError(f'{source}: unknown config field {name!r}; {hint}')
 
 
+def overrides(argv: list[str]) -> list[tuple[str, str]]:
+  """The config fields that a command line sets, with the arguments that do."""
+  return [
+    (match[1], argument)
+    for argument in argv
+    if (match := re.match(r'--?(?:no)?config\.([^=]*)', argument))
+  ]
+
+
 def _find_config(name: str, configs: Path) -> str:
   """The file that --config names: itself, or a shipped one without its .py.
 
@@ -97,12 +106,10 @@ def parse_flags(
   values = flags.FlagValues()
   source = 'the default config'
   argv = list(argv)
-  chosen_fields = set()
+  for name, argument in overrides(argv):
+    _check_field(name, argument)
   for i, argument in enumerate(argv):
-    if override := re.match(r'--?(?:no)?config\.([^=]*)', argument):
-      _check_field(override[1], argument)
-      chosen_fields.add(override[1])
-    elif chosen := re.match(r'--?config=(.*)$', argument):
+    if chosen := re.match(r'--?config=(.*)$', argument):
       source = _find_config(chosen[1], configs)
       argv[i] = f'--config={source}'
     elif re.match(r'--?config$', argument) and i + 1 < len(argv):
@@ -124,6 +131,7 @@ def parse_flags(
     raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
   for name in fields:
     _check_field(name, source)
+  chosen_fields = {name for name, _ in overrides(argv)}
   for name, of_start in _OF_START.items():
     # What the user asks for holds, with a start or without.
     if name in chosen_fields and of_start not in chosen_fields:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,9 +77,7 @@ def _recipes(
   name = Path(config_flags.get_config_filename(values['config'])).stem
   wanted: Any = values['methods'].value
   chosen = {
-    match[1]: getattr(config, match[1])
-    for argument in argv
-    if (match := re.match(r'--?(?:no)?config\.(\w+)', argument))
+    field: getattr(config, field) for field, _ in arguments.overrides(argv)
   }
   if 'model' in chosen and set(wanted) & set(methods.VARIANTS):
     raise InputError(

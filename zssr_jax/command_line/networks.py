@@ -169,8 +169,7 @@ def load_network(
 ) -> tuple[str, dict[str, Any]]:
   """Loads a network that was trained on many images.
 
-  A file that --weights names goes first, then those of the package, then the
-  data root's.
+  A file that --weights names goes before the data root's.
 
   Args:
     name: one of `NAMES` but `vgg16`.
@@ -186,14 +185,27 @@ def load_network(
       damaged or another network's.
   """
   try:
-    path, of_data = _find(name, scale, files, data)
-    if of_data:
-      arrays = weight_files.read_arrays(path)
-      try:
-        return name, convert.convert(name, arrays)[0]
-      except ValueError as error:
-        raise ValueError(f'{path}: {error}; get the original file') from None
+    if name in files:
+      return _read_ours(name, scale, files[name])
+    path = _find_authors(name, scale, data)
+    try:
+      return name, convert.convert(name, weight_files.read_arrays(path))[0]
+    except ValueError as error:
+      raise ValueError(f'{path}: {error}; get the original file') from None
+  except InputError:
+    raise
+  except (OSError, ValueError) as error:
+    raise InputError(str(error)) from None
+
+
+def _read_ours(
+  name: str, scale: float | None, paths: Sequence[Path]
+) -> tuple[str, dict[str, Any]]:
+  """`load_network` from the first of our own files that is for the scale."""
+  for path in paths:
     params, facts = weights.load_params(path)
+    if scale is not None and not _is_for(facts, scale):
+      continue
     found = str(facts.get('network', 'something'))
     if found not in _SIZES.get(name, (name,)):
       raise ValueError(f'{path}: holds {found}, not {name}')
@@ -202,32 +214,19 @@ def load_network(
     except ValueError as error:
       raise ValueError(f'{path}: {error}; convert or train it again') from None
     return found, params
-  except InputError:
-    raise
-  except (OSError, ValueError) as error:
-    raise InputError(str(error)) from None
+  raise InputError(
+    f'--weights={name}={paths[0]}: is not for scale {scale:g}; name a file'
+    ' that is'
+  )
 
 
-def _find(
-  name: str, scale: float | None, files: Files, data: Path | None
-) -> tuple[Path, bool]:
-  """The file of a network at a scale, and whether it is its authors'."""
-  if name in files:
-    for path in files[name]:
-      if scale is None or _is_for(weights.load_params(path)[1], scale):
-        return path, False
-    raise InputError(
-      f'--weights={name}={files[name][0]}: is not for scale {scale:g}; name a'
-      ' file that is'
-    )
-  shipped = starts.FOLDER / f'{name}_x{scale or 2:g}.npz'
-  if shipped.is_file():
-    return shipped, False
+def _find_authors(name: str, scale: float | None, data: Path | None) -> Path:
+  """The file that the data root has of a network, for a scale."""
   place, only = _IN_DATA.get(name, ('', 0.0))
   at = '' if scale is None else f' for scale {scale:g}'
   if data and place and (data / place).is_file():
     if only in (None, scale):
-      return data / place, True
+      return data / place
     at += f' (those of the data root are for {only:g})'
   raise InputError(f'the weights of {name}{at} are missing; {_remedy(name)}')
 

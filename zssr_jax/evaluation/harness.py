@@ -29,6 +29,7 @@ from zssr_jax.config import Config
 from zssr_jax.data import image_io
 from zssr_jax.evaluation import code, memory, methods, rows
 from zssr_jax.evaluation.cases import Case, Pixels
+from zssr_jax.models import conv
 from zssr_jax.ops import metrics
 from zssr_jax.parallel import devices as parallel
 
@@ -340,7 +341,7 @@ class _Judge:
       'jax': importlib.metadata.version('jax'),
       # A process pinned by taskset says so.
       'device': f'{self._devices} x {device.device_kind},'
-      f' {_cores()} cores, {platform.machine()}',
+      f' {conv.cores()} cores, {platform.machine()}',
       'config': None
       if task.config is None
       else dataclasses.asdict(task.config),
@@ -402,13 +403,6 @@ def _kernel_facts(task: Task, result: zssr.Result) -> dict[str, Any] | None:
       )
       facts['correlation'] = round(correlation, 4)
   return facts
-
-
-def _cores() -> int:
-  try:
-    return len(os.sched_getaffinity(0))
-  except AttributeError:  # not on macOS
-    return os.cpu_count() or 1
 
 
 def _finite(value: float, digits: int) -> float:

@@ -17,15 +17,20 @@ import jax.numpy as jnp
 from jax import lax
 
 _NHWC = ('NHWC', 'HWIO', 'NHWC')
+
+
+def cores() -> int:
+  """Cores that this process may use; `taskset` may leave it few."""
+  try:
+    return len(os.sched_getaffinity(0))
+  except AttributeError:  # not on macOS
+    return os.cpu_count() or 1
+
+
 # Pixels of a block. On one core as many as let the shifted copies, 64 channels
 # and 3x3 of them, fit the L2 cache; several cores share each product, and a
 # small one costs them more to share than it saves.
-_CORES = (
-  len(os.sched_getaffinity(0))
-  if hasattr(os, 'sched_getaffinity')  # not on macOS
-  else os.cpu_count() or 1
-)
-_BLOCK = 256 if _CORES == 1 else 1024
+_BLOCK = 256 if cores() == 1 else 1024
 # Rows of the product up to which a convolution is faster.
 _FEW = 9
 # Side of a kernel above which so many shifts take too long to compile.
