@@ -54,3 +54,32 @@ def test_the_convolution_is_a_correlation_with_zero_padding():
   )
   theirs = scipy.signal.correlate2d(x, w, mode='same')
   np.testing.assert_allclose(ours[0, :, :, 0], theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(1, 40, 44), (2, 63, 45), (1, 72, 70)])
+@pytest.mark.parametrize('channels', [(64, 64), (48, 64)])
+def test_products_that_cores_share_are_the_convolution(
+  monkeypatch, shape, channels
+):
+  monkeypatch.setattr(conv, 'cores', lambda: 2 * jax.local_device_count())
+  keys = jax.random.split(jax.random.key(2), 3)
+  x = jax.random.normal(keys[0], (*shape, channels[0]))
+  w = jax.random.normal(keys[1], (3, 3, *channels))
+  g = jax.random.normal(keys[2], (*shape, channels[1]))
+  out, pull = jax.vjp(jax.jit(lambda x, w: conv.conv2d(x, w)), x, w)
+  expected, expected_pull = jax.vjp(reference, x, w)
+  np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-3)
+  for ours, theirs in zip(pull(g), expected_pull(g), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
+
+
+def test_only_small_maps_of_many_channels_are_shared(monkeypatch):
+  monkeypatch.setattr(conv, 'cores', lambda: 2 * jax.local_device_count())
+  called = []
+  ours = conv._shared
+  monkeypatch.setattr(conv, '_shared', lambda *a: called.append(1) or ours(*a))
+  for side, channels in ((64, 64), (128, 64), (24, 64), (64, 12)):
+    called.clear()
+    x = jnp.zeros((1, side, side, 64))
+    jax.jit(conv._convolve).lower(x, jnp.zeros((3, 3, 64, channels)))
+    assert bool(called) == ((side, channels) == (64, 64))

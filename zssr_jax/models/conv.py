@@ -35,6 +35,18 @@ _BLOCK = 256 if cores() == 1 else 1024
 _FEW = 9
 # Side of a kernel above which so many shifts take too long to compile.
 _WIDE = 5
+# XLA leaves the convolution of a small map to one of several cores. Side of
+# maps, and channels, where products that they share in its place are faster;
+# pixels of a block of them.
+_SHARED_SIDES = (40, 72)
+_SHARED_CHANNELS = (48, 64)
+_SHARED_BLOCK = 2048
+
+
+def _blocks(height: int, width: int, pixels: int) -> tuple[int, int]:
+  """Rows of a block of up to so many pixels, all alike, and how many there are."""
+  blocks = -(-height // max(1, min(height, pixels // width)))
+  return -(-height // blocks), blocks
 
 
 def weight_gradient(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
@@ -82,8 +94,7 @@ def _multiply(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
   """
   count, height, width, channels = x.shape
   pad = side // 2
-  rows = max(1, min(height, _BLOCK // width))
-  blocks = -(-height // rows)
+  rows, blocks = _blocks(height, width, _BLOCK)
   rest = blocks * rows - height
   # Pixels last: a product whose sum runs over the first axis is slow.
   x = jnp.pad(x, ((0, 0), (pad, pad + rest), (pad, pad), (0, 0)))
@@ -113,6 +124,62 @@ def _multiply(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
   return total.reshape(side, side, channels, -1)
 
 
+def plain(x: jax.Array, w: jax.Array) -> jax.Array:
+  """`conv2d` as XLA has it."""
+  return lax.conv_general_dilated(x, w, (1, 1), 'SAME', dimension_numbers=_NHWC)
+
+
+def _shared(x: jax.Array, w: jax.Array) -> jax.Array:
+  """`conv2d` of small maps, as products that all cores share.
+
+  Block by block of rows, so that it stays in the cache: each pixel times every
+  tap, in one product, then for each pixel the sum of what is its neighbours'.
+  """
+  count, height, width, channels = x.shape
+  side = w.shape[0]
+  pad = side // 2
+  rows, blocks = _blocks(height, width, _SHARED_BLOCK)
+  rest = blocks * rows - height
+  x = jnp.pad(x, ((0, 0), (pad, pad + rest), (pad, pad), (0, 0)))
+  taps = w.transpose(2, 0, 1, 3).reshape(channels, -1)
+
+  def put(index, out):
+    image, row = index // blocks, index % blocks * rows
+    part = lax.dynamic_slice(
+      x,
+      (image, row, 0, 0),
+      (1, rows + 2 * pad, width + 2 * pad, channels),
+    )
+    products = part.reshape(-1, channels) @ taps
+    products = products.reshape(*part.shape[:3], side, side, -1)
+    sums = sum(
+      products[:, i : i + rows, j : j + width, i, j]
+      for i in range(side)
+      for j in range(side)
+    )
+    return lax.dynamic_update_slice(out, sums, (image, row, 0, 0))
+
+  zero = jnp.zeros((count, height + rest, width, w.shape[3]), x.dtype)
+  # A loop, too, keeps XLA from making the sums once more in the backward pass.
+  return lax.fori_loop(0, count * blocks, put, zero)[:, :height]
+
+
+def _convolve(x: jax.Array, w: jax.Array) -> jax.Array:
+  """`conv2d` without its gradient."""
+  low, high = _SHARED_SIDES
+  shared = (
+    # Each device is to have several.
+    cores() > jax.local_device_count()
+    and w.shape[0] == 3
+    and low**2 <= x.shape[1] * x.shape[2] <= high**2
+    and min(w.shape[2:]) >= _SHARED_CHANNELS[0]
+    and max(w.shape[2:]) <= _SHARED_CHANNELS[1]
+  )
+  if not shared:
+    return plain(x, w)
+  return lax.platform_dependent(x, w, cpu=_shared, default=plain)
+
+
 @jax.custom_vjp
 def conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
   """Stride-1 convolution with zero padding, output as large as the input.
@@ -124,7 +191,7 @@ def conv2d(x: jax.Array, w: jax.Array) -> jax.Array:
   Returns:
     `[N, H, W, O]`.
   """
-  return lax.conv_general_dilated(x, w, (1, 1), 'SAME', dimension_numbers=_NHWC)
+  return _convolve(x, w)
 
 
 def _forward(x, w):
@@ -136,12 +203,12 @@ def _backward(saved, g):
   mirrored = jnp.flip(w, (0, 1)).swapaxes(2, 3)
 
   def autodiff(x, g):
-    return jax.linear_transpose(lambda w: conv2d.fun(x, w), w)(g)[0]
+    return jax.linear_transpose(lambda w: plain(x, w), w)(g)[0]
 
   w_gradient = lax.platform_dependent(
     x, g, cpu=lambda x, g: weight_gradient(x, g, w.shape[0]), default=autodiff
   )
-  return conv2d.fun(g, mirrored), w_gradient
+  return _convolve(g, mirrored), w_gradient
 
 
 conv2d.defvjp(_forward, _backward)
