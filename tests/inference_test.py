@@ -78,14 +78,14 @@ def test_tiles_leave_no_seam(name, shape, scale):
   tiled = inference.upscale_tiled(
     model,
     params,
-    lr,
-    interpolated,
+    lr[None],
+    interpolated[None],
     scale=resize.scale_pair(scale),
     tile=32,
     halo=7,
   )
-  assert tiled.shape == (*resize.scaled_shape(shape, scale), 3)
-  np.testing.assert_allclose(tiled, whole, atol=1e-5)
+  assert tiled.shape == (1, *resize.scaled_shape(shape, scale), 3)
+  np.testing.assert_allclose(tiled[0], whole, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
@@ -96,7 +96,13 @@ def test_without_a_halo_there_would_be_seams(name):
   interpolated = resize.imresize(lr, 2)
   whole = apply_whole(model, params, lr, interpolated)
   tiled = inference.upscale_tiled(
-    model, params, lr, interpolated, scale=(2.0, 2.0), tile=32, halo=0
+    model,
+    params,
+    lr[None],
+    interpolated[None],
+    scale=(2.0, 2.0),
+    tile=32,
+    halo=0,
   )
   assert np.abs(tiled - whole).max() > 1e-3
 
@@ -124,10 +130,16 @@ def test_an_image_smaller_than_a_tile_runs_whole(name, shape):
   model, params = make_network(name, 2, channels=1)
   interpolated = resize.imresize(lr, 2)
   tiled = inference.upscale_tiled(
-    model, params, lr, interpolated, scale=(2.0, 2.0), tile=32, halo=7
+    model,
+    params,
+    lr[None],
+    interpolated[None],
+    scale=(2.0, 2.0),
+    tile=32,
+    halo=7,
   )
   whole = apply_whole(model, params, lr, interpolated)
-  np.testing.assert_allclose(tiled, whole, atol=1e-5)
+  np.testing.assert_allclose(tiled[0], whole, atol=1e-5)
 
 
 def test_tiles_of_one_size_serve_every_image_size(monkeypatch):
@@ -149,13 +161,54 @@ def test_tiles_of_one_size_serve_every_image_size(monkeypatch):
     inference.upscale_tiled(
       model,
       params,
-      lr,
-      resize.imresize(lr, 2),
+      lr[None],
+      resize.imresize(lr, 2)[None],
       scale=(2.0, 2.0),
       tile=32,
       halo=7,
     )
-  assert shapes == {((32, 32, 3), (64, 64, 3))}
+  assert shapes == {((1, 32, 32, 3), (1, 64, 64, 3))}
+
+
+@pytest.mark.parametrize(
+  ('budget', 'calls'),
+  [
+    (0, [1] * 8),  # one copy a call: what a CPU does
+    (10**6, [4, 4]),  # all of one shape
+    (3 * 80 * 60, [3, 1, 3, 1]),
+  ],
+)
+def test_copies_go_together_as_memory_allows(monkeypatch, budget, calls):
+  model, params = make_network('pixel_shuffle', 2)
+  lr = random_image(40, 30, 3)
+  interpolated = resize.imresize(lr, 2)
+  sizes = []
+  real = inference._make_apply(model)
+
+  def make_apply(_):
+    def apply(params, lr, interpolated):
+      sizes.append(len(lr))
+      return real(params, lr, interpolated)
+
+    return apply
+
+  monkeypatch.setattr(inference, '_make_apply', make_apply)
+  monkeypatch.setattr(inference, '_AT_ONCE', {'cpu': budget})
+  members = range(8)
+  copies = inference.upscale_copies(
+    model,
+    params,
+    lr,
+    interpolated,
+    members,
+    scale=(2.0, 2.0),
+    tile=64,
+    halo=7,
+  )
+  assert sizes == calls
+  for k, copy in zip(members, copies, strict=True):
+    turned = apply_whole(model, params, TURN[k](lr), TURN[k](interpolated))
+    np.testing.assert_allclose(copy, TURN_BACK[k](turned), atol=1e-5)
 
 
 def down_slowly(image, scale, kernel, border):

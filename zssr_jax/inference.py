@@ -8,7 +8,7 @@ corrected again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import flax.linen as nn
@@ -22,17 +22,21 @@ from zssr_jax.ops import dihedral, resize
 
 # Copies of the output are back-projected together up to this many values.
 _TOGETHER = 1 << 24
+# Output pixels that a network sees in one call, by backend. A CPU gains nothing
+# from copies beside each other, for they push each other out of its cache.
+_AT_ONCE = {'cpu': 0}
+_AT_ONCE_DEFAULT = 1 << 22
 # The transforms that keep the first pixel first: identity and transposing.
 _UNMIRRORED = (0, 5)
 
 
 @functools.lru_cache(maxsize=64)
 def _make_apply(model: nn.Module) -> Callable[..., jax.Array]:
-  """The jitted `apply(params, lr [h, w, C], interpolated [H, W, C])`."""
+  """The jitted `apply(params, lr [N, h, w, C], interpolated [N, H, W, C])`."""
 
   def apply(params, lr, interpolated):
-    out = model.apply({'params': params}, lr[None], interpolated[None])
-    return jnp.clip(out[0], 0.0, 1.0)
+    out = model.apply({'params': params}, lr, interpolated)
+    return jnp.clip(out, 0.0, 1.0)
 
   return jax.jit(apply)
 
@@ -79,7 +83,7 @@ def upscale_tiled(
   tile: int,
   halo: int,
 ) -> np.ndarray:
-  """Runs the network over `lr` in tiles; equals one run over the whole.
+  """Runs the network over images in tiles; equals one run over the whole.
 
   Tiles overlap by twice the halo, the network's reach, and only what the halo
   shields is kept, except at the image's own edges, where zero padding belongs
@@ -89,19 +93,19 @@ def upscale_tiled(
   Args:
     model: a super-resolving module.
     params: its parameters.
-    lr: `[h, w, C]`; in more than one tile only where h and w are multiples
+    lr: `[N, h, w, C]`; in more than one tile only where h and w are multiples
       of `units_of(scale)`.
-    interpolated: `[H, W, C]`, cubic upscale of `lr`.
+    interpolated: `[N, H, W, C]`, cubic upscale of `lr`.
     scale: factors (y, x).
     tile: tile side in input pixels; larger where the halo leaves no room.
     halo: reach of the network in input pixels.
 
   Returns:
-    float32 `[H, W, C]` in [0, 1].
+    float32 `[N, H, W, C]` in [0, 1].
   """
   apply = _make_apply(model)
   units = units_of(scale)
-  if units is None or lr.shape[0] % units[0] or lr.shape[1] % units[1]:
+  if units is None or lr.shape[1] % units[0] or lr.shape[2] % units[1]:
     return np.asarray(apply(params, lr, interpolated))
   out = np.empty(interpolated.shape, np.float32)
 
@@ -109,17 +113,70 @@ def upscale_tiled(
     ends = (round((n - offset) * scale[axis]) for n in (start, stop))
     return slice(*ends)
 
-  for y0, y1, keep_y0, keep_y1 in _spans(lr.shape[0], units[0], tile, halo):
-    for x0, x1, keep_x0, keep_x1 in _spans(lr.shape[1], units[1], tile, halo):
+  for y0, y1, keep_y0, keep_y1 in _spans(lr.shape[1], units[0], tile, halo):
+    for x0, x1, keep_x0, keep_x1 in _spans(lr.shape[2], units[1], tile, halo):
       tile_out = apply(
         params,
-        lr[y0:y1, x0:x1],
-        interpolated[hr(y0, y1, 0), hr(x0, x1, 1)],
+        lr[:, y0:y1, x0:x1],
+        interpolated[:, hr(y0, y1, 0), hr(x0, x1, 1)],
       )
-      out[hr(keep_y0, keep_y1, 0), hr(keep_x0, keep_x1, 1)] = np.asarray(
+      out[:, hr(keep_y0, keep_y1, 0), hr(keep_x0, keep_x1, 1)] = np.asarray(
         tile_out
-      )[hr(keep_y0, keep_y1, 0, y0), hr(keep_x0, keep_x1, 1, x0)]
+      )[:, hr(keep_y0, keep_y1, 0, y0), hr(keep_x0, keep_x1, 1, x0)]
   return out
+
+
+def upscale_copies(
+  model: nn.Module,
+  params,
+  lr: np.ndarray,
+  interpolated: np.ndarray,
+  members: Sequence[int],
+  *,
+  scale: tuple[float, float],
+  tile: int,
+  halo: int,
+) -> list[np.ndarray]:
+  """`upscale_tiled` of geometric copies of one image, turned back.
+
+  Copies of one shape go through the network together, as far as
+  `_AT_ONCE` allows; many small calls would leave a GPU idle.
+
+  Args:
+    model: a super-resolving module.
+    params: its parameters.
+    lr: `[h, w, C]`.
+    interpolated: `[H, W, C]`.
+    members: transform numbers of `ops.dihedral`; those that transpose only
+      where both factors are the same.
+    scale: factors (y, x).
+    tile: as in `upscale_tiled`.
+    halo: as in `upscale_tiled`.
+
+  Returns:
+    float32 `[H, W, C]` in [0, 1], one a member, in their order.
+  """
+  sides = [min(n, tile) for n in lr.shape[:2]]
+  pixels = round(sides[0] * scale[0] * sides[1] * scale[1])
+  budget = _AT_ONCE.get(jax.default_backend(), _AT_ONCE_DEFAULT)
+  most = max(1, budget // max(pixels, 1))
+  outputs: dict[int, np.ndarray] = {}
+  for transposed in (0, 1):
+    alike = [k for k in members if k % 2 == transposed]
+    for first in range(0, len(alike), most):
+      group = alike[first : first + most]
+      out = upscale_tiled(
+        model,
+        params,
+        np.stack([dihedral.dihedral(lr, k) for k in group]),
+        np.stack([dihedral.dihedral(interpolated, k) for k in group]),
+        scale=scale,
+        tile=tile,
+        halo=halo,
+      )
+      for k, copy in zip(group, out, strict=True):
+        outputs[k] = dihedral.undo_dihedral(copy, k)
+  return [outputs[k] for k in members]
 
 
 @functools.partial(jax.jit, static_argnames=('scale', 'iterations', 'border'))
@@ -237,19 +294,17 @@ def super_resolve(
   interpolated = resize.imresize(padded, scale, border=config.border)
   # 4 pixels more than the layers reach, for a resize inside the model.
   halo = models.reach(config.model, config.depth) + 4
-  outputs = []
-  for k in members:
-    out = upscale_tiled(
-      model,
-      params,
-      np.ascontiguousarray(dihedral.dihedral(padded, k)),
-      np.ascontiguousarray(dihedral.dihedral(interpolated, k)),
-      scale=scale,  # transposed copies come only where y and x agree
-      tile=config.tile,
-      halo=halo,
-    )
-    out = dihedral.undo_dihedral(out, k)
-    outputs.append(out[: shape[0], : shape[1]])
+  outputs = upscale_copies(
+    model,
+    params,
+    padded,
+    interpolated,
+    members,
+    scale=scale,
+    tile=config.tile,
+    halo=halo,
+  )
+  outputs = [out[: shape[0], : shape[1]] for out in outputs]
 
   def correct(sr: np.ndarray) -> np.ndarray:
     # Copies ride along as channels.

@@ -15,7 +15,7 @@ import numpy as np
 
 from zssr_jax import inference, models
 from zssr_jax.models import weights
-from zssr_jax.ops import color, dihedral, resize
+from zssr_jax.ops import color, resize
 
 Scale = float | tuple[float, float]
 Upscale = Callable[[np.ndarray, Scale, np.ndarray | None], np.ndarray]
@@ -146,18 +146,17 @@ def _run(
     interpolated = _extend(
       interpolated, [n - m for n, m in zip(larger, shape, strict=True)]
     )
-  outputs = []
-  for k in inference.ensemble_members(None, scale) if ensemble else (0,):
-    out = inference.upscale_tiled(
-      model,
-      params,
-      np.ascontiguousarray(dihedral.dihedral(lr, k)),
-      np.ascontiguousarray(dihedral.dihedral(interpolated, k)),
-      scale=scale,  # transposed copies come only where y and x agree
-      tile=tile,
-      halo=halo,
-    )
-    outputs.append(dihedral.undo_dihedral(out, k)[: shape[0], : shape[1]])
+  copies = inference.upscale_copies(
+    model,
+    params,
+    lr,
+    interpolated,
+    inference.ensemble_members(None, scale) if ensemble else (0,),
+    scale=scale,
+    tile=tile,
+    halo=halo,
+  )
+  outputs = [out[: shape[0], : shape[1]] for out in copies]
   return outputs[0] if len(outputs) == 1 else np.mean(outputs, axis=0)
 
 

@@ -44,7 +44,7 @@ _SHARED_BLOCK = 2048
 
 
 def _blocks(height: int, width: int, pixels: int) -> tuple[int, int]:
-  """Rows of a block of up to so many pixels, all alike, and how many there are."""
+  """Rows of a block of up to so many pixels, all alike, and how many blocks."""
   blocks = -(-height // max(1, min(height, pixels // width)))
   return -(-height // blocks), blocks
 
