@@ -79,6 +79,7 @@ def evaluate(images: int, extra: list[str]) -> float:
         '--config=ideal',
         f'--limit={images}',
         f'--devices={jax.device_count()}',
+        '--in_flight=2',
         f'--output={folder}',
         *extra,
       ],

@@ -110,6 +110,19 @@ def test_scales_degradations_seeds_and_devices_multiply(cli, photos, tmp_path):
   assert not any(r['kernel_given'] for r in found if r['method'] == 'zssr')
 
 
+def test_several_in_flight_give_the_same_rows(cli, photos, tmp_path):
+  flags = (f'--datasets={photos}', '--methods=zssr', '--config.max_steps=3')
+  assert cli(*flags)[0] == 0
+  alone = {row['key']: row for row in read(tmp_path / 'out')}
+  (tmp_path / 'out/rows.jsonl').unlink()
+  assert cli(*flags, '--in_flight=3')[0] == 0
+  together = {row['key']: row for row in read(tmp_path / 'out')}
+  assert alone.keys() == together.keys() and len(alone) > 1
+  for key, row in together.items():
+    assert row['psnr'] == pytest.approx(alone[key]['psnr'], abs=1e-3)
+    assert '3 in flight' in row['device'] != alone[key]['device']
+
+
 def test_a_variant_brings_its_config_and_takes_the_overrides(
   cli, photos, tmp_path
 ):
@@ -254,6 +267,7 @@ def test_lpips_is_a_column(cli, photos, data_root, tmp_path):
     (['--degradation=kernel:/no/such.mat'], '/no/such.mat'),
     (['--devices=64'], 'there are 4'),
     (['--devices=0'], 'devices'),
+    (['--in_flight=0'], 'in_flight'),
     (['--scales=0'], '--scale=0'),
     (['--scales='], '--scales: is empty'),
     (['--seeds=a'], '--seeds=a'),

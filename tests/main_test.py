@@ -1,5 +1,6 @@
 """bin/main.py as its users meet it: files, messages and exit codes."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -784,6 +786,61 @@ def test_folder_goes_on_after_a_bad_file(tmp_path, cli, quick):
   ]
 
 
+def test_files_are_read_and_written_while_others_train(
+  tmp_path, cli, quick, monkeypatch
+):
+  """Each training waits for what is to go on beside it."""
+  for name in 'abc':
+    save(tmp_path / f'{name}.png')
+  read = {name: threading.Event() for name in 'abc'}
+  read_image, train_image = image_io.read_image, zssr_jax.train_image
+  seen = []
+
+  def read_and_tell(path):
+    image = read_image(path)
+    read[path.stem].set()
+    return image
+
+  def train_and_wait(*args, **options):
+    name = 'abc'[len(seen)]
+    seen.append(name)
+    if name != 'c':
+      assert read['abc'[len(seen)]].wait(60)
+    if name != 'a':
+      earlier = tmp_path / f'out/{seen[-2]}_x2.json'
+      deadline = time.monotonic() + 60
+      while not earlier.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+      assert earlier.exists()
+    return train_image(*args, **options)
+
+  monkeypatch.setattr(image_io, 'read_image', read_and_tell)
+  monkeypatch.setattr(zssr_jax, 'train_image', train_and_wait)
+  code, out, err = cli(f'--input={tmp_path}/*.png')
+  assert code == 0, err
+  assert [line[0] for line in out.splitlines()] == ['a', 'b', 'c'] == seen
+
+
+def test_a_result_that_cannot_be_written_fails_alone(
+  tmp_path, cli, quick, monkeypatch
+):
+  for name in 'abc':
+    save(tmp_path / f'{name}.png')
+  write = image_io.write_files
+
+  def full_for_b(files):
+    if any('b_x2' in str(path) for path in files):
+      raise OSError(errno.ENOSPC, 'No space left on device', 'b_x2.png')
+    write(files)
+
+  monkeypatch.setattr(image_io, 'write_files', full_for_b)
+  code, out, err = cli(f'--input={tmp_path}/*.png')
+  assert code == 1
+  assert [line[0] for line in out.splitlines()] == ['a', 'c']
+  errors = [line for line in err.splitlines() if line.startswith('error')]
+  assert errors == ['error: b_x2.png: No space left on device']
+
+
 def test_glob_and_folder_of_references(tmp_path, cli, quick):
   (tmp_path / 'hr').mkdir()
   for name in 'ab':
@@ -1121,11 +1178,12 @@ def test_piped_progress_is_a_line_every_tenth(tmp_path):
 
 
 def test_terminal_gets_a_bar(tmp_path):
-  path = save(tmp_path / 'a.png')
+  for name in 'abc':
+    save(tmp_path / f'{name}.png')
   terminal, stderr = pty.openpty()
   environment = os.environ | {'TERM': 'xterm', 'COLUMNS': '120'}
   process = start(
-    *(SMOKE, f'--input={path}', '--config.max_steps=100'),
+    *(SMOKE, f'--input={tmp_path}/*.png', '--config.max_steps=100'),
     cwd=tmp_path,
     env=environment,
     stderr=stderr,
@@ -1145,7 +1203,9 @@ def test_terminal_gets_a_bar(tmp_path):
   assert process.returncode == 0
   assert '━' in shown.decode()
   assert 'step 100/100' in shown.decode()
-  assert out.startswith('a_x2.png')
+  assert [line[:8] for line in out.splitlines()] == [
+    f'{name}_x2.png' for name in 'abc'
+  ]
 
 
 def test_interrupt_ends_at_once_and_leaves_nothing(tmp_path):

@@ -36,7 +36,7 @@ def _make_apply(model: nn.Module) -> Callable[..., jax.Array]:
 
   def apply(params, lr, interpolated):
     out = model.apply({'params': params}, lr, interpolated)
-    return jnp.clip(out, 0.0, 1.0)
+    return jnp.clip(jnp.asarray(out), 0.0, 1.0)
 
   return jax.jit(apply)
 

@@ -1,5 +1,7 @@
 """Several images at a time against one by one."""
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,6 +172,26 @@ def test_images_alone_in_their_class_run_beside_each_other(photos, monkeypatch):
   monkeypatch.undo()
   singles = one_by_one(photos, TINY.replace(crop_fraction=0.5))
   compare(photos, singles, [pairs[0], pairs[1], pairs[2]])
+
+
+def test_several_images_of_one_device_train_beside_each_other(
+  photos, monkeypatch
+):
+  photos = photos[:2]
+  both = threading.Barrier(2, timeout=60)  # breaks where they take turns
+  train = loop.train
+
+  def spy(job, *progress):
+    if job.stage[0] == 0:
+      both.wait()
+    return train(job, *progress)
+
+  monkeypatch.setattr(loop, 'train', spy)
+  items = make_items(photos)
+  pairs = dict(devices.map_images(items, devices.available(1), in_flight=2))
+  assert sorted(pairs) == [0, 1]
+  monkeypatch.undo()
+  compare(photos, one_by_one(photos), [pairs[0], pairs[1]])
 
 
 @pytest.fixture(scope='module')

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 
 import rich.console
 import rich.progress
@@ -45,6 +47,13 @@ class Display:
   def __exit__(self, *_: object) -> None:
     if self._bar:
       self._bar.stop()
+
+  @contextlib.contextmanager
+  def aside(self) -> Iterator[None]:
+    """Takes the bar away while other lines are printed."""
+    self.__exit__()
+    yield
+    self.__enter__()
 
   def __call__(self, p: Progress) -> None:
     """Shows a report of the training; called a few times a second."""

@@ -53,6 +53,7 @@ class Options:
   seeds: tuple[int, ...]
   limit: int | None
   devices: int
+  in_flight: int
   lpips: bool
 
 
@@ -192,6 +193,7 @@ def parse_options(
     seeds=seeds,
     limit=flag['limit'],
     devices=flag['devices'],
+    in_flight=flag['in_flight'],
     lpips=flag['lpips'],
   )
 
@@ -279,7 +281,13 @@ def run(options: Options) -> int:
   wanted = {task.key for task in tasks}
   failures = 0
   with _Display(len(wanted), len(wanted & set(store.rows))) as display:
-    for outcome in harness.run(tasks, store, devices=devices, lpips=distance):
+    for outcome in harness.run(
+      tasks,
+      store,
+      devices=devices,
+      in_flight=options.in_flight,
+      lpips=distance,
+    ):
       if isinstance(outcome, harness.Failure):
         case = outcome.task.case
         flow.complain(f'{case.pair.hr}: {outcome.error}')

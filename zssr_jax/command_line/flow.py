@@ -1,5 +1,6 @@
 """Runs a command line: every input through `train_image`, one after another.
 
+Files are read and written by threads of their own, beside the training.
 Whatever the user can get wrong ends as one line on stderr. What concerns the
 whole run (flags, config, kernel, output folder) is checked before anything is
 trained; what concerns one file fails that file alone.
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import math
 import os
 import signal
@@ -16,8 +18,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -148,37 +151,37 @@ class _Done(NamedTuple):
   seconds: float
 
 
-def _process(
-  job: Job,
-  options: Options,
-  scale: Scale,
-  kernel: np.ndarray | None,
-  trained: networks.Trained,
-) -> _Done:
-  """Runs one job."""
+class _Read(NamedTuple):
+  """What a job has on disk."""
+
+  image: np.ndarray
+  judge: _Judge | None
+  seconds: float
+
+
+def _read(job: Job, scale: Scale) -> _Read:
+  """Reads a job's files, and refuses what does not fit."""
   clock = time.perf_counter()
   image = _read_input(job.input, scale)
   judge = _Judge(job, image, scale) if job.reference else None
-  seconds = {'read': time.perf_counter() - clock}
-  with Display(job.image.stem) as display:
-    result = zssr_jax.train_image(
-      image,
-      scale,
-      kernel=kernel,
-      config=options.config,
-      start=trained.start(scale),
-      vgg=trained.vgg,
-      key=jax.random.key(options.seed),
-      progress=display,
-    )
-  seconds |= result.seconds
-  phase = time.perf_counter()
+  return _Read(image, judge, time.perf_counter() - clock)
+
+
+def _finish(
+  job: Job,
+  options: Options,
+  scale: Scale,
+  read: _Read,
+  result: zssr_jax.Result,
+) -> _Done:
+  """Scores, encodes and writes a result."""
+  clock = time.perf_counter()
   files: dict[str | os.PathLike[str], bytes | str] = {}
   summary = [job.image.name]
   scores = None
-  if judge:
-    scores = judge.score(result.image)
-    picture = judge.compare(result.image, scores['psnr'])
+  if read.judge:
+    scores = read.judge.score(result.image)
+    picture = read.judge.compare(result.image, scores['psnr'])
     files[job.comparison] = image_io.encode_png(picture)
     summary += [
       '{psnr:.2f} dB / {ssim:.4f}'.format(**scores),
@@ -192,8 +195,12 @@ def _process(
     files[job.kernel_picture] = image_io.encode_png(
       kernel_io.picture(result.kernel)
     )
-  seconds['score and encode'] = time.perf_counter() - phase
-  seconds['total'] = time.perf_counter() - clock
+  seconds = {
+    'read': read.seconds,
+    **result.seconds,
+    'score and encode': time.perf_counter() - clock,
+  }
+  seconds['total'] = sum(seconds.values())
   files[job.record] = record.make_record(
     job, options, scale, result, metrics=scores, seconds=seconds
   )
@@ -207,6 +214,90 @@ def _process(
     scores,
     seconds['total'],
   )
+
+
+class _Reports:
+  """Says what became of the jobs, in their order."""
+
+  def __init__(self, options: Options, scale: Scale):
+    self.finished: list[_Done] = []
+    self.failures = 0
+    self._options = options
+    self._scale = scale
+    self._awaited: deque[tuple[Job, Future[_Done]]] = deque()
+
+  def expect(self, job: Job, done: Future[_Done]) -> None:
+    self._awaited.append((job, done))
+
+  @property
+  def due(self) -> bool:
+    return bool(self._awaited) and self._awaited[0][1].done()
+
+  def say(self, *, wait: bool) -> None:
+    """Reports what is done; with `wait` all that is expected."""
+    while self._awaited and (wait or self.due):
+      job, future = self._awaited.popleft()
+      try:
+        done = future.result()
+        print(done.summary, flush=True)
+        if true_kernel := self._options.true_kernel:
+          print(_compare_kernels(done, true_kernel, self._scale), flush=True)
+        estimate = done.result.estimate
+        if estimate and estimate.warning:
+          complain(f'{job.input}: {estimate.warning}', 'warning')
+        self.finished.append(done)
+      except Exception as error:
+        line = _explain(error, job.input)
+        if line is None:
+          raise
+        complain(line)
+        self.failures += 1
+
+
+def _run_jobs(
+  ready: Sequence[Job],
+  options: Options,
+  scale: Scale,
+  kernel: np.ndarray | None,
+  trained: networks.Trained,
+) -> _Reports:
+  """Runs the jobs; while one trains, the next is read, the last written."""
+  reports = _Reports(options, scale)
+  with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+    ahead = deque(reader.submit(_read, job, scale) for job in ready[:1])
+    for job, following in itertools.zip_longest(ready, ready[1:]):
+      if following:
+        ahead.append(reader.submit(_read, following, scale))
+      try:
+        read = ahead.popleft().result()
+        with Display(job.image.stem) as display:
+
+          def progress(report: zssr_jax.Progress, display=display) -> None:
+            if reports.due:
+              with display.aside():
+                reports.say(wait=False)
+            display(report)
+
+          result = zssr_jax.train_image(
+            read.image,
+            scale,
+            kernel=kernel,
+            config=options.config,
+            start=trained.start(scale),
+            vgg=trained.vgg,
+            key=jax.random.key(options.seed),
+            progress=progress,
+          )
+      except Exception as error:
+        done: Future[_Done] = Future()
+        done.set_exception(error)
+      else:
+        reports.say(wait=True)  # or results would pile up
+        done = writer.submit(_finish, job, options, scale, read, result)
+      reports.expect(job, done)
+      reports.say(wait=False)
+    reports.say(wait=True)
+  return reports
 
 
 def _entry(done: _Done, scale: Scale) -> report.Entry:
@@ -330,25 +421,10 @@ def run(options: Options) -> int:
     else:
       ready.append(job)
   failures = len(planned) - len(ready)
-  finished = []
-  for job in ready:
-    try:
-      done = _process(job, options, scale, kernel, trained)
-      print(done.summary, flush=True)
-      if options.true_kernel:
-        print(_compare_kernels(done, options.true_kernel, scale), flush=True)
-      estimate = done.result.estimate
-      if estimate and estimate.warning:
-        complain(f'{job.input}: {estimate.warning}', 'warning')
-      finished.append(done)
-    except Exception as error:
-      line = _explain(error, job.input)
-      if line is None:
-        raise
-      complain(line)
-      failures += 1
-  if options.report and finished:
-    _write_report(finished, options, scale)
+  reports = _run_jobs(ready, options, scale, kernel, trained)
+  failures += reports.failures
+  if options.report and reports.finished:
+    _write_report(reports.finished, options, scale)
   if not failures:
     return 0
   return 2 if len(planned) == 1 else 1

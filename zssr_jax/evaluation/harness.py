@@ -199,6 +199,7 @@ def run(
   store: rows.Store,
   *,
   devices: Sequence[jax.Device],
+  in_flight: int = 1,
   lpips: Lpips | None = None,
 ) -> Iterator[rows.Row | Failure]:
   """Makes the rows that the store does not have yet.
@@ -208,13 +209,14 @@ def run(
     store: receives each row, and under `images/` and `curves/` the result and
       the history of the methods worth it, before the row.
     devices: images are trained on all of them, one each.
+    in_flight: or so many each.
     lpips: a distance to be measured as well.
 
   Yields:
     Each row once it is stored, or why there is none.
   """
   missing = [task for task in tasks if task.key not in store.rows]
-  judge = _Judge(lpips, len(devices))
+  judge = _Judge(lpips, len(devices), in_flight)
   for task in missing:
     if task.upscale is None:
       continue
@@ -231,7 +233,7 @@ def run(
     row = judge.row(task, pixels, image, devices[0])
     yield _keep(store, task, {**row, 'seconds': round(seconds, 3)}, image)
   trained = [task for task in missing if task.upscale is None]
-  for task, result in _train(trained, devices):
+  for task, result in _train(trained, devices, in_flight):
     if isinstance(result, ValueError):
       yield Failure(task, result)
       continue
@@ -252,7 +254,7 @@ def run(
 
 
 def _train(
-  tasks: Sequence[Task], devices: Sequence[jax.Device]
+  tasks: Sequence[Task], devices: Sequence[jax.Device], in_flight: int
 ) -> Iterator[tuple[Task, Any]]:
   """Trains the tasks and yields a `Result`, or the error, for each."""
 
@@ -268,7 +270,7 @@ def _train(
       'key': jax.random.key(task.seed),
     }
 
-  if len(devices) == 1:
+  if len(devices) * in_flight == 1:
     for task in tasks:
       memory.reset_peak()
       try:
@@ -290,16 +292,17 @@ def _train(
     start = functools.partial(lambda t: zssr.run_image(**arguments(t)), task)
     items.append(parallel.Item(start, (kind, task.case.scale, task.config)))
     ready.append(task)
-  for index, result in parallel.map_images(items, devices):
+  for index, result in parallel.map_images(items, devices, in_flight):
     yield ready[index], result
 
 
 class _Judge:
   """Scores results, and bicubic interpolation beside each."""
 
-  def __init__(self, lpips: Lpips | None, device_count: int):
+  def __init__(self, lpips: Lpips | None, device_count: int, in_flight: int):
     self._lpips = lpips
     self._devices = device_count
+    self._in_flight = f', {in_flight} in flight' if in_flight > 1 else ''
     self._bicubic: dict[tuple[Any, ...], tuple[float, float]] = {}
 
   def row(
@@ -340,8 +343,8 @@ class _Judge:
       'pixels': case.digest,
       'jax': importlib.metadata.version('jax'),
       # A process pinned by taskset says so.
-      'device': f'{self._devices} x {device.device_kind},'
-      f' {conv.cores()} cores, {platform.machine()}',
+      'device': f'{self._devices} x {device.device_kind}'
+      f'{self._in_flight}, {conv.cores()} cores, {platform.machine()}',
       'config': None
       if task.config is None
       else dataclasses.asdict(task.config),

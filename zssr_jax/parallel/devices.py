@@ -1,4 +1,4 @@
-"""Several images at a time, one per device, by `jax.pmap`.
+"""Several images at a time, one per device by `jax.pmap`, or more by threads.
 
 Each image is a generator of training jobs (`zssr.run_image`). Images of one
 shape class go together: their jobs are stacked, so that one program trains
@@ -89,16 +89,20 @@ def shape_class(
 
 
 def map_images(
-  items: Sequence[Item], devices: Sequence[jax.Device]
+  items: Sequence[Item], devices: Sequence[jax.Device], in_flight: int = 1
 ) -> Iterator[tuple[int, Any]]:
-  """Trains every item, `len(devices)` at a time.
+  """Trains every item, `in_flight` at a time on each device.
 
-  Images of one shape class are trained together. One that is left alone in
-  its class gets a device to itself, beside others of that kind.
+  Images of one shape class are trained together, one a device. One that is
+  left alone in its class gets a device to itself, beside others of that kind.
+  With several in flight none are trained together: the images of a device
+  take turns, and while one is prepared, or its result made, read or judged by
+  the host, another trains.
 
   Args:
     items: the images; each is started when its turn comes.
     devices: from `available`.
+    in_flight: images that a device has at a time.
 
   Yields:
     (index of the item, its result, or the ValueError it raised), as they
@@ -111,19 +115,21 @@ def map_images(
   for members in classes.values():
     for first in range(0, len(members), len(devices)):
       group = members[first : first + len(devices)]
-      if len(group) == 1:
+      if len(group) == 1 or in_flight > 1:
         alone += group
         continue
       runs = [items[index].start() for index in group]
       results = _run_group(runs, devices)
       yield from zip(group, results, strict=True)
-  yield from _run_alone({index: items[index] for index in alone}, devices)
+  # Each device as often as it has images.
+  slots = [device for device in devices for _ in range(in_flight)]
+  yield from _run_alone({index: items[index] for index in sorted(alone)}, slots)
 
 
 def _run_alone(
   items: dict[int, Item], devices: Sequence[jax.Device]
 ) -> Iterator[tuple[int, Any]]:
-  """Runs each item on whichever device is free."""
+  """Runs each item on whichever of the devices is free."""
   free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
   for device in devices:
     free.put(device)
