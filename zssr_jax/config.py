@@ -80,6 +80,8 @@ class Config:
   min_steps: int = 256  # plateau: no drop sooner after the last one
   check_every: int = 60  # plateau: steps between two looks at the slope
   measure_every: int = 50  # steps between two reconstruction errors
+  # A stage ends early after so many of them without a new lowest; 0: never.
+  patience: int = 0
   plateau_window: int = 5  # plateau: errors in the line fit
   plateau_slope_factor: float = 1.5  # drop when -factor * slope < std
   plateau_ddof: int = 4  # 4: numpy < 1.16 (published numbers), 2: today's
@@ -136,6 +138,7 @@ class Config:
       ('min_steps', 0, 10_000_000),
       ('check_every', 1, 1_000_000),
       ('measure_every', 1, 1_000_000),
+      ('patience', 0, 1_000_000),
       ('plateau_window', 3, 1000),
       ('plateau_slope_factor', 0.0, 1000.0),
       ('plateau_ddof', 0, self.plateau_window - 1),

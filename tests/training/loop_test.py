@@ -83,6 +83,25 @@ def test_a_hopeless_run_drops_three_times_and_ends_at_900_steps(image):
   assert history.stages[0][2] == 901
 
 
+@pytest.mark.parametrize('patience', [1, 3])
+def test_patience_ends_a_run_whose_error_falls_no_more(image, patience):
+  config = TINY.replace(
+    max_steps=400, schedule='constant', learning_rate=2e-2, measure_every=4
+  )
+  _, _, history = run(image, config)
+  lowest, stale, expected = np.inf, 0, None
+  for count, error in zip(history.error_steps, history.error, strict=True):
+    stale = 0 if error < lowest else stale + 1
+    lowest = min(lowest, error)
+    if stale == patience:
+      expected = count + 1  # the step that measured it is the last
+      break
+  assert expected is not None and expected < 390
+  _, _, shorter = run(image, config.replace(patience=patience))
+  assert shorter.stages[0][2] == expected
+  np.testing.assert_array_equal(shorter.loss, history.loss[:expected])
+
+
 def test_the_recorded_rates_follow_warmup_and_cosine(image):
   config = TINY.replace(
     max_steps=20, schedule='cosine', warmup=5, learning_rate=1e-2

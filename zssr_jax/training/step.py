@@ -32,6 +32,8 @@ class State(NamedTuple):
   optimizer: Any
   error: jax.Array  # float32, latest reconstruction MSE
   error_is_new: jax.Array  # bool, measured at the end of the last step
+  lowest: jax.Array  # float32, the lowest of these errors
+  stale: jax.Array  # int32, how many have been measured since
   rate: jax.Array  # float32, factor on the learning rate, halved by a rollback
   key: jax.Array
   done: jax.Array  # bool
@@ -133,6 +135,8 @@ def init_state(
     optimizer=make_optimizer(config).init(params),
     error=jnp.zeros((), jnp.float32),
     error_is_new=jnp.zeros((), bool),
+    lowest=jnp.full((), jnp.inf, jnp.float32),
+    stale=jnp.zeros((), jnp.int32),
     rate=jnp.ones((), jnp.float32),
     key=key,
     done=jnp.asarray(config.max_steps == 0),
@@ -372,6 +376,12 @@ def make_step(
         scale=scale,
       )
     count = state.step + 1
+    stale = jnp.where(
+      error < state.lowest, 0, state.stale + is_new.astype(jnp.int32)
+    )
+    done = count >= config.max_steps
+    if config.patience:
+      done |= stale >= config.patience
     new = State(
       step=count,
       params=params,
@@ -379,9 +389,11 @@ def make_step(
       optimizer=optimizer_state,
       error=error,
       error_is_new=is_new,
+      lowest=jnp.minimum(state.lowest, error),
+      stale=stale,
       rate=state.rate,
       key=state.key,
-      done=count >= config.max_steps,
+      done=done,
       noise_std=state.noise_std,
       blind=learnt,
     )
