@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from zssr_jax import models
-from zssr_jax.models import weights
+from zssr_jax.models import starts, weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'eval_all'
@@ -209,6 +209,24 @@ def test_other_systems_stand_beside_with_weights_of_ones_own(
     f'--weights=srcnn_955={other}',
   )
   assert code == 2 and 'is not for scale 2' in err and err.count('\n') == 1
+
+
+def test_networks_that_come_with_the_package_need_no_weights(
+  cli, photos, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(starts, 'FOLDER', tmp_path)
+  flags = (f'--datasets={photos}', '--methods=srcnn_955', '--limit=1')
+  code, _, err = cli(*flags)
+  assert code == 2 and 'the weights of srcnn_955 for scale 2 are missing' in err
+  save_network(tmp_path / 'srcnn_955_x2.npz', 'srcnn_955', 2)
+  code, _, err = cli(*flags)
+  assert code == 0, err
+  (row,) = read(tmp_path / 'out')
+  assert row['weights'] and row['psnr'] != row['bicubic_psnr']
+  # A file that the user names goes first.
+  other = save_network(tmp_path / 'other.npz', 'srcnn_955', 3)
+  code, _, err = cli(*flags, f'--weights=srcnn_955={other}')
+  assert code == 2 and 'is not for scale 2' in err
 
 
 def test_networks_are_found_in_the_data_root(cli, photos, tmp_path, data_root):

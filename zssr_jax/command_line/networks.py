@@ -169,7 +169,8 @@ def load_network(
 ) -> tuple[str, dict[str, Any]]:
   """Loads a network that was trained on many images.
 
-  A file that --weights names goes before the data root's.
+  A file that --weights names goes before those that come with the package,
+  NETWORK_xSCALE.npz, and these before the data root's.
 
   Args:
     name: one of `NAMES` but `vgg16`.
@@ -187,6 +188,10 @@ def load_network(
   try:
     if name in files:
       return _read_ours(name, scale, files[name])
+    if scale is not None:
+      shipped = starts.FOLDER / f'{name}_x{scale:g}.npz'
+      if shipped.is_file():
+        return _read_ours(name, scale, [shipped])
     path = _find_authors(name, scale, data)
     try:
       return name, convert.convert(name, weight_files.read_arrays(path))[0]
