@@ -99,6 +99,31 @@ def test_gradual_stages_go_through_their_factors(photo):
   assert result.image.shape == (96, 80, 3)
 
 
+def test_the_result_of_several_networks_is_the_mean_of_theirs(photo):
+  config = TINY.replace(networks=2, max_steps=20)
+  result = run(photo, config=config)
+  assert len(result.params) == 2 and len(result.history.stages) == 2
+  assert result.history.loss.size == 40
+  images = []
+  for params in result.params:
+    alone = run(photo, config=TINY.replace(max_steps=0), start=params)
+    images.append(alone.image)
+  # Two trainings: neither is the other, and the first is that of one network.
+  assert np.abs(images[0] - images[1]).max() > 1e-3
+  single = run(photo, config=config.replace(networks=1))
+  np.testing.assert_array_equal(single.image, images[0])
+  np.testing.assert_allclose(result.image, np.mean(images, axis=0), atol=1e-6)
+  assert result.image.dtype == np.float32
+
+
+def test_several_networks_share_what_earlier_stages_found(photo):
+  config = TINY.replace(networks=2, gradual=((0.5, 0.5), (1, 1)), max_steps=3)
+  reports = []
+  result = run(photo, config=config, progress=reports.append)
+  assert [stage[0] for stage in result.history.stages] == [1.5, 1.5, 2, 2]
+  assert [(r.stage, r.stages) for r in reports] == [(i, 4) for i in range(4)]
+
+
 def test_training_on_the_true_kernel_beats_bicubic(photo):
   from skimage import data
 

@@ -87,6 +87,10 @@ class Config:
   plateau_ddof: int = 4  # 4: numpy < 1.16 (published numbers), 2: today's
   weight_average: float = 0.0  # decay of the averaged weights, 0: off
 
+  # Networks trained on each stage, from other random numbers; the stage's
+  # result is the mean of theirs.
+  networks: int = 1
+
   # Gradual scales (section 3.3): () is one jump; else the stages as pairs
   # (y, x) of the share of the way from 1 to the scale, ending with (1, 1).
   gradual: tuple[tuple[float, float], ...] = ()
@@ -132,6 +136,7 @@ class Config:
       ('affine_shear_std', 0.0, 1.0),
       ('content_weight', 0.0, 1000.0),
       ('max_steps', 0, 10_000_000),
+      ('networks', 1, 64),
       ('learning_rate', 0.0, 10.0),
       ('min_learning_rate', 0.0, 10.0),
       ('warmup', 0, 1_000_000),

@@ -36,7 +36,7 @@ class Result:
   """What `train_image` returns."""
 
   image: np.ndarray  # float32 [ceil(H y), ceil(W x), C] in [0, 1]
-  params: Any  # the network's parameters after the last stage
+  params: Any  # the network's after the last stage; a tuple for several
   history: loop.History
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
   config: Config  # noise_std as used
@@ -141,7 +141,7 @@ def run_image(
 ) -> Run:
   """`train_image` with the training left to the caller.
 
-  A generator: it yields one `loop.Job` a gradual stage, wants the
+  A generator: it yields one `loop.Job` a network and gradual stage, wants the
   `loop.Trained` sent back, and returns the `Result`. So several images can be
   trained together (`parallel.devices`). Arguments and errors are those of
   `train_image`; errors come at the first `next`.
@@ -196,7 +196,7 @@ def run_image(
     config = config.replace(noise_std=max(config.noise_std, _ROUNDING))
     noise_std = max(noise_std, _ROUNDING)
 
-  params: Any = None
+  carried: list[Any] = []  # parameters of each network after a stage
   earlier: list[np.ndarray] = []
   histories = []
   seconds |= {'prepare': 0.0, 'train': 0.0, 'infer': 0.0}
@@ -238,45 +238,68 @@ def run_image(
       vgg=vgg,
     )
     model = _make_model(config, factors)
-    fresh = _init_params(
-      model, init_key, windows.son[:1], windows.interpolated[:1]
-    )
-    if number == 0:
-      params = _begin(fresh, start, config)
-    elif _shapes(params) != _shapes(fresh):
-      params = fresh
-    state = step.init_state(train_key, params, config, noise_std, used)
     seconds['prepare'] += time.perf_counter() - clock
-    clock = time.perf_counter()
-    trained = yield loop.Job(
-      model=model,
-      scale=factors,
-      side=side,
-      config=config,
-      stage=(number, len(stages)),
-      state=state,
-      fathers=fathers,
-      kernel=used,
-      windows=windows,
-    )
-    params = trained.params
-    histories.append(trained.history)
-    if trained.covariance is not None:
-      covariance = trained.covariance / np.outer(ratio, ratio)
+    results, covariances = [], []
+    for member in range(config.networks):
+      clock = time.perf_counter()
+      # The first network is what a run of one would train.
+      keys = [init_key, train_key]
+      if member:
+        keys = [jax.random.fold_in(k, member) for k in keys]
+      params = _init_params(
+        model, keys[0], windows.son[:1], windows.interpolated[:1]
+      )
+      if number == 0:
+        carried.append(_begin(params, start, config))
+      elif _shapes(carried[member]) != _shapes(params):
+        carried[member] = params
+      state = step.init_state(keys[1], carried[member], config, noise_std, used)
+      seconds['prepare'] += time.perf_counter() - clock
+      clock = time.perf_counter()
+      trained = yield loop.Job(
+        model=model,
+        scale=factors,
+        side=side,
+        config=config,
+        stage=(
+          number * config.networks + member,
+          len(stages) * config.networks,
+        ),
+        state=state,
+        fathers=fathers,
+        kernel=used,
+        windows=windows,
+      )
+      carried[member] = trained.params
+      histories.append(trained.history)
+      seconds['train'] += time.perf_counter() - clock
+      clock = time.perf_counter()
+      if trained.covariance is not None:
+        covariances.append(trained.covariance / np.outer(ratio, ratio))
+        stage_kernel = spectrum.gaussian(covariances[-1], scales)
+        if factors != scales:
+          stage_kernel = degradation.resample_kernel(
+            stage_kernel, scales, factors
+          )
+      results.append(
+        inference.super_resolve(
+          model,
+          carried[member],
+          image,
+          scale=factors,
+          kernel=stage_kernel,
+          config=config,
+        )
+      )
+      seconds['infer'] += time.perf_counter() - clock
+    if covariances:
+      covariance = np.mean(covariances, axis=0)
       kernel = spectrum.gaussian(covariance, scales)
-      stage_kernel = kernel
-      if factors != scales:
-        stage_kernel = degradation.resample_kernel(kernel, scales, factors)
-    seconds['train'] += time.perf_counter() - clock
-    clock = time.perf_counter()
-    result = inference.super_resolve(
-      model, params, image, scale=factors, kernel=stage_kernel, config=config
-    )
+    result = results[0] if len(results) == 1 else np.mean(results, axis=0)
     earlier.append(result)
-    seconds['infer'] += time.perf_counter() - clock
   return Result(
     image=result,
-    params=params,
+    params=carried[0] if config.networks == 1 else tuple(carried),
     history=loop.join_histories(histories),
     kernel=kernel,
     config=config.replace(noise_std=noise_std),
