@@ -5,8 +5,9 @@ the fathers of the next, and each begins from the parameters of the last, so
 that the network learns from ever better images. The mean over the geometric
 copies where the paper takes the median.
 
-Measured on Set5, seed 0: x4 31.43 / .8829 in 224 to 399 s an image on one core
-shared by two or three jobs (`gradual`: 31.25). x2 and x3 not measured.
+Measured on Set5, seed 0: x2 37.61 / .9585, x3 33.79 / .9215, x4 31.43 / .8829,
+in 366 to 1102, 219 to 621 and 224 to 399 s an image on one core, at x4 shared
+by two or three jobs (`gradual`: 37.56, 33.65, 31.25).
 
   python bin/main.py --config=configs/best.py --input=photo.png --scale=3
 """
