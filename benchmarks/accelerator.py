@@ -13,8 +13,8 @@ float32 in when it may (`jax_default_matmul_precision`: TF32 or bfloat16):
           costs quality shows
 
 Then `bin/eval_all` on B100 x2 with the published network, ensemble and back-
-projection included, in a process of its own: seconds for so many images, by
-as many at a time as there are devices. Wanted of an H200: 3000 iterations in
+projection included, in a process of its own: seconds for so many images, two at
+a time on one device, one each on several. Wanted of an H200: 3000 iterations in
 2 s, 100 images in 150 s. It runs on a CPU too: pass small numbers.
 """
 
@@ -79,7 +79,7 @@ def evaluate(images: int, extra: list[str]) -> float:
         '--config=ideal',
         f'--limit={images}',
         f'--devices={jax.device_count()}',
-        '--in_flight=2',
+        f'--in_flight={2 if jax.device_count() == 1 else 1}',
         f'--output={folder}',
         *extra,
       ],

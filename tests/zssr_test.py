@@ -8,6 +8,7 @@ import scipy.ndimage
 import zssr_jax
 from zssr_jax import degradation, zssr
 from zssr_jax.ops import metrics, resize
+from zssr_jax.training import loop, pool, step
 
 TINY = zssr_jax.Config(
   model='pixel_shuffle',
@@ -116,12 +117,44 @@ def test_the_result_of_several_networks_is_the_mean_of_theirs(photo):
   assert result.image.dtype == np.float32
 
 
-def test_several_networks_share_what_earlier_stages_found(photo):
-  config = TINY.replace(networks=2, gradual=((0.5, 0.5), (1, 1)), max_steps=3)
-  reports = []
-  result = run(photo, config=config, progress=reports.append)
-  assert [stage[0] for stage in result.history.stages] == [1.5, 1.5, 2, 2]
-  assert [(r.stage, r.stages) for r in reports] == [(i, 4) for i in range(4)]
+def test_several_networks_share_what_earlier_stages_found(photo, monkeypatch):
+  made, begun = [], []
+  make_fathers, init_state = pool.make_fathers, step.init_state
+
+  def note_source(source, *args):
+    made.append(np.asarray(source))
+    return make_fathers(source, *args)
+
+  def note_params(key, params, *args):
+    begun.append(params)
+    return init_state(key, params, *args)
+
+  monkeypatch.setattr(pool, 'make_fathers', note_source)
+  monkeypatch.setattr(step, 'init_state', note_params)
+  config = TINY.replace(
+    networks=2, gradual=((1, 1), (1, 1)), max_steps=3, learning_rate=1e-2
+  )
+  reports, trained = [], []
+  run_of = zssr.run_image(photo, 2, config=config, key=jax.random.key(0))
+  job = next(run_of)
+  with pytest.raises(StopIteration) as stop:
+    while True:
+      reports.append(job.stage)
+      trained.append(loop.train(job))
+      job = run_of.send(trained[-1])
+  assert reports == [(i, 4) for i in range(4)]
+  assert [s[0] for s in stop.value.value.history.stages] == [2.0] * 4
+  # The second stage learns from the mean of the first one's results ...
+  images = [
+    run(photo, config=TINY.replace(max_steps=0), start=t.params).image
+    for t in trained[:2]
+  ]
+  shared = next(m for m in made if m.shape[0] == 2 * photo.shape[0])
+  np.testing.assert_allclose(shared, np.mean(images, axis=0), atol=1e-6)
+  assert np.abs(images[0] - images[1]).max() > 1e-4
+  # ... and each network goes on from its own parameters.
+  for before, after in zip(trained[:2], begun[2:4], strict=True):
+    jax.tree.map(np.testing.assert_array_equal, before.params, after)
 
 
 def test_training_on_the_true_kernel_beats_bicubic(photo):

@@ -6,6 +6,7 @@ import pytest
 
 from zssr_jax import models
 from zssr_jax.baselines import learned
+from zssr_jax.command_line import networks
 from zssr_jax.data import datasets, image_io, weight_files
 from zssr_jax.models import convert
 from zssr_jax.ops import color, dihedral, metrics, resize
@@ -202,3 +203,18 @@ def test_what_does_not_fit_is_refused_in_one_line():
     upscale(photo((8, 8, 3)), 1.5)
   with pytest.raises(ValueError, match=r'not \(8, 8, 4\)'):
     upscale(photo((8, 8, 4)), 2)
+
+
+def test_the_srcnn_of_the_package_is_found_and_beats_bicubic():
+  """On an image shrunk by bicubic, which is what it was trained for."""
+  from skimage import data
+
+  name, params = networks.load_network('srcnn', 2.0, {}, None)
+  hr = data.astronaut()[100:260, 150:310].astype(np.float32) / 255
+  lr = np.clip(resize.imresize(hr, 0.5), 0, 1)
+  sr = learned.make_upscale(name, params)(lr, 2)
+  bicubic = np.clip(resize.imresize(lr, 2), 0, 1)
+  ours, usual = (metrics.score(a, hr, 2)[0] for a in (sr, bicubic))
+  assert ours > usual + 1
+  with pytest.raises(image_io.InputError, match='missing'):
+    networks.load_network('srcnn', 4.0, {}, None)

@@ -62,6 +62,9 @@ def test_products_that_cores_share_are_the_convolution(
   monkeypatch, shape, channels
 ):
   monkeypatch.setattr(conv, 'cores', lambda: 2 * jax.local_device_count())
+  called = []
+  ours = conv._shared
+  monkeypatch.setattr(conv, '_shared', lambda *a: called.append(1) or ours(*a))
   keys = jax.random.split(jax.random.key(2), 3)
   x = jax.random.normal(keys[0], (*shape, channels[0]))
   w = jax.random.normal(keys[1], (3, 3, *channels))
@@ -69,8 +72,9 @@ def test_products_that_cores_share_are_the_convolution(
   out, pull = jax.vjp(jax.jit(lambda x, w: conv.conv2d(x, w)), x, w)
   expected, expected_pull = jax.vjp(reference, x, w)
   np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-3)
-  for ours, theirs in zip(pull(g), expected_pull(g), strict=True):
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-2)
+  for mine, theirs in zip(pull(g), expected_pull(g), strict=True):
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-2)
+  assert len(called) >= 2  # forward and backward
 
 
 def test_only_small_maps_of_many_channels_are_shared(monkeypatch):

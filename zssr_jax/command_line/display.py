@@ -52,8 +52,10 @@ class Display:
   def aside(self) -> Iterator[None]:
     """Takes the bar away while other lines are printed."""
     self.__exit__()
-    yield
-    self.__enter__()
+    try:
+      yield
+    finally:
+      self.__enter__()
 
   def __call__(self, p: Progress) -> None:
     """Shows a report of the training; called a few times a second."""

@@ -200,6 +200,7 @@ def _finish(
     **result.seconds,
     'score and encode': time.perf_counter() - clock,
   }
+  # Not by the clock: other jobs may have come between.
   seconds['total'] = sum(seconds.values())
   files[job.record] = record.make_record(
     job, options, scale, result, metrics=scores, seconds=seconds

@@ -220,8 +220,8 @@ def _read_ours(
       raise ValueError(f'{path}: {error}; convert or train it again') from None
     return found, params
   raise InputError(
-    f'--weights={name}={paths[0]}: is not for scale {scale:g}; name a file'
-    ' that is'
+    f'{paths[0]}: is not for scale {scale:g}; name a file that is by'
+    f' --weights={name}=FILE'
   )
 
 

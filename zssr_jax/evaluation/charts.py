@@ -26,7 +26,7 @@ class Curves(NamedTuple):
   learning_rate: np.ndarray  # float32 [n], one a step
   error_steps: np.ndarray  # int [m]
   error: np.ndarray  # float32 [m], reconstruction MSE at those steps
-  stages: tuple[int, ...]  # steps of each gradual stage
+  stages: tuple[int, ...]  # steps of each training, stage by stage
   drops: tuple[int, ...]  # steps after which the plateau schedule dropped
 
 
@@ -215,7 +215,7 @@ def draw_curves(curves: Curves) -> str:
     )
   if len(curves.stages) > 1:
     key.append(
-      '<span><i class="k stage"></i>next gradual stage, numbered</span>'
+      '<span><i class="k stage"></i>next stage or network, numbered</span>'
     )
   if curves.drops:
     key.append('<span><i class="k drop"></i>drop of the learning rate</span>')

@@ -344,7 +344,8 @@ class _Judge:
       'jax': importlib.metadata.version('jax'),
       # A process pinned by taskset says so.
       'device': f'{self._devices} x {device.device_kind}'
-      f'{self._in_flight}, {conv.cores()} cores, {platform.machine()}',
+      f'{self._in_flight if task.recipe else ""}, {conv.cores()} cores,'
+      f' {platform.machine()}',
       'config': None
       if task.config is None
       else dataclasses.asdict(task.config),

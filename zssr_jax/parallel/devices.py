@@ -1,17 +1,19 @@
 """Several images at a time, one per device by `jax.pmap`, or more by threads.
 
 Each image is a generator of training jobs (`zssr.run_image`). Images of one
-shape class go together: their jobs are stacked, so that one program trains
-them all, a chunk of steps at a time. A run that has ended, and the copies that
-fill up the last group, idle inside the compiled step. Training on many images
-shares each batch among the devices instead (`data_parallel`). This file is
-the only one that knows how the mapping is done.
+shape class go together, unless several are in flight on a device: their jobs
+are stacked, so that one program trains them all, a chunk of steps at a time. A
+run that has ended, and the copies that fill up the last group, idle inside the
+compiled step. Training on many images shares each batch among the devices
+instead (`data_parallel`). This file is the only one that knows how the mapping
+is done.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import functools
+import itertools
 import queue
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -144,10 +146,25 @@ def _run_alone(
     finally:
       free.put(device)
 
+  waiting = iter(items.items())
+  running: dict[concurrent.futures.Future[Any], int] = {}
   with concurrent.futures.ThreadPoolExecutor(len(devices)) as threads:
-    futures = {threads.submit(work, item): i for i, item in items.items()}
-    for future in concurrent.futures.as_completed(futures):
-      yield futures[future], future.result()
+
+    def fill() -> None:
+      # No more than there is room for, so that neither results pile up where
+      # they are taken slowly, nor an error waits for the rest.
+      room = len(devices) - len(running)
+      for index, item in itertools.islice(waiting, room):
+        running[threads.submit(work, item)] = index
+
+    fill()
+    while running:
+      ended, _ = concurrent.futures.wait(
+        running, return_when=concurrent.futures.FIRST_COMPLETED
+      )
+      outcomes = [(running.pop(future), future.result()) for future in ended]
+      fill()
+      yield from outcomes
 
 
 def _run_group(runs: list[Any], devices: Sequence[jax.Device]) -> list[Any]:

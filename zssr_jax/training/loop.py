@@ -33,7 +33,7 @@ T = TypeVar('T')
 class Progress(NamedTuple):
   """What a progress callback is told."""
 
-  stage: int  # gradual stage, from 0
+  stage: int  # number of the training, one a network and gradual stage
   stages: int
   step: int  # completed steps of this stage
   max_steps: int
@@ -55,7 +55,7 @@ class History(NamedTuple):
 
 
 class Job(NamedTuple):
-  """One stage of one image: all that its training needs."""
+  """One network in one stage of an image: all that its training needs."""
 
   model: nn.Module
   scale: tuple[float, float]
@@ -252,7 +252,7 @@ def _join(parts: list[np.ndarray], dtype) -> np.ndarray:
 
 
 def join_histories(histories: list[History]) -> History:
-  """Chains the histories of gradual stages, counting steps through."""
+  """Chains the histories of several jobs, counting steps through."""
   offsets = np.cumsum([0] + [h.stages[0][2] for h in histories])
 
   def shifted(name: str) -> list:
