@@ -28,5 +28,6 @@ def get_config() -> ConfigDict:
     warmup=100,
     max_steps=700,
     ensemble='mean',
+    networks=2,
   )
   return ConfigDict(dataclasses.asdict(config))
