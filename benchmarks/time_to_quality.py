@@ -7,8 +7,9 @@ Images of Set5 x2 (ZSSR_JAX_DATA). PyTorch trains the published network by the
 published settings (a 128x128 crop a step, Adam at 1e-3, the plateau schedule;
 ensemble by the median and back-projection at the end) and is stopped and
 judged at several steps; its seconds are those of the training so far and of
-that inference. Ours are whole runs of `train_image`, each its own, compiled
-before. Everything in one process, on the same cores, one after the other.
+that inference. Ours, configs/fast.py with other numbers of steps, are whole
+runs of `train_image`, each its own, compiled before. Everything in one process,
+on the same cores, one after the other.
 Writes OUTPUT.md and OUTPUT.png. Needs the `bench` extra.
 """
 
@@ -18,6 +19,7 @@ import argparse
 import itertools
 import pathlib
 import platform
+import runpy
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -37,13 +39,13 @@ from zssr_jax.ops import dihedral, metrics, resize
 
 _SCALE = (2.0, 2.0)
 _CUBIC = {'mode': 'bicubic', 'align_corners': False}
-_FAST = Config(model='pixel_shuffle', schedule='cosine')
-_TRANSFERRED = _FAST.replace(start='transferred', learning_rate=2e-4)
-_RANDOM = _FAST.replace(learning_rate=3e-3, warmup=50)
+_FILE = pathlib.Path(__file__).parents[1] / 'configs/fast.py'
+_FAST = Config(**runpy.run_path(str(_FILE))['get_config']().to_dict())
+_RANDOM = _FAST.replace(start='random')
 # What is run of ours: a name, configs from quick to slow.
 _OURS = {
   'transferred start': [
-    _TRANSFERRED.replace(max_steps=n) for n in (0, 20, 50, 100, 200)
+    _FAST.replace(start_steps=n) for n in (0, 20, 50, 100, 200)
   ],
   'random start, LR resolution': [
     _RANDOM.replace(max_steps=n) for n in (100, 200, 400, 800, 1600)
@@ -181,7 +183,7 @@ def run_ours(name, lr, hr) -> Iterator[Point]:
         result = train_image(lr, 2, config=config, start=start)
         seconds = time.perf_counter() - begin
       psnr = metrics.score(result.image, hr, 2)[0]
-      yield Point(method, name, config.max_steps, seconds, psnr)
+      yield Point(method, name, config.in_force.max_steps, seconds, psnr)
 
 
 def time_to(points: list[Point], psnr: float) -> float | None:

@@ -189,7 +189,7 @@ def measure(name: str, rounds: int) -> dict[str, float]:
     for label, (run, steps) in runs.items():
       # As many steps for each, so that all see the same caches.
       repeats = max(1, _STEPS // steps)
-      if label == 'iteration' and i % 2:
+      if label == 'iteration' and i % 2 and rounds > 1:
         continue
       begin = time.perf_counter()
       for _ in range(repeats):
