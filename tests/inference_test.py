@@ -55,6 +55,37 @@ def apply_whole(model, params, lr, interpolated):
   return np.clip(np.asarray(out), 0, 1)
 
 
+def tile_one(model, params, lr, interpolated, *, scale=2, halo=7):
+  """`upscale_tiled` of a single image, in tiles of 32."""
+  (out,) = inference.upscale_tiled(
+    model,
+    params,
+    lr[None],
+    interpolated[None],
+    scale=resize.scale_pair(scale),
+    tile=32,
+    halo=halo,
+  )
+  return out
+
+
+@pytest.fixture
+def seen(monkeypatch):
+  """The shapes (lr, interpolated) of all calls of a network."""
+  shapes = []
+  make = inference._make_apply
+
+  def make_apply(model):
+    def apply(params, lr, interpolated):
+      shapes.append((lr.shape, interpolated.shape))
+      return make(model)(params, lr, interpolated)
+
+    return apply
+
+  monkeypatch.setattr(inference, '_make_apply', make_apply)
+  return shapes
+
+
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle', 'transposed'])
 @pytest.mark.parametrize(
   'shape, scale',
@@ -75,17 +106,9 @@ def test_tiles_leave_no_seam(name, shape, scale):
   interpolated = resize.imresize(lr, scale)
   whole = apply_whole(model, params, lr, interpolated)
   assert np.abs(whole - interpolated).mean() > 0.01  # the network does a lot
-  tiled = inference.upscale_tiled(
-    model,
-    params,
-    lr[None],
-    interpolated[None],
-    scale=resize.scale_pair(scale),
-    tile=32,
-    halo=7,
-  )
-  assert tiled.shape == (1, *resize.scaled_shape(shape, scale), 3)
-  np.testing.assert_allclose(tiled[0], whole, atol=1e-5)
+  tiled = tile_one(model, params, lr, interpolated, scale=scale)
+  assert tiled.shape == (*resize.scaled_shape(shape, scale), 3)
+  np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
@@ -95,15 +118,7 @@ def test_without_a_halo_there_would_be_seams(name):
   lr = random_image(75, 53, 3)
   interpolated = resize.imresize(lr, 2)
   whole = apply_whole(model, params, lr, interpolated)
-  tiled = inference.upscale_tiled(
-    model,
-    params,
-    lr[None],
-    interpolated[None],
-    scale=(2.0, 2.0),
-    tile=32,
-    halo=0,
-  )
+  tiled = tile_one(model, params, lr, interpolated, halo=0)
   assert np.abs(tiled - whole).max() > 1e-3
 
 
@@ -129,45 +144,18 @@ def test_an_image_smaller_than_a_tile_runs_whole(name, shape):
   lr = random_image(*shape, 1)
   model, params = make_network(name, 2, channels=1)
   interpolated = resize.imresize(lr, 2)
-  tiled = inference.upscale_tiled(
-    model,
-    params,
-    lr[None],
-    interpolated[None],
-    scale=(2.0, 2.0),
-    tile=32,
-    halo=7,
-  )
+  tiled = tile_one(model, params, lr, interpolated)
   whole = apply_whole(model, params, lr, interpolated)
-  np.testing.assert_allclose(tiled[0], whole, atol=1e-5)
+  np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
 
-def test_tiles_of_one_size_serve_every_image_size(monkeypatch):
+def test_tiles_of_one_size_serve_every_image_size(seen):
   """Nothing is compiled per image size: all calls have the same shapes."""
   model, params = make_network('pixel_shuffle', 2)
-  shapes = set()
-  real = inference._make_apply(model)
-
-  def make_apply(_):
-    def apply(params, lr, interpolated):
-      shapes.add((lr.shape, interpolated.shape))
-      return real(params, lr, interpolated)
-
-    return apply
-
-  monkeypatch.setattr(inference, '_make_apply', make_apply)
   for shape in ((75, 53), (40, 41), (33, 90)):
     lr = random_image(*shape, 3)
-    inference.upscale_tiled(
-      model,
-      params,
-      lr[None],
-      resize.imresize(lr, 2)[None],
-      scale=(2.0, 2.0),
-      tile=32,
-      halo=7,
-    )
-  assert shapes == {((1, 32, 32, 3), (1, 64, 64, 3))}
+    tile_one(model, params, lr, resize.imresize(lr, 2))
+  assert set(seen) == {((1, 32, 32, 3), (1, 64, 64, 3))}
 
 
 @pytest.mark.parametrize(
@@ -178,21 +166,10 @@ def test_tiles_of_one_size_serve_every_image_size(monkeypatch):
     (3 * 80 * 60, [3, 1, 3, 1]),
   ],
 )
-def test_copies_go_together_as_memory_allows(monkeypatch, budget, calls):
+def test_copies_go_together_as_memory_allows(monkeypatch, seen, budget, calls):
   model, params = make_network('pixel_shuffle', 2)
   lr = random_image(40, 30, 3)
   interpolated = resize.imresize(lr, 2)
-  sizes = []
-  real = inference._make_apply(model)
-
-  def make_apply(_):
-    def apply(params, lr, interpolated):
-      sizes.append(len(lr))
-      return real(params, lr, interpolated)
-
-    return apply
-
-  monkeypatch.setattr(inference, '_make_apply', make_apply)
   monkeypatch.setattr(inference, '_AT_ONCE', {'cpu': budget})
   members = range(8)
   copies = inference.upscale_copies(
@@ -205,7 +182,7 @@ def test_copies_go_together_as_memory_allows(monkeypatch, budget, calls):
     tile=64,
     halo=7,
   )
-  assert sizes == calls
+  assert [shape[0] for shape, _ in seen] == calls
   for k, copy in zip(members, copies, strict=True):
     turned = apply_whole(model, params, TURN[k](lr), TURN[k](interpolated))
     np.testing.assert_allclose(copy, TURN_BACK[k](turned), atol=1e-5)
