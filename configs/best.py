@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     warmup=100,
     max_steps=700,
     ensemble='mean',
-    networks=2,
+    networks=3,
+    luma_share=0.5,
   )
   return ConfigDict(dataclasses.asdict(config))

@@ -59,9 +59,11 @@ class Config:
   affine_aspect_std: float = 0.25  # spread of the x/y scale difference
   affine_shear_std: float = 0.1  # spread of the shear
 
-  # The loss: L1 (section 3.1) + content_weight x the content loss, a weighted
-  # sum of L1 distances between VGG16's feature maps (layer, weight) of the
-  # father and of what the network makes of its son.
+  # The loss: L1 (section 3.1), of which luma_share is that of the luma, what
+  # tables score; + content_weight x the content loss, a weighted sum of L1
+  # distances between VGG16's feature maps (layer, weight) of the father and of
+  # what the network makes of its son.
+  luma_share: float = 0.0  # of RGB images; others have none
   content_weight: float = 0.0
   content_layers: tuple[tuple[str, float], ...] = (
     ('relu1_2', 1.0),
@@ -134,6 +136,7 @@ class Config:
       ('affine_min_scale', 0.1, 1.0),
       ('affine_aspect_std', 0.0, 1.0),
       ('affine_shear_std', 0.0, 1.0),
+      ('luma_share', 0.0, 1.0),
       ('content_weight', 0.0, 1000.0),
       ('max_steps', 0, 10_000_000),
       ('networks', 1, 64),

@@ -8,6 +8,7 @@ MZSR, Soh et al. 2020): so does a start come about that adapts quickly.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zssr_jax.ops import color
 from zssr_jax.pretraining import patches
 from zssr_jax.training import losses
 
@@ -132,16 +132,11 @@ def _sum(output: jax.Array, target: jax.Array) -> jax.Array:
   return 0.5 * jnp.sum((output - target) ** 2) / output.shape[0]
 
 
-def _luma(output: jax.Array, target: jax.Array) -> jax.Array:
-  scored = losses.l1(color.studio_luma(output), color.studio_luma(target))
-  return 0.9 * scored + 0.1 * losses.l1(output, target)
-
-
 _LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
   'l1': losses.l1,
   'l2': _l2,
   'sum': _sum,
-  'luma': _luma,
+  'luma': functools.partial(losses.luma_l1, share=0.9),
 }
 # What turns gradients into directions.
 _DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from zssr_jax.models import vgg
+from zssr_jax.ops import color
 
 Layers = tuple[tuple[str, float], ...]  # names of `vgg.Vgg16`, and weights
 
@@ -16,6 +17,24 @@ Layers = tuple[tuple[str, float], ...]  # names of `vgg.Vgg16`, and weights
 def l1(output: jax.Array, father: jax.Array) -> jax.Array:
   """Mean absolute difference of two arrays of equal shape (section 3.1)."""
   return jnp.mean(jnp.abs(output - father))
+
+
+def luma_l1(output: jax.Array, father: jax.Array, share: float) -> jax.Array:
+  """`l1`, a share of which is taken of the luma alone.
+
+  Luma is what published tables score and what the eye sees most of.
+
+  Args:
+    output: `[N, H, W, C]`.
+    father: of the same shape.
+    share: of the luma, in [0, 1]. Other than three channels have none of their
+      own, and keep `l1`.
+  """
+  loss = l1(output, father)
+  if not share or output.shape[-1] != 3:
+    return loss
+  luma = l1(color.studio_luma(output), color.studio_luma(father))
+  return share * luma + (1 - share) * loss
 
 
 def features(

@@ -303,7 +303,7 @@ def make_step(
 
   def loss_of(params, father, son, interpolated, vgg):
     output = run_model(params, son, interpolated)
-    loss = losses.l1(output, father)
+    loss = losses.luma_l1(output, father, config.luma_share)
     if config.content_weight:
       loss = loss + config.content_weight * losses.content(
         output, father, vgg, config.content_layers
