@@ -32,5 +32,6 @@ def get_config() -> ConfigDict:
     warmup=20,
     max_steps=800,
     ensemble='mean',
+    luma_share=0.9,
   )
   return ConfigDict(dataclasses.asdict(config))

@@ -29,6 +29,36 @@ def image():
   return np.float32(0.2 + 0.6 * random)
 
 
+@pytest.mark.parametrize('share', [0.0, 0.3, 1.0])
+def test_a_share_of_l1_is_that_of_the_luma(image, share):
+  output, father = (np.float64(x)[None] for x in (image[:16], image[16:32]))
+  weights = np.array([65.481, 128.553, 24.966]) / 255
+  difference = output - father
+  expected = share * np.abs(difference @ weights).mean()
+  expected += (1 - share) * np.abs(difference).mean()
+  output, father = (jnp.asarray(x, jnp.float32) for x in (output, father))
+  got = losses.luma_l1(output, father, share)
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_other_than_three_channels_have_no_luma(channels):
+  output, father = np.random.default_rng(1).random((2, 1, 8, 8, channels))
+  output, father = (jnp.asarray(x, jnp.float32) for x in (output, father))
+  assert losses.luma_l1(output, father, 0.5) == losses.l1(output, father)
+
+
+def test_a_run_is_trained_on_the_share_of_the_luma_that_its_config_says(image):
+  first = {
+    share: zssr_jax.train_image(
+      image, 2, config=TINY.replace(luma_share=share, max_steps=1)
+    ).history.loss[0]
+    for share in (0.0, 0.5, 1.0)
+  }
+  assert first[1.0] < 0.9 * first[0.0]
+  np.testing.assert_allclose(first[0.5], (first[0.0] + first[1.0]) / 2, 1e-4)
+
+
 def test_the_content_loss_is_the_weighted_sum_a_loop_finds(variables, image):
   output = jnp.stack([image[20:36, 20:36], image[:16, 8:24]])
   father = jnp.stack([image[8:24, 8:24], image[:16, :16]])
