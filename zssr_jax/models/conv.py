@@ -6,10 +6,10 @@ result and for both gradients. All of it, the changes of basis as well, is
 written as matrix products, which XLA shares between cores and does as fast
 inside loops as outside.
 
-Elsewhere the forward pass is XLA's. XLA's own weight gradient treats one of the
-two activations as a huge convolution kernel, which on CPU runs at a third of the
-speed of the forward pass or less, and far slower on some channel counts and
-inside loops, where XLA leaves it in a layout that has no fast path
+Elsewhere the forward pass is XLA's. XLA's own weight gradient treats one of
+the two activations as a huge convolution kernel, which on CPU runs at a third
+of the speed of the forward pass or less, and far slower on some channel counts
+and inside loops, where XLA leaves it in a layout that has no fast path
 (docs/results/speed.md). A sum of matrix products over small blocks is nearly as
 fast as the forward pass. Other backends keep autodiff.
 """
@@ -147,81 +147,92 @@ def _bases() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     at_infinity = np.eye(coefficients)[-1:]
     return np.vstack([np.vander(_POINTS, coefficients, True), at_infinity])
 
-  tiles = np.linalg.inv(values(6)).T
-  matrices = [tiles, values(3), values(4).T]
-  return tuple(np.kron(m, m).astype(np.float32) for m in matrices)
+  tiles, weights, results = (
+    np.kron(m, m).astype(np.float32)
+    for m in (np.linalg.inv(values(6)).T, values(3), values(4).T)
+  )
+  return tiles, weights, results
 
 
 _TILES, _WEIGHTS, _RESULTS = _bases()
 
 
+def _change(basis: np.ndarray, x: jax.Array) -> jax.Array:
+  """Of whatever its first axes hold, as many numbers as `basis` has columns."""
+  return jnp.asarray(basis) @ x.reshape(basis.shape[1], -1)
+
+
+def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
+  """Rows and columns of tiles of 4x4 that cover `[N, H, W, C]`."""
+  return -(-shape[1] // 4), -(-shape[2] // 4)
+
+
+def _split(x: jax.Array, rows: int, columns: int, before: int = 0) -> jax.Array:
+  """`[N, H, W, C]` in 4x4 pieces, `[4, 4, N, rows, columns, C]`.
+
+  Zeros fill what is missing, `before` of them above and on the left.
+  """
+  count, height, width, channels = x.shape
+  down = (before, 4 * rows - height - before)
+  right = (before, 4 * columns - width - before)
+  x = jnp.pad(x, ((0, 0), down, right, (0, 0)))
+  x = x.reshape(count, rows, 4, columns, 4, channels)
+  return x.transpose(2, 4, 0, 1, 3, 5)
+
+
+def _join(pieces: jax.Array) -> jax.Array:
+  """What `_split` takes apart, zeros included."""
+  _, _, count, rows, columns, channels = pieces.shape
+  x = pieces.transpose(2, 3, 0, 4, 1, 5)
+  return x.reshape(count, 4 * rows, 4 * columns, channels)
+
+
 def _tile(x: jax.Array) -> jax.Array:
   """Values of the overlapping 6x6 tiles of an image, `[36, tiles, C]`."""
-  count, height, width, channels = x.shape
-  rows, columns = -(-height // 4), -(-width // 4)
-  x = jnp.pad(
-    x,
-    (
-      (0, 0),
-      (1, 4 * rows + 3 - height),
-      (1, 4 * columns + 3 - width),
-      (0, 0),
-    ),
-  )
-  x = x.reshape(count, rows + 1, 4, columns + 1, 4, channels)
-  x = x.transpose(2, 4, 0, 1, 3, 5)
-  # The last two of six are the first two of the next tile. Four large copies:
+  rows, columns = _grid(x.shape)
+  pieces = _split(x, rows + 1, columns + 1, before=1)
+  # The last two of six are the first two of the next piece. Four large copies:
   # 36 strided slices take twice as long.
-  above, below = x[:, :, :, :rows], x[:2, :, :, 1:]
+  above, below = pieces[:, :, :, :rows], pieces[:2, :, :, 1:]
   tiles = jnp.concatenate(
     [
       jnp.concatenate([half[..., :columns, :], half[:, :2, ..., 1:, :]], 1)
       for half in (above, below)
     ]
   )
-  return (_TILES @ tiles.reshape(36, -1)).reshape(36, -1, channels)
+  return _change(_TILES, tiles).reshape(36, -1, x.shape[3])
 
 
-def _untile_transposed(tiles: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def _tile_transposed(tiles: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """The transpose of `_tile`, for an image of `shape`."""
   count, height, width, channels = shape
-  rows, columns = -(-height // 4), -(-width // 4)
-  tiles = (_TILES.T @ tiles.reshape(36, -1)).reshape(
-    6, 6, count, rows, columns, channels
-  )
+  tiles = _change(_TILES.T, tiles).reshape(6, 6, count, *_grid(shape), channels)
 
   def place(part, down, right):
     missing = [(0, 4 - side) for side in part.shape[:2]]
     space = [(0, 0), (down, 1 - down), (right, 1 - right), (0, 0)]
     return jnp.pad(part, missing + space)
 
-  out = (
+  pieces = (
     place(tiles[:4, :4], 0, 0)
     + place(tiles[4:, :4], 1, 0)
     + place(tiles[:4, 4:], 0, 1)
     + place(tiles[4:, 4:], 1, 1)
   )
-  out = out.transpose(2, 3, 0, 4, 1, 5)
-  out = out.reshape(count, 4 * rows + 4, 4 * columns + 4, channels)
-  return out[:, 1 : height + 1, 1 : width + 1]
+  return _join(pieces)[:, 1 : height + 1, 1 : width + 1]
 
 
 def _tile_weights(w: jax.Array) -> jax.Array:
   """Values of 3x3 weights, `[36, I, O]`."""
-  return (_WEIGHTS @ w.reshape(9, -1)).reshape(36, *w.shape[2:])
+  return _change(_WEIGHTS, w).reshape(36, *w.shape[2:])
 
 
 def tiled(x: jax.Array, w: jax.Array) -> jax.Array:
   """`conv2d` of 3x3 weights by Winograd's tiles."""
   count, height, width, _ = x.shape
-  rows, columns = -(-height // 4), -(-width // 4)
   products = jnp.einsum('ktc,kco->kto', _tile(x), _tile_weights(w))
-  out = (_RESULTS @ products.reshape(36, -1)).reshape(
-    4, 4, count, rows, columns, -1
-  )
-  out = out.transpose(2, 3, 0, 4, 1, 5)
-  out = out.reshape(count, 4 * rows, 4 * columns, -1)
-  return out[:, :height, :width]
+  pieces = _change(_RESULTS, products).reshape(4, 4, count, *_grid(x.shape), -1)
+  return _join(pieces)[:, :height, :width]
 
 
 def tiled_gradients(
@@ -240,18 +251,13 @@ def tiled_gradients(
   Returns:
     `[N, H, W, I]` and `[3, 3, I, O]`.
   """
-  count, height, width, channels = g.shape
-  rows, columns = -(-height // 4), -(-width // 4)
-  rest = ((0, 4 * rows - height), (0, 4 * columns - width))
-  g = jnp.pad(g, ((0, 0), *rest, (0, 0)))
-  g = g.reshape(count, rows, 4, columns, 4, channels)
-  g = g.transpose(2, 4, 0, 1, 3, 5).reshape(16, -1)
-  products = (_RESULTS.T @ g).reshape(36, -1, channels)
+  pieces = _split(g, *_grid(g.shape))
+  products = _change(_RESULTS.T, pieces).reshape(36, -1, g.shape[3])
   tiles = jnp.einsum('kto,kco->ktc', products, _tile_weights(w))
   weights = jnp.einsum('ktc,kto->kco', _tile(x), products)
   return (
-    _untile_transposed(tiles, x.shape),
-    (_WEIGHTS.T @ weights.reshape(36, -1)).reshape(w.shape),
+    _tile_transposed(tiles, x.shape),
+    _change(_WEIGHTS.T, weights).reshape(w.shape),
   )
 
 
