@@ -24,13 +24,13 @@ from zssr_jax import Config
 def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
-    gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 7),
+    gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 4),
     schedule='cosine',
     learning_rate=2e-3,
     warmup=100,
-    max_steps=700,
+    max_steps=1500,
     ensemble='mean',
-    networks=3,
+    noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
     luma_share=0.5,
   )
   return ConfigDict(dataclasses.asdict(config))
