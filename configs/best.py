@@ -24,13 +24,15 @@ from zssr_jax import Config
 def get_config() -> ConfigDict:
   config = Config(
     model='pixel_shuffle',
-    gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 4),
+    gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
+    latest=2,
     schedule='cosine',
     learning_rate=2e-3,
     warmup=100,
-    max_steps=1500,
+    max_steps=1000,
     ensemble='mean',
     noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
+    networks=2,
     luma_share=0.5,
   )
   return ConfigDict(dataclasses.asdict(config))

@@ -96,6 +96,7 @@ class Config:
   # Gradual scales (section 3.3): () is one jump; else the stages as pairs
   # (y, x) of the share of the way from 1 to the scale, ending with (1, 1).
   gradual: tuple[tuple[float, float], ...] = ()
+  latest: int = 0  # how many earlier results are fathers, the last; 0: all
 
   # Inference (section 3.1).
   self_ensemble: bool = True  # over geometric copies
@@ -140,6 +141,7 @@ class Config:
       ('content_weight', 0.0, 1000.0),
       ('max_steps', 0, 10_000_000),
       ('networks', 1, 64),
+      ('latest', 0, 1000),
       ('learning_rate', 0.0, 10.0),
       ('min_learning_rate', 0.0, 10.0),
       ('warmup', 0, 1_000_000),

@@ -221,7 +221,8 @@ def run_image(
       )
     # A small crop is mostly border, so a large one goes before the variety
     # of small fathers.
-    sources = [s for s in (*earlier, image) if min(s.shape[:2]) >= side]
+    sources = [*earlier[-config.latest :], image]  # all, where latest is 0
+    sources = [s for s in sources if min(s.shape[:2]) >= side]
     fathers = pool.make_pool(
       [f for s in sources for f in pool.make_fathers(s, side, config)],
       image.shape,
