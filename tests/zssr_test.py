@@ -83,6 +83,37 @@ def test_gradual_crops_grow_with_the_results_they_are_cut_from(
   assert np.asarray(jobs[2].fathers.sizes).max() == 96
 
 
+@pytest.mark.parametrize(
+  ('latest', 'expected'),
+  [
+    (0, [[48], [60, 48], [96, 60, 48], [96, 96, 60, 48]]),
+    (1, [[48], [60, 48], [96, 48], [96, 48]]),
+    (2, [[48], [60, 48], [96, 60, 48], [96, 96, 48]]),
+  ],
+)
+def test_fathers_are_the_input_and_all_or_the_latest_results(
+  photo, monkeypatch, latest, expected
+):
+  stages = []
+  make_pool = pool.make_pool
+
+  def spy(fathers, *args):
+    stages.append([f.shape[0] for f in fathers])
+    return make_pool(fathers, *args)
+
+  monkeypatch.setattr(pool, 'make_pool', spy)
+  # One father a source: no smaller versions.
+  monkeypatch.setattr(pool, 'make_fathers', lambda image, *_: [image])
+  config = TINY.replace(
+    gradual=((0.25, 0.25), (1, 1), (1, 1), (1, 1)),
+    latest=latest,
+    crop=24,
+    max_steps=1,
+  )
+  run(photo, 2, config=config)
+  assert [sorted(s, reverse=True) for s in stages] == expected
+
+
 def test_a_flat_matrix_counts_as_one_channel(photo):
   assert run(photo[:, :, 0]).image.shape == (96, 80, 1)
 
