@@ -6,10 +6,9 @@ trained on the image for 100 steps by ZSSR's own procedure. For scales 2, 3
 and 4. Honestly zero-shot, and for any scale, with `--config.start=random`,
 which takes more steps at a higher rate. For blurred photos `nonideal_fast`.
 
-Measured on Set5, seed 0: x2 37.61 / .9586, x3 33.80 / .9221, x4 31.42 /
-.8840, in 3.5 to 9.7, 3.5 to 6.1 and 0.6 to 4.3 s an image on one core beside
-another job; from random parameters x2 37.03 / .9558 in 23 to 33 s on two
-cores (docs/results/README.md).
+Measured on Set5, seed 0: x2 37.62 / .9586, x3 33.84 / .9223, x4 31.44 /
+.8842, in 1.5 to 4.6, 1.9 to 3.2 and 0.4 to 2.3 s an image on two cores; from
+random parameters x2 37.05 / .9560 in 8 to 14 s (docs/results/README.md).
 
   python bin/main.py --config=configs/fast.py --input=photos/
 """
