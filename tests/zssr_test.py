@@ -114,6 +114,16 @@ def test_fathers_are_the_input_and_all_or_the_latest_results(
   assert [sorted(s, reverse=True) for s in stages] == expected
 
 
+def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
+  config = TINY.replace(
+    gradual=((1, 1), (0.25, 0.25), (1, 1)), latest=1, crop=60, max_steps=2
+  )
+  assert run(photo, 2, config=config).image.shape == (96, 80, 3)
+  sides = [side for _, side, _ in zssr.plan_stages(photo.shape, 2, config)]
+  # 3/4 of 40, 80 and 50 pixels, cut to whole sons and to `crop`.
+  assert sides == [30, 60, 36]
+
+
 def test_a_flat_matrix_counts_as_one_channel(photo):
   assert run(photo[:, :, 0]).image.shape == (96, 80, 1)
 

@@ -112,21 +112,27 @@ def plan_stages(
     config: gives the stages and the limits of the crop.
 
   Returns:
-    For each stage its factors (y, x), the side of the crop, cut from the
-    largest father so far, and the side of the windows of the reconstruction
-    error, cut from the input.
+    For each stage its factors (y, x), the side of the crop, cut from its
+    largest father, and the side of the windows of the reconstruction error, cut
+    from the input.
 
   Raises:
     ValueError: for an image too small, or a scale out of range.
   """
   stages = []
-  largest = tuple(shape)
+  earlier: list[tuple[int, ...]] = []
   for factors in _stage_factors(_check_scale(scale), config):
     window = pool.crop_side(shape, factors, config)
+    sources = _sources(earlier, tuple(shape), config)
+    largest = max(sources, key=lambda s: min(s[:2]))
     stages.append((factors, pool.crop_side(largest, factors, config), window))
-    result = resize.scaled_shape(shape, factors)
-    largest = max(largest, result, key=lambda s: min(s[:2]))
+    earlier.append(resize.scaled_shape(shape, factors))
   return stages
+
+
+def _sources(earlier: list[Any], image: Any, config: Config) -> list[Any]:
+  """What the fathers of a stage are made of."""
+  return [*earlier[-config.latest :], image]  # all, where latest is 0
 
 
 def run_image(
@@ -221,7 +227,7 @@ def run_image(
       )
     # A small crop is mostly border, so a large one goes before the variety
     # of small fathers.
-    sources = [*earlier[-config.latest :], image]  # all, where latest is 0
+    sources = _sources(earlier, image, config)
     sources = [s for s in sources if min(s.shape[:2]) >= side]
     fathers = pool.make_pool(
       [f for s in sources for f in pool.make_fathers(s, side, config)],
