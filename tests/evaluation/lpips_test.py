@@ -157,8 +157,11 @@ def test_accelerators_are_told_to_multiply_in_full():
   heads = {layer: jnp.asarray(w, jnp.float32) for layer, w in heads.items()}
   program = str(jax.make_jaxpr(lpips._distance)(variables, heads, image, image))
   convolutions = program.count('conv_general_dilated[')
-  assert convolutions == 3
-  assert program.count('Precision.HIGHEST, Precision.HIGHEST') == convolutions
+  assert convolutions >= 3  # what is alike is printed once
+  products = program.count('dot_general[')  # in their place on a CPU
+  assert program.count('Precision.HIGHEST, Precision.HIGHEST') == (
+    convolutions + products
+  )
 
 
 def test_images_it_cannot_compare_are_refused():

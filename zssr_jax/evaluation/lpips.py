@@ -30,17 +30,20 @@ def _unit(x: jax.Array) -> jax.Array:
 def _distance(
   variables: Any, heads: dict[str, jax.Array], a: jax.Array, b: jax.Array
 ) -> jax.Array:
-  # The reference maps [0, 1] to [-1, 1] and standardises that; together it
-  # is the standardisation that Vgg16 does anyway.
-  images = jnp.stack([a, b])
-  if images.shape[-1] == 1:
-    images = jnp.repeat(images, 3, -1)
-  # Accelerators multiply with fewer bits unless told.
-  with jax.default_matmul_precision('highest'):
-    maps: Any = vgg.Vgg16(tuple(heads)).apply(variables, images)
+  def maps_of(image: jax.Array) -> Any:
+    # The reference maps [0, 1] to [-1, 1] and standardises that; together it
+    # is the standardisation that Vgg16 does anyway.
+    if image.shape[-1] == 1:
+      image = jnp.repeat(image, 3, -1)
+    # Accelerators multiply with fewer bits unless told.
+    with jax.default_matmul_precision('highest'):
+      return vgg.Vgg16(tuple(heads)).apply(variables, image[None])
+
+  # One by one: in one batch the same image is not rounded alike twice.
+  a_maps, b_maps = maps_of(a), maps_of(b)
   total = jnp.zeros((), jnp.float32)
   for layer, head in heads.items():
-    x, y = _unit(maps[layer])
+    x, y = _unit(a_maps[layer])[0], _unit(b_maps[layer])[0]
     # Equation 1 squares w; the heads, trained to be non-negative, are w**2.
     total += jnp.sum(jnp.mean((x - y) ** 2, (0, 1)) * head)
   return total
