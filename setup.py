@@ -10,8 +10,9 @@ setuptools.setup(
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['zssr_jax', 'zssr_jax.*']),
   package_data={
-    'zssr_jax': ['py.typed', 'weights/*'],
-    'zssr_jax.evaluation': ['*.css', '*.js'],
+    'zssr_jax': ['py.typed'],
+    'zssr_jax.weights': ['*.npz', 'README.md'],
+    'zssr_jax.report': ['*.css', '*.js'],
   },
   install_requires=[
     'absl-py',

@@ -23,24 +23,25 @@ import time
 import jax
 import numpy as np
 
-from zssr_jax import degradation, kernel_estimation
+from zssr_jax import blur_kernels
 from zssr_jax.data import datasets
 from zssr_jax.evaluation import cases
+from zssr_jax.kernel_estimation import estimate as estimation
 
 
 def constant(image, scale, key):
   """The same kernel for every image: variances of scale**2 / 2."""
-  return degradation.gaussian_kernel((scale**2 / 2, scale**2 / 2), 0.0, scale)
+  return blur_kernels.gaussian_kernel((scale**2 / 2, scale**2 / 2), 0.0, scale)
 
 
-ESTIMATORS = {**kernel_estimation.ESTIMATORS, 'constant': constant}
+ESTIMATORS = {**estimation.ESTIMATORS, 'constant': constant}
 del ESTIMATORS['joint']  # needs the training: see the rows of bin/eval_all
 
 
 def _covariance(kernel: np.ndarray) -> np.ndarray:
   """(yy, yx, xx)."""
   kernel = np.asarray(kernel, np.float64)
-  center = degradation.center_of_mass(kernel)
+  center = blur_kernels.center_of_mass(kernel)
   y, x = (np.arange(n) - c for n, c in zip(kernel.shape, center, strict=True))
   return np.array([kernel.sum(1) @ y**2, y @ kernel @ x, kernel.sum(0) @ x**2])
 
@@ -58,7 +59,7 @@ def measure(case: cases.Case, method: str) -> dict:
     'image': case.image,
     'scale': case.scale,
     'correlation': round(
-      degradation.kernel_correlation(case.kernel, kernel, case.scale), 4
+      blur_kernels.kernel_correlation(case.kernel, kernel, case.scale), 4
     ),
     'error': [round(float(e), 4) for e in error],
     'seconds': round(seconds, 2),

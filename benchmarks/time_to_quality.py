@@ -34,8 +34,7 @@ import torch_network
 from zssr_jax import Config, inference, load_start, train_image
 from zssr_jax.data import datasets, image_io
 from zssr_jax.evaluation import code
-from zssr_jax.models import conv
-from zssr_jax.ops import dihedral, metrics, resize
+from zssr_jax.ops import conv, dihedral, metrics, resize
 
 _SCALE = (2.0, 2.0)
 _CUBIC = {'mode': 'bicubic', 'align_corners': False}

@@ -40,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from zssr_jax.command_line import flow  # noqa: E402
+from zssr_jax.command_line import app, upscale  # noqa: E402
 
 _TEXT_FLAGS = {
   'input': (None, 'Image, folder or glob. Without: the bundled example.'),
@@ -80,8 +80,8 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-  return flow.main(argv, define_flags, usage=__doc__, root=ROOT)
+  return upscale.main(argv, define_flags, usage=__doc__, root=ROOT)
 
 
 if __name__ == '__main__':
-  sys.exit(flow.run_interruptibly(lambda: main(sys.argv)))
+  sys.exit(app.run_interruptibly(lambda: main(sys.argv)))

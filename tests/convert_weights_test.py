@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zssr_jax import models
-from zssr_jax.models import vgg, weights
+from zssr_jax.models import registry, vgg
+from zssr_jax.weights import parameters
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'convert_weights'
@@ -71,8 +71,8 @@ def test_a_matlab_file_becomes_a_file_of_ours(cli, tmp_path, half):
   )
   assert (code, err) == (0, '')
   assert out.startswith(f'{tmp_path}/out/w.npz  srcnn, scale 3, 8,129 weights')
-  params, facts = weights.load_params(tmp_path / 'out' / 'w.npz')
-  weights.check_shapes(params, models.external_shapes('srcnn', 3))
+  params, facts = parameters.load_params(tmp_path / 'out' / 'w.npz')
+  parameters.check_shapes(params, registry.external_shapes('srcnn', 3))
   assert (facts['network'], facts['scale']) == ('srcnn', 3)
   assert facts['source'] == 'x3.mat' and len(facts['source_sha256']) == 64
   dtype = np.float16 if half else np.float32
@@ -97,7 +97,7 @@ def test_matlab_of_version_7_3_and_npz_give_the_same(cli, tmp_path):
       '--network=srcnn', f'--input={tmp_path / name}', output=output
     )
     assert code == 0
-    found.append(weights.load_params(output)[0])
+    found.append(parameters.load_params(output)[0])
   jax.tree.map(np.testing.assert_array_equal, *found)
 
 
@@ -110,7 +110,7 @@ def test_keras_layers_go_through_hdf5(cli, tmp_path):
     file['fc1/fc1_W_1:0'] = np.ones((2, 2))
   code, _, err = cli('--network=vgg16', f'--input={tmp_path}/vgg16.h5')
   assert (code, err) == (0, '')
-  variables = weights.load_vgg16(tmp_path / 'out' / 'w.npz', ['conv1_1'])
+  variables = parameters.load_vgg16(tmp_path / 'out' / 'w.npz', ['conv1_1'])
   grey = np.full((1, 5, 5, 3), 0.5, np.float32)
   got = vgg.Vgg16(('conv1_1',)).apply(variables, grey)['conv1_1'][0, 2, 2]
   pixel = 127.5 - np.array([103.939, 116.779, 123.68])
@@ -122,7 +122,7 @@ def test_vgg16_of_a_checkpoint_has_the_features_of_the_data_root(
   cli, tmp_path, data_root
 ):
   layers = ('relu1_2', 'relu3_3')
-  from_root = weights.load_vgg16(data_root, layers)
+  from_root = parameters.load_vgg16(data_root, layers)
   checkpoint = {
     'VGG16_0': {
       f'Conv_{i}': jax.tree.map(np.asarray, from_root['params'][name])
@@ -133,7 +133,7 @@ def test_vgg16_of_a_checkpoint_has_the_features_of_the_data_root(
   (tmp_path / 'vgg16.ckpt').write_bytes(pickle.dumps(checkpoint, 3))
   code, _, err = cli('--network=vgg16', f'--input={tmp_path}/vgg16.ckpt')
   assert (code, err) == (0, '')
-  from_file = weights.load_vgg16(tmp_path / 'out' / 'w.npz', layers)
+  from_file = parameters.load_vgg16(tmp_path / 'out' / 'w.npz', layers)
   image = np.random.default_rng(0).uniform(size=(1, 20, 24, 3))
   apply = jax.jit(vgg.Vgg16(layers).apply)
   jax.tree.map(
@@ -146,7 +146,7 @@ def test_vgg16_of_a_checkpoint_has_the_features_of_the_data_root(
 def test_the_published_vdsr_keeps_every_weight(cli, tmp_path, data_root):
   path = data_root / 'weights' / 'vdsr_twtygqyy.npz'
   assert cli('--network=vdsr', f'--input={path}')[0] == 0
-  params, facts = weights.load_params(tmp_path / 'out' / 'w.npz')
+  params, facts = parameters.load_params(tmp_path / 'out' / 'w.npz')
   assert 'scale' not in facts
   with np.load(path) as stored:
     for i in range(1, 21):
@@ -210,7 +210,7 @@ def test_the_output_is_named_npz_and_not_replaced_unasked(cli, tmp_path):
   refused(cli(*flags, output=existing), tmp_path, 'exists already; pass')
   assert existing.read_text() == 'mine'
   assert cli(*flags, '--overwrite', output=existing)[0] == 0
-  assert weights.load_params(existing)[1]['network'] == 'srcnn'
+  assert parameters.load_params(existing)[1]['network'] == 'srcnn'
   below = existing / 'w.npz'  # below a file
   refused(cli(*flags, output=below), tmp_path, 'cannot be written')
 

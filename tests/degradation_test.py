@@ -8,7 +8,7 @@ import scipy.io
 import scipy.stats
 from PIL import Image
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.data import datasets
 from zssr_jax.ops import color, resize
 
@@ -105,7 +105,7 @@ def test_the_example_of_zssr_is_reproduced_bit_for_bit(data_root):
   # ... and this kernel is aligned up to a fraction of a pixel.
   np.testing.assert_allclose(mass(kernel), (4.48, 4.46), atol=0.01)
   np.testing.assert_allclose(
-    degradation.center_of_mass(kernel), mass(kernel), atol=1e-5
+    blur_kernels.center_of_mass(kernel), mass(kernel), atol=1e-5
   )
 
 
@@ -151,7 +151,7 @@ def test_without_a_kernel_it_is_bicubic(scale, border):
 def test_a_kernel_at_the_aligned_centre_shifts_nothing(scale):
   sy, sx = resize.scale_pair(scale)
   shape = (13, 11)
-  center = degradation.aligned_center(shape, scale)
+  center = blur_kernels.aligned_center(shape, scale)
   assert center == (6 + (sy - 1) / 2, 5 + (sx - 1) / 2)
   kernel = gaussian(shape, center, np.diag([0.8, 0.6]))
   y, x = np.mgrid[:48, :48].astype(np.float32)
@@ -198,7 +198,7 @@ def test_centring_moves_the_centre_of_mass_and_nothing_else(shape, scale):
   kernel = random_kernel(*shape)
   kernel[:2] = 0
   kernel /= kernel.sum()
-  made = degradation.resample_kernel(kernel, scale, scale, center=True)
+  made = blur_kernels.resample_kernel(kernel, scale, scale, center=True)
   assert made.dtype == np.float32
   assert made.min() >= 0
   assert made.sum() == pytest.approx(1, abs=1e-5)
@@ -221,7 +221,7 @@ def variances(kernel):
 
 def test_centring_a_centred_kernel_changes_nothing():
   kernel = gaussian((14, 14), (7.5, 7.5), np.diag([1.0, 0.7]))
-  made = degradation.resample_kernel(kernel, 2, 2, center=True)
+  made = blur_kernels.resample_kernel(kernel, 2, 2, center=True)
   image = random_image(24, 24, 1)
   np.testing.assert_allclose(
     degradation.downscale(image, 2, made)[4:-4, 4:-4],
@@ -232,7 +232,7 @@ def test_centring_a_centred_kernel_changes_nothing():
 
 def test_equal_scales_leave_a_kernel_as_it_is():
   kernel = random_kernel(7, 7)
-  made = degradation.resample_kernel(kernel, 2, 2)
+  made = blur_kernels.resample_kernel(kernel, 2, 2)
   image = random_image(20, 20, 1)
   np.testing.assert_allclose(
     degradation.downscale(image, 2, made),
@@ -245,7 +245,7 @@ def test_equal_scales_leave_a_kernel_as_it_is():
 def test_a_kernel_for_a_smaller_scale_is_the_same_one_shrunk(new):
   new_y, new_x = resize.scale_pair(new)
   kernel = gaussian((15, 15), (8.0, 7.2), np.diag([4.0, 3.0]))
-  made = degradation.resample_kernel(kernel, 2, new)
+  made = blur_kernels.resample_kernel(kernel, 2, new)
   assert made.min() >= 0
   assert made.sum() == pytest.approx(1, abs=1e-5)
   shrink = np.array([new_y / 2, new_x / 2])
@@ -263,7 +263,7 @@ def test_a_kernel_for_a_smaller_scale_is_the_same_one_shrunk(new):
 
 def test_a_kernel_cannot_be_stretched_to_a_larger_scale():
   with pytest.raises(ValueError, match='cannot be stretched'):
-    degradation.resample_kernel(random_kernel(5, 5), 2, (2, 3))
+    blur_kernels.resample_kernel(random_kernel(5, 5), 2, (2, 3))
 
 
 def test_noise_has_the_stated_spread_and_no_structure():
@@ -313,7 +313,7 @@ def test_noise_comes_after_the_blur():
 
 def test_taps_are_probabilities_of_their_pixels():
   eigenvalues, angle = (2.5, 0.15), 0.5
-  kernel = degradation.gaussian_kernel(eigenvalues, angle, 2)
+  kernel = blur_kernels.gaussian_kernel(eigenvalues, angle, 2)
   yy, yx, xx = covariance(eigenvalues, angle)
   normal = scipy.stats.multivariate_normal((9.5, 9.5), [[yy, yx], [yx, xx]])
   corner = np.stack(np.mgrid[5:15, 5:15], axis=-1) - 0.5
@@ -325,20 +325,20 @@ def test_taps_are_probabilities_of_their_pixels():
 
 
 def test_a_gaussian_without_width_still_hits_the_taps():
-  quarter = degradation.gaussian_kernel((0, 0), 0.3, 2)
+  quarter = blur_kernels.gaussian_kernel((0, 0), 0.3, 2)
   expected = np.zeros((19, 19))
   expected[9:11, 9:11] = 0.25
   np.testing.assert_allclose(quarter, expected, atol=1e-6)
-  one = degradation.gaussian_kernel((0, 0), 0.3, 3)
+  one = blur_kernels.gaussian_kernel((0, 0), 0.3, 3)
   expected = np.zeros((27, 27))
   expected[14, 14] = 1
   np.testing.assert_allclose(one, expected, atol=1e-6)
   # A line along x, along y, and from the upper left to the lower right.
-  line = degradation.gaussian_kernel((4, 0), 0, 3)
+  line = blur_kernels.gaussian_kernel((4, 0), 0, 3)
   assert line[14].sum() == pytest.approx(1, abs=1e-6)
-  line = degradation.gaussian_kernel((4, 0), np.pi / 2, 3)
+  line = blur_kernels.gaussian_kernel((4, 0), np.pi / 2, 3)
   assert line[:, 14].sum() == pytest.approx(1, abs=1e-6)
-  line = degradation.gaussian_kernel((4, 0), np.pi / 4, 3)
+  line = blur_kernels.gaussian_kernel((4, 0), np.pi / 4, 3)
   assert np.trace(line) == pytest.approx(1, abs=0.1)
 
 
@@ -346,7 +346,7 @@ def test_a_gaussian_without_width_still_hits_the_taps():
 @pytest.mark.parametrize('relative', [(0, 0), (1, 0), (0.04, 0.01), (1, 1)])
 def test_the_centre_of_mass_is_where_nothing_shifts(scale, relative):
   eigenvalues = tuple(r * scale**2 for r in relative)
-  kernel = degradation.gaussian_kernel(eigenvalues, 0.7, scale)
+  kernel = blur_kernels.gaussian_kernel(eigenvalues, 0.7, scale)
   aligned = [n // 2 + (scale - 1) / 2 for n in kernel.shape]
   np.testing.assert_allclose(mass(kernel), aligned, atol=1e-6)
   # Four standard deviations either side of the centre.
@@ -358,12 +358,14 @@ def test_the_centre_of_mass_is_where_nothing_shifts(scale, relative):
   'scale, stds, side', [(2, (2, 2), 19), (2, (0.1, 3), 27), (1.5, (6, 1), 53)]
 )
 def test_the_support_grows_with_a_wide_gaussian(scale, stds, side):
-  kernel = degradation.gaussian_kernel((stds[0] ** 2, stds[1] ** 2), 0.4, scale)
+  kernel = blur_kernels.gaussian_kernel(
+    (stds[0] ** 2, stds[1] ** 2), 0.4, scale
+  )
   assert kernel.shape == (side, side)
   aligned = [side // 2 + (scale - 1) / 2] * 2
   np.testing.assert_allclose(mass(kernel), aligned, atol=1e-6)
   # Cut at four standard deviations, a normal loses 1e-3 of its variance.
-  first, second, angle = degradation.kernel_width(kernel)
+  first, second, angle = blur_kernels.kernel_width(kernel)
   wide, narrow = max(stds), min(stds)
   assert first**2 == pytest.approx(wide**2 + 1 / 12, rel=3e-3)
   assert second == pytest.approx(np.hypot(narrow, 12**-0.5), abs=0.15)
@@ -372,8 +374,8 @@ def test_the_support_grows_with_a_wide_gaussian(scale, stds, side):
 @pytest.mark.parametrize('angle', [0, 30, 90, 135, 179])
 def test_width_is_that_of_the_gaussian(angle):
   for eigenvalues, turn in (((9, 2), 0), ((2, 9), 90)):
-    kernel = degradation.gaussian_kernel(eigenvalues, np.radians(angle), 3)
-    first, second, axis = degradation.kernel_width(kernel)
+    kernel = blur_kernels.gaussian_kernel(eigenvalues, np.radians(angle), 3)
+    first, second, axis = blur_kernels.kernel_width(kernel)
     assert first**2 == pytest.approx(9 + 1 / 12, rel=3e-3)
     assert second**2 == pytest.approx(2 + 1 / 12, rel=3e-3)
     assert (axis - angle - turn + 90) % 180 - 90 == pytest.approx(0, abs=0.1)
@@ -381,9 +383,9 @@ def test_width_is_that_of_the_gaussian(angle):
 
 
 def test_width_of_one_tap_and_of_negative_taps():
-  assert degradation.kernel_width(np.ones((1, 1)))[:2] == (0, 0)
+  assert blur_kernels.kernel_width(np.ones((1, 1)))[:2] == (0, 0)
   sharpening = np.array([[-1.0, 3.0, -1.0]])
-  assert degradation.kernel_width(sharpening)[:2] == (0, 0)
+  assert blur_kernels.kernel_width(sharpening)[:2] == (0, 0)
 
 
 # Two kernels compared.
@@ -393,25 +395,25 @@ def test_correlation_does_not_mind_shift_size_and_scale_of_values():
   kernel = random_kernel(5, 7)
   shifted = np.pad(kernel, ((0, 4), (3, 0))) * 3
   for scale in (2, 3, 1.5, (2, 1)):
-    same = degradation.kernel_correlation(kernel, shifted, scale)
+    same = blur_kernels.kernel_correlation(kernel, shifted, scale)
     assert same == pytest.approx(1, abs=1e-5)
 
 
 def test_correlation_is_the_inner_product_of_aligned_kernels():
-  narrow = degradation.gaussian_kernel((1, 1), 0, 2)
-  wide = degradation.gaussian_kernel((25, 4), 0.5, 2)
-  expected = degradation.gaussian_kernel((1, 1), 0, 2).astype(np.float64)
+  narrow = blur_kernels.gaussian_kernel((1, 1), 0, 2)
+  wide = blur_kernels.gaussian_kernel((25, 4), 0.5, 2)
+  expected = blur_kernels.gaussian_kernel((1, 1), 0, 2).astype(np.float64)
   pad = (wide.shape[0] - narrow.shape[0]) // 2
   expected = np.pad(expected, pad)
   expected = (expected * wide).sum() / np.sqrt(
     (expected**2).sum() * (wide.astype(np.float64) ** 2).sum()
   )
   for a, b in ((narrow, wide), (wide, narrow)):
-    got = degradation.kernel_correlation(a, b, 2)
+    got = blur_kernels.kernel_correlation(a, b, 2)
     assert got == pytest.approx(expected, abs=1e-6)
   assert expected < 0.6
 
 
 def test_correlation_knows_a_flip():
   kernel = random_kernel(5, 5)
-  assert degradation.kernel_correlation(kernel, kernel[::-1, ::-1], 2) < 0.95
+  assert blur_kernels.kernel_correlation(kernel, kernel[::-1, ::-1], 2) < 0.95

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax import models
-from zssr_jax.models import starts, weights
+from zssr_jax.models import registry
+from zssr_jax.weights import parameters, starts
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'eval_all'
@@ -169,12 +169,12 @@ def test_variants_that_need_trained_parameters_find_them(
 
 
 def save_network(path, name, scale):
-  shapes = models.external_shapes(name, scale)
+  shapes = registry.external_shapes(name, scale)
   random = np.random.default_rng(0)
   params = jax.tree.map(
     lambda s: random.normal(size=s.shape, scale=0.02).astype(np.float32), shapes
   )
-  weights.save_params(path, params, network=name, scale=scale)
+  parameters.save_params(path, params, network=name, scale=scale)
   return path
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from zssr_jax import degradation, inference, models
+from zssr_jax import blur_kernels, degradation, inference
 from zssr_jax.config import Config
+from zssr_jax.models import registry
 from zssr_jax.ops import resize
 
 # How NumPy sees transform k of ops.dihedral, and its inverse.
@@ -32,7 +33,7 @@ def random_image(*shape, seed=0):
 def make_network(name, scale, *, channels=3, depth=3, gain=1.8):
   """A network whose random weights change the image plainly."""
   scale = resize.scale_pair(scale)
-  model = models.make_model(name, scale=scale, depth=depth, width=8)
+  model = registry.make_model(name, scale=scale, depth=depth, width=8)
   lr = jnp.zeros((1, 8, 8, channels))
   shape = resize.scaled_shape((8, 8), scale)
   params = model.init(jax.random.key(0), lr, jnp.zeros((1, *shape, channels)))[
@@ -250,7 +251,7 @@ def test_back_projection_with_a_kernel_equals_scipy(scale, size):
 def test_back_projection_with_a_kernel_between_whole_scales(scale, shape):
   """It runs, and afterwards the result explains the input better."""
   scale = resize.scale_pair(scale)
-  kernel = gaussian(7, degradation.aligned_center((7, 7), scale), (0.6, 0.9))
+  kernel = gaussian(7, blur_kernels.aligned_center((7, 7), scale), (0.6, 0.9))
   smooth = ndimage.gaussian_filter(random_image(*shape, 1), (1, 1, 0))
   sr = resize.imresize(smooth, scale)
 
@@ -391,7 +392,7 @@ KERNELS = {
 def test_only_transforms_that_leave_the_degradation_alone_take_part(name):
   """Checked on the degradation itself, on an image it divides evenly."""
   scale, variances, expected = KERNELS[name]
-  center = degradation.aligned_center((15, 15), scale)
+  center = blur_kernels.aligned_center((15, 15), scale)
   if name == 'shifted down':
     center = (center[0] + 0.8, center[1])
   kernel = gaussian(15, center, variances)

@@ -20,11 +20,14 @@ import scipy.io
 from PIL import Image
 
 import zssr_jax
-from zssr_jax import degradation, kernel_estimation, models
-from zssr_jax.command_line import arguments, display, flow
-from zssr_jax.data import image_io, kernel_io
-from zssr_jax.models import weights
+from zssr_jax import blur_kernels
+from zssr_jax.command_line import app, arguments, display, upscale
+from zssr_jax.data import files, image_io, kernel_io
+from zssr_jax.errors import InputError
+from zssr_jax.kernel_estimation import estimate as estimation
+from zssr_jax.models import registry
 from zssr_jax.ops import resize
+from zssr_jax.weights import parameters
 
 # ml_collections loads config files in a way that Python is phasing out.
 pytestmark = pytest.mark.filterwarnings(
@@ -38,7 +41,7 @@ bin_main = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bin_main)
 
 rng = np.random.default_rng(0)
-ESTIMATED = degradation.gaussian_kernel((4, 2.25), np.radians(30), 2)
+ESTIMATED = blur_kernels.gaussian_kernel((4, 2.25), np.radians(30), 2)
 
 
 def photo(height=24, width=28, channels=3):
@@ -70,7 +73,7 @@ def quick(monkeypatch):
     estimate = None
     if kernel is None and config.kernel != 'bicubic':
       flat = np.ptp(image) == 0
-      estimate = kernel_estimation.Estimate(
+      estimate = estimation.Estimate(
         kernel=None if flat else ESTIMATED,
         method=config.kernel,
         agreement=float('nan') if flat else 0.9666,
@@ -590,7 +593,7 @@ def test_gaussian_kernel_reaches_the_training(tmp_path, cli, quick):
     '--scale=3',
   )
   assert code == 0, err
-  expected = degradation.gaussian_kernel((9, 1), np.radians(20), 3)
+  expected = blur_kernels.gaussian_kernel((9, 1), np.radians(20), 3)
   np.testing.assert_array_equal(quick[0]['kernel'], expected)
   assert '  kernel given, explains the input to 45.2 dB  ' in out
   kernel = read_record(tmp_path, 'a_x3')['kernel']
@@ -730,7 +733,7 @@ def test_estimate_on_the_example_is_compared_with_its_kernel(
   code, out, err = cli(f'{flag}=estimate')
   assert code == 0, err
   assert quick[0]['kernel'] is None
-  expected = degradation.kernel_correlation(
+  expected = blur_kernels.kernel_correlation(
     ESTIMATED, np.load(ROOT / 'examples/astronaut_kernel.npy'), 2
   )
   assert out.splitlines()[1] == (
@@ -826,7 +829,7 @@ def test_a_result_that_cannot_be_written_fails_alone(
 ):
   for name in 'abc':
     save(tmp_path / f'{name}.png')
-  write = image_io.write_files
+  write = files.write_files
 
   def full_for_b(files):
     if any('b_x2' in str(path) for path in files):
@@ -945,13 +948,13 @@ def test_overrides_reach_the_config(tmp_path, cli, quick):
 
 def save_start(path, scale=2, width=4):
   """A start for the network of configs/smoke.py, or of another width."""
-  model = models.make_model(
+  model = registry.make_model(
     'pixel_shuffle', scale=(float(scale),) * 2, depth=4, width=width
   )
   image = np.zeros((1, 4, 4, 3), np.float32)
   large = np.zeros((1, 4 * scale, 4 * scale, 3), np.float32)
   params = model.init(jax.random.key(0), image, large)['params']
-  weights.save_params(path, params, scale=scale)
+  parameters.save_params(path, params, scale=scale)
   return path
 
 
@@ -1035,7 +1038,7 @@ def test_without_weights_one_line_says_how_to_get_them(
   empty = tmp_path / 'empty'
   empty.mkdir()
   for root in (None, empty):
-    monkeypatch.setattr(flow.datasets, 'data_root', lambda root=root: root)
+    monkeypatch.setattr(upscale.datasets, 'data_root', lambda root=root: root)
     code, _, err = cli(f'--input={path}', f'--config.{override}')
     assert code == 2 and err.count('\n') == 1
     assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
@@ -1118,7 +1121,7 @@ def test_steps_that_are_asked_for_hold_with_a_start_and_without(
 def test_gaussian_kernel_in_words(text, eigenvalues, degrees):
   np.testing.assert_allclose(
     arguments.parse_gaussian(text, 2),
-    degradation.gaussian_kernel(eigenvalues, np.radians(degrees), 2),
+    blur_kernels.gaussian_kernel(eigenvalues, np.radians(degrees), 2),
     atol=1e-7,
   )
 
@@ -1138,7 +1141,7 @@ def test_the_angle_turns_from_x_towards_growing_y():
   ],
 )
 def test_gaussian_that_makes_no_sense_is_one_line(text):
-  with pytest.raises(image_io.InputError) as caught:
+  with pytest.raises(InputError) as caught:
     arguments.parse_gaussian(f'gaussian:{text}', 2.0)
   assert str(caught.value).startswith(f'--kernel=gaussian:{text}: must be ')
   assert '0 < STD <= 8 in' in str(caught.value)
@@ -1146,7 +1149,7 @@ def test_gaussian_that_makes_no_sense_is_one_line(text):
 
 
 def test_gaussian_is_for_one_scale_on_both_axes():
-  with pytest.raises(image_io.InputError, match='not 2,3; pass a kernel file'):
+  with pytest.raises(InputError, match='not 2,3; pass a kernel file'):
     arguments.parse_gaussian('gaussian:1', (2.0, 3.0))
 
 
@@ -1250,7 +1253,7 @@ def test_compile_cache_lies_where_told(
   before = [getattr(jax.config, name) for name in names]
   jax.config.update(names[0], None)
   try:
-    flow.use_compile_cache()
+    app.use_compile_cache()
     chosen = jax.config.jax_compilation_cache_dir
     assert chosen == (folder and str(tmp_path / folder))
     assert not chosen or os.path.isdir(chosen)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax import models
-from zssr_jax.command_line import flow
+from zssr_jax.command_line import app
 from zssr_jax.data import image_io
-from zssr_jax.models import weights
+from zssr_jax.models import registry
 from zssr_jax.pretraining import loop
+from zssr_jax.weights import parameters
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'train_backbone'
@@ -80,8 +80,8 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   assert (code, err) == (0, '')
   assert 'srcnn x2,4: 3 images, 8,129 weights' in out
   assert '30/30' in out
-  params, facts = weights.load_params(tmp_path / 'out.npz')
-  weights.check_shapes(params, models.external_shapes('srcnn', 2))
+  params, facts = parameters.load_params(tmp_path / 'out.npz')
+  parameters.check_shapes(params, registry.external_shapes('srcnn', 2))
   assert facts['network'] == 'srcnn'
   assert facts['step'] == 30
   assert 'scale' not in facts  # it is for any
@@ -101,7 +101,7 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   assert 'from step 0 of 30' in out
   with np.load(tmp_path / 'out.npz') as file:
     assert file['conv1/kernel'].dtype == np.float16
-  assert weights.load_params(tmp_path / 'out.npz')[1]['scale'] == 2
+  assert parameters.load_params(tmp_path / 'out.npz')[1]['scale'] == 2
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
@@ -140,14 +140,14 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
   code, out, _ = cli(*again, f'--init={start}')
   assert code == 0
   assert f'took over 6 of 6 parameters from {start}' in out
-  old, _ = weights.load_params(start)
-  new, _ = weights.load_params(tmp_path / 'out.npz')
-  found = weights.flatten(new)
-  for name, array in weights.flatten(old).items():
+  old, _ = parameters.load_params(start)
+  new, _ = parameters.load_params(tmp_path / 'out.npz')
+  found = parameters.flatten(new)
+  for name, array in parameters.flatten(old).items():
     np.testing.assert_allclose(found[name], array, atol=1e-7)
   # Without the file it would have been another.
   assert cli(*again)[0] == 0
-  other, _ = weights.load_params(tmp_path / 'out.npz')
+  other, _ = parameters.load_params(tmp_path / 'out.npz')
   off = other['conv1']['kernel'] - old['conv1']['kernel']
   assert np.abs(off).max() > 0.01
 
@@ -156,11 +156,11 @@ def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
   size = ('--network=transposed', '--depth=2', '--width=4', '--steps=1')
   code, _, err = cli(*size)
   assert (code, err) == (0, '')
-  params, facts = weights.load_params(tmp_path / 'out.npz')
-  model = models.make_model('transposed', scale=(2.0, 2.0), depth=2, width=4)
+  params, facts = parameters.load_params(tmp_path / 'out.npz')
+  model = registry.make_model('transposed', scale=(2.0, 2.0), depth=2, width=4)
   low, high = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 16, 16, 3))
   fresh = jax.eval_shape(model.init, jax.random.key(0), low, high)['params']
-  weights.check_shapes(params, fresh)
+  parameters.check_shapes(params, fresh)
   expected = {'network': 'transposed', 'depth': 2, 'width': 4, 'scale': 2}
   assert {name: facts[name] for name in expected} == expected
   code, _, err = cli(*size, '--width=9')
@@ -172,9 +172,9 @@ def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
   start = tmp_path / 'start.npz'
   fresh = jax.tree.map(
     lambda leaf: np.full(leaf.shape, 0.01, np.float32),
-    models.external_shapes('srcnn_955', 2),
+    registry.external_shapes('srcnn_955', 2),
   )
-  weights.save_params(start, fresh)
+  parameters.save_params(start, fresh)
   code, out, _ = cli(f'--init={start}')
   assert code == 0
   assert f'took over 5 of 6 parameters from {start}' in out
@@ -251,11 +251,11 @@ def test_a_full_disk_is_one_line_and_ctrl_c_waits_for_writes(
   cli, tmp_path, monkeypatch
 ):
   def fail(*_, **__):
-    assert flow.WRITING.locked()
+    assert app.WRITING.locked()
     raise OSError(errno.ENOSPC, 'No space left on device')
 
   with monkeypatch.context() as patch:
-    patch.setattr(weights, 'save_params', fail)
+    patch.setattr(parameters, 'save_params', fail)
     code, _, err = cli()
   assert (code, err.count('\n')) == (2, 1)
   assert f'{tmp_path}/out.npz: cannot be written: No space left' in err
@@ -296,7 +296,7 @@ def test_weights_that_are_no_numbers_do_not_replace_the_last_good_ones(
   code, _, err = cli('--checkpoint_minutes=0')
   assert (code, err.count('\n')) == (2, 1)
   assert 'no finite numbers after step 30; pass a lower --rate' in err
-  assert weights.load_params(tmp_path / 'out.npz')[1]['step'] < 30
+  assert parameters.load_params(tmp_path / 'out.npz')[1]['step'] < 30
   with np.load(tmp_path / 'out.npz.checkpoint') as file:
     assert 0 < file['.step'] < 30
     assert all(np.isfinite(file[n]).all() for n in file if n.startswith('.'))

@@ -7,9 +7,10 @@ A scale is a number or a pair (y, x) of output per input pixels.
 """
 
 from zssr_jax.config import Config
-from zssr_jax.models.starts import load_start
-from zssr_jax.training.loop import History, Progress
-from zssr_jax.zssr import Result, train_image
+from zssr_jax.super_resolution import Result, train_image
+from zssr_jax.training.history import History
+from zssr_jax.training.loop import Progress
+from zssr_jax.weights.starts import load_start
 
 __all__ = [
   'Config',

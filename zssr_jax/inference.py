@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation, models
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.config import Config
+from zssr_jax.models import registry
 from zssr_jax.ops import dihedral, resize
 
 # Copies of the output are back-projected together up to this many values.
@@ -241,7 +242,7 @@ def ensemble_members(
   kernel = np.asarray(kernel, np.float64)
   # A square canvas whose middle is the centre that shifts nothing, at twice
   # the resolution because that centre may lie between two taps.
-  center = degradation.aligned_center(kernel.shape, scale)
+  center = blur_kernels.aligned_center(kernel.shape, scale)
   doubled = [round(2 * c) for c in center]
   if any(abs(2 * c - d) > 1e-6 for c, d in zip(center, doubled, strict=True)):
     return (0,)
@@ -293,7 +294,7 @@ def super_resolve(
     padded = np.pad(image, (*padding, (0, 0)), mode='edge')
   interpolated = resize.imresize(padded, scale, border=config.border)
   # 4 pixels more than the layers reach, for a resize inside the model.
-  halo = models.reach(config.model, config.depth) + 4
+  halo = registry.reach(config.model, config.depth) + 4
   outputs = upscale_copies(
     model,
     params,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.baselines import blind_sr, interpolation, self_ex_sr
-from zssr_jax.evaluation import degradations
+from zssr_jax.evaluation import protocols
 from zssr_jax.ops import resize
 
 
@@ -26,8 +26,8 @@ def make_scene(side):
 @pytest.fixture(scope='module')
 def scene(tmp_path_factory):
   hr = make_scene(160)
-  kernel = degradation.gaussian_kernel((2.5, 1.2), 0.6, 2)
-  lr = degradations._blur(hr, (2.0, 2.0), kernel)
+  kernel = blur_kernels.gaussian_kernel((2.5, 1.2), 0.6, 2)
+  lr = protocols._blur(hr, (2.0, 2.0), kernel)
   lr = lr.astype(np.float32) / 255
   return lr, hr / 255, kernel
 
@@ -52,7 +52,7 @@ def test_the_blur_is_undone(monkeypatch, scene):
 def test_the_kernel_is_close_to_the_true_one(scene):
   lr, _, kernel = scene
   found = blind_sr.estimate(lr, 2)
-  assert degradation.kernel_correlation(found, kernel, 2) > 0.8
+  assert blur_kernels.kernel_correlation(found, kernel, 2) > 0.8
 
 
 @pytest.mark.parametrize(

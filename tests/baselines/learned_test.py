@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from zssr_jax import models
 from zssr_jax.baselines import learned
 from zssr_jax.command_line import networks
-from zssr_jax.data import datasets, image_io, weight_files
-from zssr_jax.models import convert
+from zssr_jax.data import datasets, image_io
+from zssr_jax.errors import InputError
+from zssr_jax.models import registry
 from zssr_jax.ops import color, dihedral, metrics, resize
+from zssr_jax.weights import conversion, foreign
 
 VDSR = 'weights/vdsr_twtygqyy.npz'
 SRCNN = 'weights/srcnn_915_x3_chxy95.npz'
@@ -23,7 +24,7 @@ def draw(name, scale=2):
     scale = 0.01 if len(like.shape) == 1 else np.prod(like.shape[:3]) ** -0.5
     return (scale * rng.normal(size=like.shape)).astype(np.float32)
 
-  params = jax.tree.map(leaf, models.external_shapes(name, scale))
+  params = jax.tree.map(leaf, registry.external_shapes(name, scale))
   if 'tail' in params:  # the blocks of EDSR add up
     params['tail']['kernel'] *= np.float32(0.005)
   return params
@@ -34,12 +35,12 @@ def photo(shape):
 
 
 def published(root, name, file):
-  return convert.convert(name, weight_files.read_arrays(root / file))[0]
+  return conversion.convert(name, foreign.read_arrays(root / file))[0]
 
 
 def oracle_scores(root, name, params, scale, images):
   """PSNR in dB of Y, made smaller and larger without rounding in between."""
-  apply = jax.jit(models.make_external(name, scale).apply)
+  apply = jax.jit(registry.make_external(name, scale).apply)
   scores = {}
   for pair in datasets.pairs(root, 'Set5', scale):
     if pair.name not in images:
@@ -107,7 +108,7 @@ def test_luma_after_is_what_the_network_made():
   params['conv3']['kernel'] *= np.float32(0.1)
   sr = learned.make_upscale('srcnn', params)(lr, 2)
   y = color.studio_luma(resize.imresize(lr, 2))[None]
-  model = models.make_external('srcnn', 2)
+  model = registry.make_external('srcnn', 2)
   expected = jax.jit(model.apply)({'params': params}, y, y)[0]
   assert 0 < sr.min() and sr.max() < 1
   np.testing.assert_allclose(color.studio_luma(sr), expected, atol=1e-5)
@@ -139,7 +140,7 @@ def test_tiles_give_what_the_whole_image_gives(monkeypatch, name, scale, size):
   monkeypatch.setattr(learned, '_TILE', {'y': 1, 'rgb': 1})  # the smallest
   tiled = upscale(lr, scale)
   np.testing.assert_allclose(tiled, whole, atol=1e-5)
-  monkeypatch.setattr(learned, '_REACH', dict.fromkeys(models.EXTERNAL, 1))
+  monkeypatch.setattr(learned, '_REACH', dict.fromkeys(registry.EXTERNAL, 1))
   seams = np.abs(upscale(lr, scale) - whole).max()
   assert seams > 1e-4  # so the test can fail
 
@@ -216,5 +217,5 @@ def test_the_srcnn_of_the_package_is_found_and_beats_bicubic():
   bicubic = np.clip(resize.imresize(lr, 2), 0, 1)
   ours, usual = (metrics.score(a, hr, 2)[0] for a in (sr, bicubic))
   assert ours > usual + 1
-  with pytest.raises(image_io.InputError, match='missing'):
+  with pytest.raises(InputError, match='missing'):
     networks.load_network('srcnn', 4.0, {}, None)

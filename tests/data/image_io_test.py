@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax.data import image_io
+from zssr_jax.data import files, image_io
+from zssr_jax.errors import InputError
+from zssr_jax.ops import color
 
 rng = np.random.default_rng(0)
 PIXELS = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -39,7 +41,7 @@ def png_bytes(width, height, depth, color_type, rows):
 
 
 def assert_refused(path, reason, read=image_io.read_image):
-  with pytest.raises(image_io.InputError) as caught:
+  with pytest.raises(InputError) as caught:
     read(path)
   message = str(caught.value)
   assert str(path) in message
@@ -70,7 +72,7 @@ def test_palette_is_read_as_its_colours(tmp_path):
   palette = Image.fromarray(PIXELS).quantize(16)
   image = image_io.read_image(save(palette, tmp_path / 'a.png'))
   np.testing.assert_array_equal(
-    image_io.to_uint8(image), np.asarray(palette.convert('RGB'))
+    color.to_uint8(image), np.asarray(palette.convert('RGB'))
   )
 
 
@@ -85,7 +87,7 @@ def test_exif_orientation_is_applied(tmp_path):
   exif[0x0112] = 6  # shown after a quarter turn clockwise
   path = save(Image.fromarray(PIXELS), tmp_path / 'a.png', exif=exif)
   np.testing.assert_array_equal(
-    image_io.to_uint8(image_io.read_image(path)), np.rot90(PIXELS, -1)
+    color.to_uint8(image_io.read_image(path)), np.rot90(PIXELS, -1)
   )
 
 
@@ -194,7 +196,7 @@ def test_written_image_survives_the_round_trip(tmp_path):
 def test_files_are_written_all_or_none(tmp_path):
   (tmp_path / 'a.json').write_text('old')
   with pytest.raises(OSError, match='none'):
-    image_io.write_files(
+    files.write_files(
       {tmp_path / 'a.json': 'new', tmp_path / 'none' / 'b.json': 'new'}
     )
   assert os.listdir(tmp_path) == ['a.json']
@@ -203,6 +205,6 @@ def test_files_are_written_all_or_none(tmp_path):
 
 def test_written_files_have_the_usual_permissions(tmp_path):
   (tmp_path / 'plain').touch()
-  image_io.write_files({tmp_path / 'a.json': '{}'})
+  files.write_files({tmp_path / 'a.json': '{}'})
   modes = {p.name: p.stat().st_mode for p in tmp_path.iterdir()}
   assert modes['a.json'] == modes['plain']

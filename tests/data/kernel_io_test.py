@@ -7,7 +7,8 @@ import scipy.io
 import scipy.sparse
 from PIL import Image
 
-from zssr_jax.data import image_io, kernel_io
+from zssr_jax.data import kernel_io
+from zssr_jax.errors import InputError
 
 KERNEL = np.outer([1, 2, 1], [1, 3, 1]) / 20.0
 # Neither square nor symmetric: a transposed or flipped copy is another one.
@@ -21,7 +22,7 @@ def save(image, path):
 
 
 def assert_kernel_refused(path, reason):
-  with pytest.raises(image_io.InputError) as caught:
+  with pytest.raises(InputError) as caught:
     kernel_io.read_kernel(path)
   message = str(caught.value)
   assert (str(path).rpartition(':')[0] or str(path)) in message

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax import degradation, kernel_estimation, zssr
+from zssr_jax import blur_kernels, super_resolution
 from zssr_jax.baselines import interpolation
 from zssr_jax.config import Config
 from zssr_jax.data import image_io
 from zssr_jax.evaluation import cases, harness, methods, rows
+from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.ops import metrics
 from zssr_jax.parallel import devices
-from zssr_jax.training import loop
+from zssr_jax.training import history
 
 TINY = Config(model='pixel_shuffle', depth=3, width=8, crop=24, max_steps=5)
 
@@ -63,7 +64,9 @@ def test_a_row_holds_the_score_and_all_that_made_it(root, tmp_path):
   row = outcomes[-1]
   case = find(root)[2]
   pixels = case.load()
-  result = zssr.train_image(pixels.lr, 2.0, config=TINY, key=jax.random.key(3))
+  result = super_resolution.train_image(
+    pixels.lr, 2.0, config=TINY, key=jax.random.key(3)
+  )
   psnr, ssim = metrics.score(result.image, pixels.hr, 2)
   assert row['psnr'] == pytest.approx(psnr, abs=1e-4)
   assert row['ssim'] == pytest.approx(ssim, abs=1e-5)
@@ -159,7 +162,7 @@ def test_a_variant_is_trained_by_its_own_recipe(root, tmp_path):
 
 def test_a_start_reaches_the_training(root, tmp_path):
   image = find(root)[0].load().lr
-  trained = zssr.train_image(image, 2, config=TINY).params
+  trained = super_resolution.train_image(image, 2, config=TINY).params
   scales = []
 
   def start(scale):
@@ -172,7 +175,7 @@ def test_a_start_reaches_the_training(root, tmp_path):
   (row,) = harness.run(
     tasks, rows.Store(tmp_path), devices=devices.available(1)
   )
-  expected = zssr.train_image(image, 2, config=still, start=trained)
+  expected = super_resolution.train_image(image, 2, config=still, start=trained)
   kept = image_io.read_image(
     harness.image_path(rows.Store(tmp_path), row['key'])
   )
@@ -228,7 +231,7 @@ def test_an_image_too_small_fails_alone(root, tmp_path, device_count):
 
 def make_result(image, estimate, kernel=None):
   nothing = np.zeros(3, np.float32)
-  history = loop.History(
+  curves = history.History(
     loss=nothing,
     learning_rate=nothing,
     error_steps=np.zeros(1, np.int32),
@@ -237,10 +240,10 @@ def make_result(image, estimate, kernel=None):
     rollbacks=(),
     stages=((2.0, 2.0, 3),),
   )
-  return zssr.Result(
+  return super_resolution.Result(
     image=image,
     params={},
-    history=history,
+    history=curves,
     kernel=kernel,
     config=TINY,
     seconds={'train': 1.0},
@@ -251,7 +254,7 @@ def make_result(image, estimate, kernel=None):
 
 def off_center(dy, dx):
   """A kernel of scale 2 whose mass lies so many pixels off its place."""
-  kernel = np.pad(degradation.gaussian_kernel((2.0, 1.0), 0.4, 2), 4)
+  kernel = np.pad(blur_kernels.gaussian_kernel((2.0, 1.0), 0.4, 2), 4)
   return np.roll(kernel, (dy, dx), (0, 1))
 
 
@@ -274,12 +277,12 @@ def test_what_an_estimate_cannot_know_of_the_kernel_is_undone(
   perfect = data.astronaut()[y : y + 64, x : x + 72].astype(np.float32) / 255
   true = off_center(*offset)
   kernel = off_center(0, 0)
-  estimate = kernel_estimation.Estimate(kernel, 'estimate', 0.87654, 'careful')
+  estimate = estimation.Estimate(kernel, 'estimate', 0.87654, 'careful')
   results = [
     make_result(perfect, estimate, kernel),
     make_result(perfect, None, true),
   ]
-  monkeypatch.setattr(zssr, 'train_image', lambda **_: results[0])
+  monkeypatch.setattr(super_resolution, 'train_image', lambda **_: results[0])
   config = TINY.replace(kernel='estimate')
   row = judged(root, tmp_path / 'a', true, results[0], config)
   assert row['psnr'] > 60 and row['ssim'] > 0.9999
@@ -287,12 +290,12 @@ def test_what_an_estimate_cannot_know_of_the_kernel_is_undone(
   facts = row['kernel']
   assert facts['agreement'] == 0.8765 and facts['warning'] == 'careful'
   assert facts['correlation'] == pytest.approx(1, abs=1e-3)
-  width = degradation.kernel_width(kernel)
+  width = blur_kernels.kernel_width(kernel)
   assert facts['width'] == pytest.approx(width, abs=1e-3)
   assert row['consistency'] == 41.23 and row['kernel_given'] is False
   assert json.loads(json.dumps(row, allow_nan=False))['kernel'] == facts
   # A kernel that was given takes its offset along: nothing is moved.
-  monkeypatch.setattr(zssr, 'train_image', lambda **_: results[1])
+  monkeypatch.setattr(super_resolution, 'train_image', lambda **_: results[1])
   given = TINY.replace(kernel='given')
   row = judged(root, tmp_path / 'b', true, results[1], given)
   assert row['psnr'] < 35 and row['shift'] is None and row['kernel'] is None
@@ -313,7 +316,7 @@ def test_shifts_of_parts_of_a_pixel_are_undone(root, shift):
     true = (1 - abs(part)) * true + abs(part) * np.roll(true, whole, axis)
   case = find(root)[0]._replace(kernel=true)
   (task,) = harness.plan([case], ['zssr'], (0,), recipes())
-  estimate = kernel_estimation.Estimate(None, 'joint', float('nan'), None)
+  estimate = estimation.Estimate(None, 'joint', float('nan'), None)
   image, moved = harness._align(task, make_result(scene(*shift), estimate))
   assert moved == pytest.approx(shift, abs=1e-3)
   inside = np.s_[8:-8, 8:-8]
@@ -339,7 +342,7 @@ def test_a_row_tells_why_no_kernel_was_found(root, tmp_path):
 
 def test_a_centred_or_unknown_kernel_moves_nothing(root):
   image = np.random.default_rng(0).random((64, 72, 3)).astype(np.float32)
-  estimate = kernel_estimation.Estimate(None, 'estimate', 0.9, None)
+  estimate = estimation.Estimate(None, 'estimate', 0.9, None)
   for true in (off_center(0, 0), None):
     case = find(root)[0]._replace(kernel=true)
     (task,) = harness.plan([case], ['zssr'], (0,), recipes())

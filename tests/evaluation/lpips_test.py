@@ -32,8 +32,9 @@ from PIL import Image
 
 from zssr_jax.data import datasets
 from zssr_jax.evaluation import lpips
-from zssr_jax.models import vgg, weights
+from zssr_jax.models import vgg
 from zssr_jax.ops import resize
+from zssr_jax.weights import parameters
 
 PATTERNS = [
   ((48, 64, 3), 0.22396910190582275, 0.22398985922336578),
@@ -76,8 +77,8 @@ def check(got, same_weights, published):
 
 @pytest.fixture(scope='module')
 def distance(data_root):
-  heads = weights.load_lpips_heads(data_root)
-  return lpips.make_lpips(weights.load_vgg16(data_root, heads), heads)
+  heads = parameters.load_lpips_heads(data_root)
+  return lpips.make_lpips(parameters.load_vgg16(data_root, heads), heads)
 
 
 @pytest.mark.parametrize(('shape', 'same_weights', 'published'), PATTERNS)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from zssr_jax import degradation, kernel_estimation
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.config import KERNELS
 from zssr_jax.data import image_io
+from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import kernel_gan, patch_recurrence
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / 'examples'
@@ -37,7 +38,7 @@ def photo(name):
 def estimate(image, scale, *args, **kwargs):
   with warnings.catch_warnings():
     warnings.simplefilter('error')
-    return kernel_estimation.estimate(image, scale, *args, **kwargs)
+    return estimation.estimate(image, scale, *args, **kwargs)
 
 
 def check_kernel(kernel, scale):
@@ -45,8 +46,8 @@ def check_kernel(kernel, scale):
   assert kernel.min() >= 0
   assert kernel.sum() == pytest.approx(1, abs=1e-4)
   np.testing.assert_allclose(
-    degradation.center_of_mass(kernel),
-    degradation.aligned_center(kernel.shape, scale),
+    blur_kernels.center_of_mass(kernel),
+    blur_kernels.aligned_center(kernel.shape, scale),
     atol=1e-3,
   )
 
@@ -118,7 +119,7 @@ def test_what_is_no_photo_earns_a_warning(image):
     check_kernel(found.kernel, 2)
 
 
-@pytest.mark.parametrize('method', kernel_estimation.ESTIMATORS)
+@pytest.mark.parametrize('method', estimation.ESTIMATORS)
 @pytest.mark.parametrize('shape', [(32, 32, 3), (63, 500, 1), (1, 1, 3)])
 def test_a_small_image_gets_bicubic(method, shape):
   image = np.random.default_rng(0).random(shape).astype(np.float32)
@@ -134,9 +135,7 @@ def test_an_unknown_method_is_answered_with_the_known_ones():
 
 
 def test_every_estimator_may_be_asked_for_by_a_config():
-  assert set(kernel_estimation.ESTIMATORS) | {'bicubic', 'given'} == set(
-    KERNELS
-  )
+  assert set(estimation.ESTIMATORS) | {'bicubic', 'given'} == set(KERNELS)
 
 
 def test_finds_the_kernel_of_the_bundled_photo():
@@ -144,7 +143,7 @@ def test_finds_the_kernel_of_the_bundled_photo():
   kernel = np.load(EXAMPLES / 'astronaut_kernel.npy')
   found = estimate(image, 2)
   assert found.warning is None and found.agreement > 0.9
-  assert degradation.kernel_correlation(kernel, found.kernel, 2) > 0.97
+  assert blur_kernels.kernel_correlation(kernel, found.kernel, 2) > 0.97
   check_kernel(found.kernel, 2)
   grey = estimate(image.mean(2, keepdims=True), 2)
   np.testing.assert_allclose(grey.kernel, found.kernel, atol=1e-4)
@@ -168,20 +167,20 @@ def test_finds_the_kernel_of_the_bundled_photo():
   ],
 )
 def test_finds_the_kernel_of_a_photo(name, scale, variances, angle):
-  kernel = degradation.gaussian_kernel(variances, angle, np.max(scale))
+  kernel = blur_kernels.gaussian_kernel(variances, angle, np.max(scale))
   found = estimate(blurred(photo(name), kernel, scale), scale)
   assert found.warning is None and found.agreement > 0.9
-  assert degradation.kernel_correlation(kernel, found.kernel, scale) > 0.97
+  assert blur_kernels.kernel_correlation(kernel, found.kernel, scale) > 0.97
   check_kernel(found.kernel, scale)
 
 
 def test_a_scale_between_whole_numbers_will_do():
   hr = photo('astronaut')[:390].astype(np.float32) / 255
-  kernel = degradation.gaussian_kernel((2.0, 0.8), 0.5, 1.5)
+  kernel = blur_kernels.gaussian_kernel((2.0, 0.8), 0.5, 1.5)
   lr = degradation.downscale(jnp.asarray(hr), 1.5, jnp.asarray(kernel))
   found = estimate(np.asarray(lr).clip(0, 1), 1.5)
   assert found.warning is None
-  assert degradation.kernel_correlation(kernel, found.kernel, 1.5) > 0.97
+  assert blur_kernels.kernel_correlation(kernel, found.kernel, 1.5) > 0.97
   check_kernel(found.kernel, 1.5)
 
 
@@ -189,7 +188,7 @@ def test_a_scale_between_whole_numbers_will_do():
 def test_halves_with_different_kernels_disagree(axis):
   one, other = (
     blurred(
-      photo('astronaut'), degradation.gaussian_kernel(variances, 0.0, 2), 2
+      photo('astronaut'), blur_kernels.gaussian_kernel(variances, 0.0, 2), 2
     )
     for variances in ((6.0, 0.5), (0.5, 6.0))
   )
@@ -221,7 +220,7 @@ def quick(monkeypatch):
   monkeypatch.setattr(patch_recurrence, '_PARENTS', 400)
 
   # KernelGAN takes a minute to compile; it has tests of its own.
-  kernel = degradation.gaussian_kernel((2.0, 1.0), 0.3, 2)[3:16, 3:16]
+  kernel = blur_kernels.gaussian_kernel((2.0, 1.0), 0.3, 2)[3:16, 3:16]
   monkeypatch.setattr(kernel_gan, '_train', lambda *_: kernel)
 
 
@@ -237,7 +236,7 @@ def quick(monkeypatch):
   ],
 )
 def test_every_method_gives_a_kernel_by_its_name(quick, method, scale):
-  kernel = degradation.gaussian_kernel((2.5, 1.0), 0.3, 2)
+  kernel = blur_kernels.gaussian_kernel((2.5, 1.0), 0.3, 2)
   image = blurred(photo('astronaut')[:220, 80:300], kernel, 2)
   found = estimate(image, scale, method, jax.random.key(0))
   assert found.method == method and found.agreement > 0.9
@@ -282,10 +281,10 @@ def test_a_kernel_larger_than_the_image_is_not_returned():
 
 def test_every_estimator_can_be_asked_for_and_has_its_words():
   from zssr_jax import config
-  from zssr_jax.command_line import flow
+  from zssr_jax.command_line import upscale
   from zssr_jax.evaluation import tables
 
-  names = set(kernel_estimation.ESTIMATORS)
+  names = set(estimation.ESTIMATORS)
   assert names == set(config.KERNELS) - {'bicubic', 'given'}
-  assert names == set(flow._METHODS)
+  assert names == set(upscale._METHODS)
   assert names == set(tables._KERNELS) - {'given'}

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.kernel_estimation import kernel_gan
 from zssr_jax.ops import resize
 
@@ -42,12 +42,12 @@ def dead_leaves(height, width, seed=0):
 def correlation(one, other, scale=2):
   """Normalised correlation after both were centred."""
   one, other = (
-    degradation.resample_kernel(k, scale, scale, center=True)
+    blur_kernels.resample_kernel(k, scale, scale, center=True)
     for k in (one, other)
   )
   side = max(*one.shape, *other.shape)
   one, other = (
-    np.asarray(degradation.pad_kernel(jnp.asarray(k), (side, side)))
+    np.asarray(blur_kernels.pad_kernel(jnp.asarray(k), (side, side)))
     for k in (one, other)
   )
   return (one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum())
@@ -168,8 +168,8 @@ def check_kernel(kernel, scale, *, atol):
   assert kernel.min() >= 0
   assert kernel.sum() == pytest.approx(1, abs=1e-5)
   np.testing.assert_allclose(
-    degradation.center_of_mass(kernel),
-    degradation.aligned_center(kernel.shape, scale),
+    blur_kernels.center_of_mass(kernel),
+    blur_kernels.aligned_center(kernel.shape, scale),
     atol=atol,
   )
 
@@ -185,7 +185,7 @@ def test_finished_kernel_is_centred_and_sparse():
 
 
 def test_kernel_of_four_is_that_of_two_used_twice():
-  kernel = degradation.resample_kernel(random_kernel(13), 2, 2, center=True)
+  kernel = blur_kernels.resample_kernel(random_kernel(13), 2, 2, center=True)
   image = jnp.asarray(random_image(160, 160, 1))
   once = degradation.downscale(image, 2, jnp.asarray(kernel))
   both = degradation.downscale(once, 2, jnp.asarray(kernel))
@@ -195,8 +195,8 @@ def test_kernel_of_four_is_that_of_two_used_twice():
     direct[10:-10, 10:-10], both[10:-10, 10:-10], atol=1e-5
   )
   np.testing.assert_allclose(
-    degradation.center_of_mass(four),
-    degradation.aligned_center(four.shape, 4),
+    blur_kernels.center_of_mass(four),
+    blur_kernels.aligned_center(four.shape, 4),
     atol=1e-3,
   )
 
@@ -218,7 +218,7 @@ def test_estimate_keeps_the_contract_and_follows_the_key(scale):
 
 @pytest.mark.parametrize('eigenvalues', [(0.8, 3.3), (3.3, 0.8)])
 def test_estimate_of_a_gaussian_beats_bicubic(eigenvalues):
-  true = degradation.gaussian_kernel(eigenvalues, 0.0, 2)
+  true = blur_kernels.gaussian_kernel(eigenvalues, 0.0, 2)
   hr = jnp.asarray(dead_leaves(320, 400)[..., :1] / 255, jnp.float32)
   lr = np.asarray(degradation.downscale(hr, 2, jnp.asarray(true)))
   found = kernel_gan.estimate(lr, 2, jax.random.key(0), iterations=500)
@@ -227,7 +227,9 @@ def test_estimate_of_a_gaussian_beats_bicubic(eigenvalues):
   # Spread along the same axis.
   offset = [
     np.arange(n) - c
-    for n, c in zip(found.shape, degradation.center_of_mass(found), strict=True)
+    for n, c in zip(
+      found.shape, blur_kernels.center_of_mass(found), strict=True
+    )
   ]
   rows = found.sum(1) @ offset[0] ** 2
   columns = found.sum(0) @ offset[1] ** 2

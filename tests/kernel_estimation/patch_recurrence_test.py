@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.kernel_estimation import patch_recurrence
 
 KEY = jax.random.key(0)
@@ -174,20 +174,20 @@ def test_picks_are_those_of_most_contrast(side):
 
 
 def test_an_estimate_is_a_centred_kernel_that_the_key_decides(few):
-  image = blurred_photo(degradation.gaussian_kernel((3.0, 1.0), 0.5, 2))
+  image = blurred_photo(blur_kernels.gaussian_kernel((3.0, 1.0), 0.5, 2))
   kernel = patch_recurrence.estimate(image, 2, KEY)
   assert kernel.dtype == np.float32 and kernel.min() >= 0
   assert kernel.sum() == pytest.approx(1, abs=1e-5)
   np.testing.assert_allclose(
-    degradation.center_of_mass(kernel),
-    degradation.aligned_center(kernel.shape, 2),
+    blur_kernels.center_of_mass(kernel),
+    blur_kernels.aligned_center(kernel.shape, 2),
     atol=1e-3,
   )
   again = patch_recurrence.estimate(image, (2.0, 2.0), KEY)
   np.testing.assert_array_equal(kernel, again)
   other = patch_recurrence.estimate(image, 2, jax.random.key(1))
   assert kernel.shape != other.shape or np.abs(kernel - other).max() > 1e-5
-  assert degradation.kernel_correlation(kernel, other, 2) > 0.95
+  assert blur_kernels.kernel_correlation(kernel, other, 2) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -196,31 +196,31 @@ def test_an_estimate_is_a_centred_kernel_that_the_key_decides(few):
 def test_an_estimate_is_nearer_to_the_truth_than_what_is_wrong(
   few, variances, angle
 ):
-  true = degradation.gaussian_kernel(variances, angle, 2)
+  true = blur_kernels.gaussian_kernel(variances, angle, 2)
   kernel = patch_recurrence.estimate(blurred_photo(true), 2, KEY)
-  turned = degradation.gaussian_kernel(variances, angle + np.pi / 2, 2)
+  turned = blur_kernels.gaussian_kernel(variances, angle + np.pi / 2, 2)
   delta = np.zeros((3, 3), np.float32)
   delta[1, 1] = 1
   right, wrong, sharp = (
-    degradation.kernel_correlation(kernel, k, 2) for k in (true, turned, delta)
+    blur_kernels.kernel_correlation(kernel, k, 2) for k in (true, turned, delta)
   )
   assert right > 0.8
   assert right > wrong and right > sharp
   # A delta says less of the truth.
-  assert right > degradation.kernel_correlation(true, delta, 2) + 0.1
+  assert right > blur_kernels.kernel_correlation(true, delta, 2) + 0.1
 
 
 def test_brightness_and_contrast_change_nothing(few):
-  image = blurred_photo(degradation.gaussian_kernel((3.0, 1.0), 0.5, 2))
+  image = blurred_photo(blur_kernels.gaussian_kernel((3.0, 1.0), 0.5, 2))
   image = 0.25 + 0.5 * image
   plain = patch_recurrence.estimate(image, 2, KEY)
   for changed in (image + 0.125, 0.5 * image, 1 - image):
     kernel = patch_recurrence.estimate(changed, 2, KEY)
-    assert degradation.kernel_correlation(plain, kernel, 2) > 0.999
+    assert blur_kernels.kernel_correlation(plain, kernel, 2) > 0.999
 
 
 def test_colours_are_averaged(few):
-  image = blurred_photo(degradation.gaussian_kernel((3.0, 1.0), 0.5, 2))
+  image = blurred_photo(blur_kernels.gaussian_kernel((3.0, 1.0), 0.5, 2))
   kernel = patch_recurrence.estimate(image, 2, KEY)
   grey = patch_recurrence.estimate(image.mean(2, keepdims=True), 2, KEY)
   np.testing.assert_allclose(kernel, grey, atol=1e-5)

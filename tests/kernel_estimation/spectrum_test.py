@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.kernel_estimation import spectrum
 
 
@@ -37,7 +37,7 @@ def spectrum_middle():
 
 
 def covariance(kernel):
-  center = degradation.center_of_mass(kernel)
+  center = blur_kernels.center_of_mass(kernel)
   y, x = (np.arange(n) - c for n, c in zip(kernel.shape, center, strict=True))
   kernel = kernel.astype(np.float64)
   yx = y @ kernel @ x
@@ -79,7 +79,7 @@ def test_periodogram_is_that_of_each_window_in_turn():
   ],
 )
 def test_finds_the_covariance_of_a_gaussian(scale, variances, angle):
-  kernel = degradation.gaussian_kernel(variances, angle, scale)
+  kernel = blur_kernels.gaussian_kernel(variances, angle, scale)
   image = blurred(kernel, scale, shape=(240 * scale, 200 * scale))
   found = spectrum.fit(spectrum.spectrum(image), scale)
   tolerance = 0.12 * scale**2
@@ -88,19 +88,19 @@ def test_finds_the_covariance_of_a_gaussian(scale, variances, angle):
   )
   assert found.misfit < 0.3
   estimate = spectrum.estimate(image, scale)
-  assert degradation.kernel_correlation(kernel, estimate, scale) > 0.98
+  assert blur_kernels.kernel_correlation(kernel, estimate, scale) > 0.98
 
 
 @pytest.mark.parametrize('decay', [0.9, 1.15])
 def test_a_scene_of_another_power_law_changes_little(decay):
-  kernel = degradation.gaussian_kernel((2.5, 1.0), 0.3, 2)
+  kernel = blur_kernels.gaussian_kernel((2.5, 1.0), 0.3, 2)
   image = blurred(kernel, 2, decay=decay)
   found = spectrum.fit(spectrum.spectrum(image), 2)
   np.testing.assert_allclose(found.covariance, covariance(kernel), atol=0.35)
 
 
 def test_noise_is_not_taken_for_sharpness():
-  kernel = degradation.gaussian_kernel((3.0, 1.5), 0.3, 2)
+  kernel = blur_kernels.gaussian_kernel((3.0, 1.5), 0.3, 2)
   image = blurred(kernel, 2, noise=0.01)
   found = spectrum.fit(spectrum.spectrum(image), 2, noise_std=0.01)
   np.testing.assert_allclose(found.covariance, covariance(kernel), atol=0.5)
@@ -108,7 +108,7 @@ def test_noise_is_not_taken_for_sharpness():
 
 
 def test_each_axis_may_have_its_own_scale():
-  kernel = degradation.gaussian_kernel((3.0, 1.0), 0.0, 2)
+  kernel = blur_kernels.gaussian_kernel((3.0, 1.0), 0.0, 2)
   hr = power_law((400, 400))[..., 0]
   full = scipy.ndimage.correlate(hr, kernel.astype(np.float64))
   image = full[::2, :, None].astype(np.float32)
@@ -116,27 +116,27 @@ def test_each_axis_may_have_its_own_scale():
   np.testing.assert_allclose(found.covariance, covariance(kernel), atol=0.4)
   estimate = spectrum.estimate(image, (2, 1))
   np.testing.assert_allclose(
-    degradation.center_of_mass(estimate),
-    degradation.aligned_center(estimate.shape, (2, 1)),
+    blur_kernels.center_of_mass(estimate),
+    blur_kernels.aligned_center(estimate.shape, (2, 1)),
     atol=1e-4,
   )
 
 
 def test_an_estimate_is_a_centred_kernel():
-  kernel = degradation.gaussian_kernel((3.0, 1.0), 0.4, 2)
+  kernel = blur_kernels.gaussian_kernel((3.0, 1.0), 0.4, 2)
   estimate = spectrum.estimate(blurred(kernel, 2), 2)
   assert estimate.dtype == np.float32
   assert estimate.min() >= 0
   np.testing.assert_allclose(estimate.sum(), 1, atol=1e-5)
   np.testing.assert_allclose(
-    degradation.center_of_mass(estimate),
-    degradation.aligned_center(estimate.shape, 2),
+    blur_kernels.center_of_mass(estimate),
+    blur_kernels.aligned_center(estimate.shape, 2),
     atol=1e-4,
   )
 
 
 def test_precision_is_lower_for_the_direction_that_noise_hides():
-  kernel = degradation.gaussian_kernel((4.0, 0.3), 0.0, 2)  # wide along x
+  kernel = blur_kernels.gaussian_kernel((4.0, 0.3), 0.0, 2)  # wide along x
   found = spectrum.fit(
     spectrum.spectrum(blurred(kernel, 2, noise=0.02)), 2, noise_std=0.02
   )

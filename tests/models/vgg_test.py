@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax.models import vgg, weights
+from zssr_jax.models import vgg
+from zssr_jax.weights import parameters
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ALL = [f'{b}_{i}' for b in range(1, 6) for i in range(1, 3 + (b > 2))]
@@ -76,7 +77,7 @@ def test_maps_equal_those_of_a_loop(shape):
 
 def test_with_the_published_weights_every_map_equals_that_of_a_loop(data_root):
   layers = tuple(kind + name for name in ALL for kind in ('conv', 'relu'))
-  params = weights.load_vgg16(data_root, layers)
+  params = parameters.load_vgg16(data_root, layers)
   check(params, layers, picture(), '5_3')
 
 

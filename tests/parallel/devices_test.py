@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import zssr
+from zssr_jax import super_resolution
 from zssr_jax.config import Config
 from zssr_jax.models import vgg
 from zssr_jax.ops import metrics, resize
@@ -47,7 +47,7 @@ def make_items(photos, config=TINY, kernels=None, started=None, **trained):
     def start():
       if started is not None:
         started.append(index)
-      return zssr.run_image(
+      return super_resolution.run_image(
         photo,
         2,
         kernel=kernel,
@@ -56,7 +56,7 @@ def make_items(photos, config=TINY, kernels=None, started=None, **trained):
         **trained,
       )
 
-    plan = zssr.plan_stages(photo.shape, 2, config)
+    plan = super_resolution.plan_stages(photo.shape, 2, config)
     return devices.Item(start, devices.shape_class(photo.shape, kernel, plan))
 
   return [item(index, photo) for index, photo in enumerate(photos)]
@@ -64,7 +64,7 @@ def make_items(photos, config=TINY, kernels=None, started=None, **trained):
 
 def one_by_one(photos, config=TINY, kernels=None, **trained):
   return [
-    zssr.train_image(
+    super_resolution.train_image(
       photo,
       2,
       kernel=None if kernels is None else kernels[i],
@@ -124,7 +124,7 @@ def test_a_content_loss_and_a_start_are_stacked_like_the_rest(photos):
     content_layers=(('relu1_2', 1.0),),
   )
   network = vgg.Vgg16(('relu1_2',))
-  first = zssr.train_image(
+  first = super_resolution.train_image(
     photos[0], 2, config=config.replace(max_steps=0, content_weight=0.0)
   )
   trained = {
@@ -250,7 +250,7 @@ def test_a_group_in_which_no_kernel_is_found_trains_all_the_same(large):
 
 def test_transposed_images_share_a_class_and_larger_ones_do_not():
   def shape_class(*shape, kernel=None):
-    plan = zssr.plan_stages(shape, 2, TINY)
+    plan = super_resolution.plan_stages(shape, 2, TINY)
     return devices.shape_class(shape, kernel, plan)
 
   assert shape_class(48, 40, 3) == shape_class(40, 48, 3)
@@ -267,7 +267,7 @@ def test_an_image_that_cannot_be_trained_fails_alone(photos):
   items = make_items(photos[:3])
   bad = np.full_like(photos[1], np.nan)
   items[1] = items[1]._replace(
-    start=lambda: zssr.run_image(bad, 2, config=TINY)
+    start=lambda: super_resolution.run_image(bad, 2, config=TINY)
   )
   pairs = dict(devices.map_images(items, devices.available(4)))
   assert isinstance(pairs[1], ValueError) and 'NaN' in str(pairs[1])

@@ -11,11 +11,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from zssr_jax import kernel_estimation
 from zssr_jax.baselines import self_ex_sr
+from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.ops import resize
-
-Scale = float | tuple[float, float]
+from zssr_jax.ops.resize import Scale
 
 _SCALES = 2, 3, 4  # that the kernel can be estimated for
 # An estimate is often too wide, and back-projection with it overshoots: on
@@ -33,7 +32,7 @@ def upscale(
     lr: `[h, w, C]` in [0, 1].
     scale: upscaling factor or pair (y, x), from 1. At others than 2, 3 and 4
       the kernel is bicubic, and where no kernel is found.
-    kernel: not used: the method is blind.
+    kernel: not used: the method is joint_kernel.
 
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1]; see `self_ex_sr.upscale`,
@@ -53,5 +52,5 @@ def estimate(lr: np.ndarray, scale: Scale) -> np.ndarray | None:
   scales = resize.scale_pair(scale)
   if lr.ndim != 3 or scales[0] != scales[1] or scales[0] not in _SCALES:
     return None
-  found = kernel_estimation.estimate(lr, scale, 'recurrence', jax.random.key(0))
+  found = estimation.estimate(lr, scale, 'recurrence', jax.random.key(0))
   return found.kernel

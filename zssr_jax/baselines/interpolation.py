@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from zssr_jax.ops import color, resize
-
-Scale = float | tuple[float, float]
+from zssr_jax.ops.resize import Scale
 
 
 def _upscale(lr: np.ndarray, scale: Scale, method: str) -> np.ndarray:

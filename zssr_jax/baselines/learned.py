@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax import inference, models
-from zssr_jax.models import weights
+from zssr_jax import inference
+from zssr_jax.models import registry
 from zssr_jax.ops import color, resize
+from zssr_jax.ops.resize import Scale
+from zssr_jax.weights import parameters
 
-Scale = float | tuple[float, float]
 Upscale = Callable[[np.ndarray, Scale, np.ndarray | None], np.ndarray]
 
 # Side of a tile in pixels of what the network works on, the interpolated or the
@@ -40,8 +41,8 @@ def make_upscale(
   """Makes a method of the tables out of a network and its weights.
 
   Args:
-    name: one of `models.EXTERNAL`.
-    params: its parameters, such as `models.weights.load_params` gives.
+    name: one of `registry.EXTERNAL`.
+    params: its parameters, such as `registry.weights.load_params` gives.
     ensemble: average the results of the eight rotated and mirrored copies
       ('EDSR+'); four where the scale differs between the axes.
 
@@ -55,11 +56,11 @@ def make_upscale(
   Raises:
     ValueError: for an unknown name, or parameters of another network.
   """
-  if name not in models.EXTERNAL:
+  if name not in registry.EXTERNAL:
     raise ValueError(
-      f'unknown network {name!r}; there are: {", ".join(models.EXTERNAL)}'
+      f'unknown network {name!r}; there are: {", ".join(registry.EXTERNAL)}'
     )
-  on_luma = models.EXTERNAL[name] == 'y'
+  on_luma = registry.EXTERNAL[name] == 'y'
   if on_luma:
     _check(name, params, 2.0)  # for every scale the same
 
@@ -81,12 +82,12 @@ def make_upscale(
 
 
 def _check(name: str, params: Mapping[str, Any], scale: Scale) -> None:
-  shapes = models.external_shapes(name, scale)
+  shapes = registry.external_shapes(name, scale)
   try:
-    weights.check_shapes(params, shapes)
+    parameters.check_shapes(params, shapes)
   except ValueError as error:
     factor = resize.scale_pair(scale)[0]
-    at = '' if models.EXTERNAL[name] == 'y' else f' at scale {factor:g}'
+    at = '' if registry.EXTERNAL[name] == 'y' else f' at scale {factor:g}'
     raise ValueError(f'these are no weights of {name}{at}: {error}') from None
 
 
@@ -130,8 +131,8 @@ def _run(
   Returns:
     float32 `[H, W, C]` in [0, 1].
   """
-  model = models.make_external(name, scale)
-  colour = models.EXTERNAL[name]
+  model = registry.make_external(name, scale)
+  colour = registry.EXTERNAL[name]
   shape = resize.scaled_shape(lr.shape, scale)
   if interpolated is None:  # its shape says where the tiles of the output go
     interpolated = np.zeros((*shape, lr.shape[2]), np.float32)

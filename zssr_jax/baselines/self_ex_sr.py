@@ -27,11 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation, inference
+from zssr_jax import blur_kernels, degradation, inference
 from zssr_jax.baselines import interpolation
 from zssr_jax.ops import color, resize
-
-Scale = float | tuple[float, float]
+from zssr_jax.ops.resize import Scale
 
 _STEP = 2 ** (1 / 3)  # growth of a step, and between the smaller versions
 _VERSIONS = 6  # of the input, itself among them
@@ -137,7 +136,7 @@ def _grow(
       aim = (scales[0] ** (step / count), scales[1] ** (step / count))
       blur = None
       if kernel is not None:
-        blur = degradation.resample_kernel(kernel, scales, aim)
+        blur = blur_kernels.resample_kernel(kernel, scales, aim)
     factor = (aim[0] / reached[0], aim[1] / reached[1])
     shape = resize.scaled_shape(luma.shape, aim)
     target = resize.imresize(image, factor, shape=shape)

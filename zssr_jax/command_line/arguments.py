@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.config import KERNELS, Config
 from zssr_jax.data import kernel_io
-from zssr_jax.data.image_io import InputError
+from zssr_jax.errors import InputError
+from zssr_jax.ops.resize import Scale
 
-Scale = float | tuple[float, float]
 # Values of --kernel that say where the kernel is to come from.
 _WORDS = tuple(name for name in KERNELS if name != 'given')
 ESTIMATES = tuple(name for name in _WORDS if name != 'bicubic')
@@ -254,7 +254,7 @@ def parse_gaussian(text: str, scale: Scale) -> np.ndarray:
     scale: the scale that the kernel is for.
 
   Returns:
-    float32 `[n, n]`, see `degradation.gaussian_kernel`.
+    float32 `[n, n]`, see `blur_kernels.gaussian_kernel`.
 
   Raises:
     InputError: for other text, standard deviations that are not above 0 and
@@ -281,4 +281,4 @@ def parse_gaussian(text: str, scale: Scale) -> np.ndarray:
       f' 0 < STD <= {_WIDEST * scale:g} in pixels of the result, ANGLE in'
       ' degrees'
     ) from None
-  return degradation.gaussian_kernel((first**2, second**2), angle, scale)
+  return blur_kernels.gaussian_kernel((first**2, second**2), angle, scale)

@@ -10,10 +10,10 @@ from typing import Any
 
 from absl import flags
 
-from zssr_jax.command_line import flow
-from zssr_jax.data import image_io, weight_files
-from zssr_jax.data.image_io import InputError
-from zssr_jax.models import convert, weights
+from zssr_jax.command_line import app
+from zssr_jax.data import files
+from zssr_jax.errors import InputError
+from zssr_jax.weights import conversion, foreign, parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ def parse_options(
   try:
     extra = values(argv)[1:]
   except flags.Error as error:
-    raise InputError(image_io.one_line(error)) from None
+    raise InputError(files.one_line(error)) from None
   if extra:
     raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
   flag: dict[str, Any] = {name: values[name].value for name in values}
@@ -78,12 +78,12 @@ def run(options: Options) -> int:
     raise InputError(
       f'{options.output}: exists already; pass --overwrite to replace it'
     )
-  arrays = weight_files.read_arrays(options.input)
+  arrays = foreign.read_arrays(options.input)
   try:
-    params, scale = convert.convert(options.network, arrays, options.scale)
+    params, scale = conversion.convert(options.network, arrays, options.scale)
   except ValueError as error:
     raise InputError(f'{options.input}: {error}') from None
-  facts: dict[str, weights.Fact] = {
+  facts: dict[str, parameters.Fact] = {
     'network': options.network,
     'source': options.input.name,
     'source_sha256': hashlib.sha256(options.input.read_bytes()).hexdigest(),
@@ -91,16 +91,16 @@ def run(options: Options) -> int:
   if scale is not None:
     facts['scale'] = scale
   try:
-    with flow.WRITING:
+    with app.WRITING:
       options.output.parent.mkdir(parents=True, exist_ok=True)
-      weights.save_params(options.output, params, half=options.half, **facts)
+      parameters.save_params(options.output, params, half=options.half, **facts)
   except OSError as error:
     raise InputError(
       f'{options.output}: cannot be written: {error.strerror or error}'
     ) from None
   except ValueError as error:
     raise InputError(str(error)) from None
-  count = sum(leaf.size for leaf in weights.flatten(params).values())
+  count = sum(leaf.size for leaf in parameters.flatten(params).values())
   print(
     f'{options.output}  {options.network},'
     + (f' scale {scale},' if scale is not None else '')
@@ -117,6 +117,6 @@ def main(
   usage: str,
 ) -> int:
   """Runs bin/convert_weights and returns its exit code; 2 for an InputError."""
-  return flow.run_command(
+  return app.run_command(
     argv, define, lambda: run(parse_options(argv, define)), usage=usage
   )

@@ -18,22 +18,22 @@ from absl import flags
 from ml_collections import config_flags
 
 from zssr_jax.baselines import interpolation, learned
-from zssr_jax.command_line import arguments, flow, networks
+from zssr_jax.command_line import app, arguments, networks
 from zssr_jax.config import Config
-from zssr_jax.data import datasets, image_io
-from zssr_jax.data.image_io import InputError
+from zssr_jax.data import datasets, files, image_io
+from zssr_jax.errors import InputError
 from zssr_jax.evaluation import (
   cases,
-  degradations,
   harness,
   lpips,
   methods,
-  report,
+  protocols,
   rows,
   tables,
 )
-from zssr_jax.models import weights
 from zssr_jax.parallel import devices as parallel
+from zssr_jax.report import page
+from zssr_jax.weights import parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def parse_options(
     kinds = [
       name
       for text in flag['degradation']
-      for name in ([text] if text == cases.OWN else degradations.parse(text))
+      for name in ([text] if text == cases.OWN else protocols.parse(text))
     ]
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
@@ -249,7 +249,7 @@ class _Display:
 
 
 def run(options: Options) -> int:
-  """Evaluates, writing `rows.jsonl`, `table.md` and `report.html`.
+  """Evaluates, writing `rows.jsonl`, `table.md` and `page.html`.
 
   Returns:
     Exit code: 0, or 1 when some image failed.
@@ -290,38 +290,38 @@ def run(options: Options) -> int:
     ):
       if isinstance(outcome, harness.Failure):
         case = outcome.task.case
-        flow.complain(f'{case.pair.hr}: {outcome.error}')
+        app.complain(f'{case.pair.hr}: {outcome.error}')
         failures += 1
       else:
         display.show(outcome)
   write_table(store)
   finished = [task for task in tasks if task.key in store.rows]
   shown = [store.rows[task.key] for task in finished]
-  page = report.make_report(
+  made = page.make_report(
     f'{", ".join(options.datasets)} by {", ".join(options.methods)}',
     _entries(finished, store),
     summary=tables.summary(shown),
     notes=tables.origin(shown),
   )
-  image_io.write_files({store.folder / flow.REPORT: page})
-  print(f'{store.folder}: {len(store.rows)} rows, table.md, report.html')
+  files.write_files({store.folder / app.REPORT: made})
+  print(f'{store.folder}: {len(store.rows)} rows, table.md, page.html')
   return 1 if failures else 0
 
 
 def write_table(store: rows.Store) -> None:
   """Writes `table.md` from a store's rows."""
   table = tables.make_table(store.rows.values())
-  image_io.write_files({store.folder / 'table.md': table})
+  files.write_files({store.folder / 'table.md': table})
 
 
 def _load_lpips(data: Path) -> harness.Lpips:
-  heads = weights.load_lpips_heads(data)
-  return lpips.make_lpips(weights.load_vgg16(data, heads), heads)
+  heads = parameters.load_lpips_heads(data)
+  return lpips.make_lpips(parameters.load_vgg16(data, heads), heads)
 
 
 def _entries(
   tasks: Sequence[harness.Task], store: rows.Store
-) -> Iterator[report.Entry]:
+) -> Iterator[page.Entry]:
   """What the report shows: every result that was kept."""
   for task in tasks:
     path = harness.image_path(store, task.key)
@@ -334,7 +334,7 @@ def _entries(
     if file.is_file():
       with np.load(file) as arrays:
         kernel = arrays['kernel'] if 'kernel' in arrays else None
-        curves = report.Curves(
+        curves = page.Curves(
           loss=arrays['loss'],
           learning_rate=arrays['learning_rate'],
           error_steps=arrays['error_steps'],
@@ -359,7 +359,7 @@ def _entries(
         [row['degradation'], *(f'{k}={v}' for k, v in row['details'].items())]
       ),
     }
-    yield report.Entry(
+    yield page.Entry(
       title=f'{row["image"]} ×{row["scale"]:g}, {row["method"]}',
       before=interpolation.bicubic(pixels.lr, task.case.scale),
       after=image_io.read_image(path),
@@ -381,7 +381,7 @@ def main(
 
   def work() -> int:
     options = parse_options(argv, define, configs=configs)
-    flow.use_compile_cache()
+    app.use_compile_cache()
     return run(options)
 
-  return flow.run_command(argv, define, work, usage=usage)
+  return app.run_command(argv, define, work, usage=usage)

@@ -10,9 +10,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from zssr_jax.command_line.arguments import ESTIMATES, Options, Scale
+from zssr_jax.command_line.arguments import ESTIMATES, Options
 from zssr_jax.data import image_io
-from zssr_jax.data.image_io import InputError
+from zssr_jax.errors import InputError
+from zssr_jax.ops.resize import Scale
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zssr_jax import models, zssr
+from zssr_jax import super_resolution
 from zssr_jax.config import Config
-from zssr_jax.data import weight_files
-from zssr_jax.data.image_io import InputError
-from zssr_jax.models import convert, starts, weights
+from zssr_jax.errors import InputError
+from zssr_jax.models import registry
+from zssr_jax.ops.resize import Scale
+from zssr_jax.weights import conversion, foreign, parameters, starts
 
-Scale = float | tuple[float, float]
 # Networks that --weights may name. `edsr` stands for all sizes of it.
 NAMES = ('vgg16', 'srcnn', 'srcnn_955', 'vdsr', 'edsr')
 _SIZES = {'edsr': ('edsr', 'edsr_full')}
@@ -101,7 +101,7 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
     try:
       if source is None:
         raise FileNotFoundError
-      vgg = weights.load_vgg16(source, layers)
+      vgg = parameters.load_vgg16(source, layers)
     except FileNotFoundError:
       raise InputError(
         f'a content loss needs the weights of VGG16; {_remedy("vgg16")}'
@@ -116,7 +116,7 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
       if backbone is not None:
         params = {**(params or {}), 'backbone': backbone}
       if params is not None:
-        zssr.check_start(params, scale, config)
+        super_resolution.check_start(params, scale, config)
     except (OSError, ValueError) as error:
       raise InputError(
         f'--config.start={config.start}: {error}{_advice(config, error)}'
@@ -179,7 +179,7 @@ def load_network(
     data: the data root, if there is one.
 
   Returns:
-    Its name among `models.EXTERNAL`, and its parameters.
+    Its name among `registry.EXTERNAL`, and its parameters.
 
   Raises:
     InputError: when there are no weights for it at this scale, or they are
@@ -194,7 +194,7 @@ def load_network(
         return _read_ours(name, scale, [shipped])
     path = _find_authors(name, scale, data)
     try:
-      return name, convert.convert(name, weight_files.read_arrays(path))[0]
+      return name, conversion.convert(name, foreign.read_arrays(path))[0]
     except ValueError as error:
       raise ValueError(f'{path}: {error}; get the original file') from None
   except InputError:
@@ -208,14 +208,16 @@ def _read_ours(
 ) -> tuple[str, dict[str, Any]]:
   """`load_network` from the first of our own files that is for the scale."""
   for path in paths:
-    params, facts = weights.load_params(path)
+    params, facts = parameters.load_params(path)
     if scale is not None and not _is_for(facts, scale):
       continue
     found = str(facts.get('network', 'something'))
     if found not in _SIZES.get(name, (name,)):
       raise ValueError(f'{path}: holds {found}, not {name}')
     try:
-      weights.check_shapes(params, models.external_shapes(found, scale or 2))
+      parameters.check_shapes(
+        params, registry.external_shapes(found, scale or 2)
+      )
     except ValueError as error:
       raise ValueError(f'{path}: {error}; convert or train it again') from None
     return found, params

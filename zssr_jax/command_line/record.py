@@ -13,9 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from zssr_jax import Result, degradation
-from zssr_jax.command_line.arguments import Options, Scale
+from zssr_jax import Result, blur_kernels
+from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.jobs import Job
+from zssr_jax.ops.resize import Scale
 
 _PACKAGES = ('zssr_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
@@ -64,7 +65,7 @@ def _kernel(options: Options, result: Result) -> dict[str, Any]:
       'warning': result.estimate.warning,
     }
   if result.kernel is not None:
-    first, second, angle = degradation.kernel_width(result.kernel)
+    first, second, angle = blur_kernels.kernel_width(result.kernel)
     about['shape'] = result.kernel.shape
     # Standard deviations in pixels of the result; the angle, in degrees, of
     # the first from the x axis towards growing y.

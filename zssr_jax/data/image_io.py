@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
+
+from zssr_jax.data import files
+from zssr_jax.errors import InputError
+from zssr_jax.ops import color
 
 # Largest accepted image. The memory that a run takes grows with it.
 MAX_PIXELS = 64_000_000
@@ -23,34 +25,6 @@ MAX_PIXELS = 64_000_000
 # Other formats that Pillow knows hide more than 8 bits, layers or frames.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP')
 IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
-
-
-class InputError(ValueError):
-  """A file that cannot be used; the message is one line naming it."""
-
-
-def one_line(error: BaseException) -> str:
-  """Returns what an error of another library says, for a message."""
-  return ' '.join(str(error).split()) or type(error).__name__
-
-
-def read_bytes(path: Path) -> bytes:
-  """Returns the content of a file.
-
-  Raises:
-    InputError: when it is missing, empty, no file or cannot be read.
-  """
-  try:
-    if path.exists() and not path.is_file():
-      raise InputError(f'{path}: a folder or a device, not a file')
-    content = path.read_bytes()
-  except FileNotFoundError:
-    raise InputError(f'{path}: no such file') from None
-  except OSError as error:
-    raise InputError(f'{path}: cannot be read: {error.strerror}') from None
-  if not content:
-    raise InputError(f'{path}: the file is empty')
-  return content
 
 
 def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
@@ -86,7 +60,7 @@ def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
 
 
 def _decode(path: Path, max_pixels: int) -> np.ndarray:
-  content = read_bytes(path)
+  content = files.read_bytes(path)
   try:
     with warnings.catch_warnings():
       # Damaged metadata is not worth a message; a bomb is, and only once.
@@ -113,7 +87,8 @@ def _decode(path: Path, max_pixels: int) -> np.ndarray:
     ) from None
   except Exception as error:  # Pillow raises a dozen types on damaged files
     raise InputError(
-      f'{path}: damaged or cut short ({one_line(error)}); get a whole copy'
+      f'{path}: damaged or cut short ({files.one_line(error)}); get a whole'
+      ' copy'
     ) from None
 
 
@@ -142,49 +117,14 @@ def read_image(
   return pixels.astype(np.float32) / np.float32(255)
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-  """Rounds `[H, W, C]` in [0, 1] to 0 ... 255, half up, clipping."""
-  out = np.empty(np.shape(image), np.uint8)
-  for source, target in zip(image, out, strict=True):  # by rows: less memory
-    scaled = np.floor(np.asarray(source, np.float64) * 255 + 0.5)
-    target[...] = np.clip(scaled, 0, 255)
-  return out
-
-
 def encode_png(image: np.ndarray) -> bytes:
   """Returns `[H, W, C]` in [0, 1], C = 1 or 3, as the bytes of a PNG file."""
-  pixels = to_uint8(image)
+  pixels = color.to_uint8(image)
   stream = io.BytesIO()
   Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
     stream, 'PNG'
   )
   return stream.getvalue()
-
-
-def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
-  """Writes all files or none: each appears whole, under its final name.
-
-  The contents go to temporary files in the same folders, which are renamed
-  once all are written; a failure removes them.
-
-  Args:
-    files: content by path; text is written as UTF-8.
-
-  Raises:
-    OSError: when a file cannot be written.
-  """
-  moves = []
-  try:
-    for path, content in files.items():
-      temporary = Path(path).with_name(f'.{secrets.token_hex(6)}.tmp')
-      moves.append((temporary, path))
-      data = content.encode() if isinstance(content, str) else content
-      temporary.write_bytes(data)
-    for temporary, path in moves:
-      os.replace(temporary, path)
-  finally:
-    for temporary, _ in moves:
-      temporary.unlink(missing_ok=True)
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
@@ -193,4 +133,4 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
   Raises:
     OSError: when the file cannot be written.
   """
-  write_files({path: encode_png(image)})
+  files.write_files({path: encode_png(image)})

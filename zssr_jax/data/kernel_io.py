@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax.data import image_io, matlab
-from zssr_jax.data.image_io import InputError
+from zssr_jax.data import files, image_io, matlab
+from zssr_jax.errors import InputError
 
 _NAMES = ('Kernel', 'kernel', 'kernels')
 # Longest list of variables in a message.
@@ -96,7 +96,7 @@ def _split_index(path: Path) -> tuple[Path, int | None]:
 
 def _load(path: Path) -> Any:
   """Returns whatever the file holds in the place of a kernel, unchecked."""
-  content = image_io.read_bytes(path)
+  content = files.read_bytes(path)
   suffix = path.suffix.lower()
   if suffix == '.mat':
     return _pick(matlab.read_variables(path, content), path)

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-from zssr_jax.data import image_io
-from zssr_jax.data.image_io import InputError
+from zssr_jax.data import files
+from zssr_jax.errors import InputError
 
 _HDF5 = (b'MATLAB 7.3', b'\x89HDF')
 
@@ -35,8 +35,7 @@ def read_variables(path: Path, content: bytes) -> dict[str, Any]:
     return read(content)
   except Exception as error:  # as many types as there are kinds of damage
     raise InputError(
-      f'{path}: not a whole MATLAB file ({image_io.one_line(error)}); save'
-      ' it anew'
+      f'{path}: not a whole MATLAB file ({files.one_line(error)}); save it anew'
     ) from None
 
 

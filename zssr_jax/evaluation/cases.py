@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zssr_jax.data import datasets, image_io, kernel_io
-from zssr_jax.evaluation import degradations
+from zssr_jax.evaluation import protocols
+from zssr_jax.ops import color
 
 # The low-resolution images and the kernel that come with the data set.
 OWN = 'own'
@@ -57,9 +58,9 @@ def _load(
     assert pair.lr is not None
     kernel = None if pair.kernel is None else kernel_io.read_kernel(pair.kernel)
     return Pixels(image_io.read_image(pair.lr), hr, kernel, {})
-  made = degradations.degrade(
+  made = protocols.degrade(
     degradation,
-    image_io.to_uint8(hr),
+    color.to_uint8(hr),
     scale,
     image_name=pair.name,
     seed=seed,
@@ -99,7 +100,7 @@ def find_cases(
 
   Raises:
     FileNotFoundError, ValueError: see `datasets.pairs` and
-      `degradations.degrade`; both in one line.
+      `protocols.degrade`; both in one line.
   """
   own = degradation == OWN
   pairs = datasets.pairs(root, dataset, scale, with_lr=own)

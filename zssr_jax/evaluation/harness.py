@@ -23,14 +23,13 @@ import jax
 import numpy as np
 import scipy.ndimage
 
-from zssr_jax import degradation, zssr
+from zssr_jax import blur_kernels, super_resolution
 from zssr_jax.baselines import interpolation, learned
 from zssr_jax.config import Config
-from zssr_jax.data import image_io
+from zssr_jax.data import files, image_io
 from zssr_jax.evaluation import code, memory, methods, rows
 from zssr_jax.evaluation.cases import Case, Pixels
-from zssr_jax.models import conv
-from zssr_jax.ops import metrics
+from zssr_jax.ops import conv, metrics
 from zssr_jax.parallel import devices as parallel
 
 Lpips = Callable[[np.ndarray, np.ndarray], float]
@@ -119,7 +118,7 @@ def plan(
   for name in method_names:
     method = methods.find(name)
     trains = method.trains
-    made_by: Any = zssr.train_image
+    made_by: Any = super_resolution.train_image
     if not trains:
       made_by = method.upscale or learned.make_upscale
     version = code.code_version(made_by.__module__, 'zssr_jax.ops.metrics')
@@ -275,7 +274,7 @@ def _train(
       memory.reset_peak()
       try:
         with jax.default_device(devices[0]):
-          yield task, zssr.train_image(**arguments(task))
+          yield task, super_resolution.train_image(**arguments(task))
       except ValueError as error:
         yield task, error
     return
@@ -284,12 +283,14 @@ def _train(
     assert task.config is not None
     shape = task.case.lr_shape
     try:
-      stages = zssr.plan_stages(shape, task.case.scale, task.config)
+      stages = super_resolution.plan_stages(shape, task.case.scale, task.config)
     except ValueError as error:
       yield task, error
       continue
     kind = parallel.shape_class(shape, task.kernel, stages)
-    start = functools.partial(lambda t: zssr.run_image(**arguments(t)), task)
+    start = functools.partial(
+      lambda t: super_resolution.run_image(**arguments(t)), task
+    )
     items.append(parallel.Item(start, (kind, task.case.scale, task.config)))
     ready.append(task)
   for index, result in parallel.map_images(items, devices, in_flight):
@@ -362,7 +363,7 @@ class _Judge:
 
 
 def _align(
-  task: Task, result: zssr.Result
+  task: Task, result: super_resolution.Result
 ) -> tuple[np.ndarray, list[float] | None]:
   """Takes the true kernel's own shift out of a result that cannot know it.
 
@@ -375,8 +376,8 @@ def _align(
   true = task.case.kernel
   if result.estimate is None or true is None:
     return result.image, None
-  aligned = degradation.aligned_center(true.shape, task.case.scale)
-  mass = degradation.center_of_mass(true)
+  aligned = blur_kernels.aligned_center(true.shape, task.case.scale)
+  mass = blur_kernels.center_of_mass(true)
   shift = [m - a for m, a in zip(mass, aligned, strict=True)]
   if max(map(abs, shift)) < 0.01:
     return result.image, None
@@ -386,7 +387,9 @@ def _align(
   return moved.clip(0, 1), [round(s, 3) for s in shift]
 
 
-def _kernel_facts(task: Task, result: zssr.Result) -> dict[str, Any] | None:
+def _kernel_facts(
+  task: Task, result: super_resolution.Result
+) -> dict[str, Any] | None:
   """What an estimated kernel was like; None where none was."""
   estimate = result.estimate
   if estimate is None:
@@ -399,10 +402,10 @@ def _kernel_facts(task: Task, result: zssr.Result) -> dict[str, Any] | None:
   }
   if result.kernel is not None:
     facts['width'] = [
-      round(v, 3) for v in degradation.kernel_width(result.kernel)
+      round(v, 3) for v in blur_kernels.kernel_width(result.kernel)
     ]
     if task.case.kernel is not None:
-      correlation = degradation.kernel_correlation(
+      correlation = blur_kernels.kernel_correlation(
         task.case.kernel, result.kernel, task.case.scale
       )
       facts['correlation'] = round(correlation, 4)
@@ -419,12 +422,12 @@ def _keep(
   task: Task,
   row: rows.Row,
   image: np.ndarray,
-  result: zssr.Result | None = None,
+  result: super_resolution.Result | None = None,
 ) -> rows.Row:
   """Writes what goes with a row, and then the row."""
-  files: dict[str | os.PathLike[str], bytes | str] = {}
+  contents: dict[str | os.PathLike[str], bytes | str] = {}
   if methods.find(task.method).keeps_image:
-    files[image_path(store, task.key)] = image_io.encode_png(image)
+    contents[image_path(store, task.key)] = image_io.encode_png(image)
   if result is not None:
     history = result.history
     arrays = {
@@ -439,10 +442,10 @@ def _keep(
       arrays['kernel'] = result.kernel
     stream = io.BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **arrays)
-    files[curves_path(store, task.key)] = stream.getvalue()
-  for path in files:
+    contents[curves_path(store, task.key)] = stream.getvalue()
+  for path in contents:
     Path(path).parent.mkdir(exist_ok=True)
-  image_io.write_files(files)
+  files.write_files(contents)
   store.append(row)
   return row
 

@@ -35,9 +35,9 @@ import optax
 import scipy.ndimage
 import scipy.signal
 
-from zssr_jax import degradation
-from zssr_jax.kernel_estimation import errors
+from zssr_jax import blur_kernels, errors
 from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
 
 # The deep linear generator: sides of its layers, and of all in one.
 _SIDES = (7, 5, 3, 1, 1, 1)
@@ -117,7 +117,7 @@ class State(NamedTuple):
 
 def estimate(
   image: np.ndarray,
-  scale: degradation.Scale,
+  scale: Scale,
   key: jax.Array,
   *,
   iterations: int = 3000,
@@ -135,7 +135,7 @@ def estimate(
 
   Returns:
     float32 `[h, w]` with odd sides, non-negative, sums to 1, its centre of
-    mass at `degradation.aligned_center`.
+    mass at `blur_kernels.aligned_center`.
 
   Raises:
     ValueError: for another scale, an image that is not `[H, W, C]`, or fewer
@@ -180,7 +180,7 @@ def finish(kernel: np.ndarray) -> np.ndarray:
     )
   floor = np.sort(kernel, axis=None)[-min(_RANK, kernel.size)]
   kernel = np.maximum(kernel - _SHARE * max(floor, 0.0), 0.0)
-  return degradation.resample_kernel(kernel / kernel.sum(), 2, 2, center=True)
+  return blur_kernels.resample_kernel(kernel / kernel.sum(), 2, 2, center=True)
 
 
 def twice(kernel: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ def bicubic_kernel() -> np.ndarray:
 def boundary_mask() -> np.ndarray:
   """Penalty of a tap, growing exponentially with its distance: `[13, 13]`."""
   y, x = (
-    np.arange(_SIDE) - c for c in degradation.aligned_center((_SIDE, _SIDE), 2)
+    np.arange(_SIDE) - c for c in blur_kernels.aligned_center((_SIDE, _SIDE), 2)
   )
   distance = np.hypot(y[:, None], x[None, :])
   return np.exp(2 * (distance - _SIDE // 2)).astype(np.float32)
@@ -321,7 +321,7 @@ def generate(kernel: jax.Array, windows: jax.Array) -> jax.Array:
 
 def _center_distance(kernel: jax.Array) -> jax.Array:
   """Distance of the centre of mass from the aligned one, in taps."""
-  y, x = degradation.aligned_center((_SIDE, _SIDE), 2)
+  y, x = blur_kernels.aligned_center((_SIDE, _SIDE), 2)
   place = jnp.arange(_SIDE, dtype=kernel.dtype)
   total = jnp.sum(kernel)
   rows = jnp.sum(kernel, 1) @ place / total - y

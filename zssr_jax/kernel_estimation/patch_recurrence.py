@@ -31,9 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
-from zssr_jax import degradation
-from zssr_jax.kernel_estimation import errors
+from zssr_jax import blur_kernels, errors
 from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
 
 _PATCH = 5  # n
 _TAPS = {2: 9, 3: 13, 4: 17}  # m, by scale
@@ -48,9 +48,7 @@ _GAINS = 0.4, 2.5  # ratio of contrasts between which patches are compared
 _SMOOTH = {2: 0.1, 3: 0.5, 4: 1.0}
 
 
-def estimate(
-  image: np.ndarray, scale: degradation.Scale, key: jax.Array
-) -> np.ndarray:
+def estimate(image: np.ndarray, scale: Scale, key: jax.Array) -> np.ndarray:
   """Estimates the kernel nonparametrically.
 
   Args:
@@ -88,7 +86,7 @@ def estimate(
     taps=taps,
     scale=factor,
   )
-  return degradation.resample_kernel(
+  return blur_kernels.resample_kernel(
     np.asarray(kernel), factor, factor, center=True
   )
 

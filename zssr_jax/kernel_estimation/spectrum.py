@@ -25,9 +25,10 @@ import jax
 import numpy as np
 import scipy.optimize
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.kernel_estimation import noise
 from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
 
 # Side of the windows of the periodogram, LR pixels.
 WINDOW = 48
@@ -86,9 +87,7 @@ def spectrum(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
   return total / (count * (taper**2).sum())
 
 
-def fit(
-  power: np.ndarray, scale: degradation.Scale, *, noise_std: float = 0.0
-) -> Fit:
+def fit(power: np.ndarray, scale: Scale, *, noise_std: float = 0.0) -> Fit:
   """Fits the model of this module to a power spectrum.
 
   Args:
@@ -137,7 +136,7 @@ def fit(
 
 
 def estimate(
-  image: np.ndarray, scale: degradation.Scale, key: jax.Array | None = None
+  image: np.ndarray, scale: Scale, key: jax.Array | None = None
 ) -> np.ndarray:
   """Estimates a Gaussian kernel from the image's power spectrum.
 
@@ -162,12 +161,12 @@ def estimate(
   return kernel_of(fit(spectrum(image), scale, noise_std=level), scale)
 
 
-def kernel_of(found: Fit, scale: degradation.Scale) -> np.ndarray:
+def kernel_of(found: Fit, scale: Scale) -> np.ndarray:
   """The kernel that `estimate` makes of a fit for the same scale."""
   return gaussian(_CAUTION * found.covariance, scale)
 
 
-def gaussian(covariance: np.ndarray, scale: degradation.Scale) -> np.ndarray:
+def gaussian(covariance: np.ndarray, scale: Scale) -> np.ndarray:
   """The centred Gaussian kernel, float32 `[h, w]`, of a covariance.
 
   Args:
@@ -179,12 +178,12 @@ def gaussian(covariance: np.ndarray, scale: degradation.Scale) -> np.ndarray:
   # A tap stands for a pixel, which itself has a variance of 1/12.
   variances = np.maximum(values - 1 / 12, 0)
   angle = math.atan2(vectors[0, 0], vectors[1, 0])
-  kernel = degradation.gaussian_kernel(
+  kernel = blur_kernels.gaussian_kernel(
     (float(variances[0]), float(variances[1])), angle, max(scales)
   )
   if scales[0] == scales[1]:
     return kernel
-  return degradation.resample_kernel(kernel, scales, scales, center=True)
+  return blur_kernels.resample_kernel(kernel, scales, scales, center=True)
 
 
 def _covariance(p: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zssr_jax.models import conv
+from zssr_jax.ops import conv
 
 
 class Convolution(nn.Module):

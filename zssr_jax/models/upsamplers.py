@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax.models import conv, zssr
-from zssr_jax.ops import resize
+from zssr_jax.models import zssr
+from zssr_jax.ops import conv, resize
 
 
 class PixelShuffle(nn.Module):

@@ -1,7 +1,7 @@
 """The convolutions of VGG16 (Simonyan & Zisserman, ICLR 2015, column D).
 
 Its feature maps serve perceptual measures: LPIPS in `evaluation` and content
-losses in training. The weights come from `models.weights`; without them the
+losses in training. The weights come from `weights.parameters`; without them the
 network is of no use, so nothing here is meant to be trained.
 """
 

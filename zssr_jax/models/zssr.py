@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zssr_jax.models import conv
+from zssr_jax.ops import conv
 
 # The last layer starts at a tenth of the others' variance, or less, so that
 # training begins near the interpolated image.

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 Array = Any  # np.ndarray or jax.Array, in and out alike
 
 
 def to_uint8(image: Array) -> Array:
-  """Rounds `[...]` float in [0, 1] to uint8, half up; clips what lies outside.
+  """Rounds `[H, ...]` float in [0, 1] to uint8, half up; clips the rest.
 
   uint8 input is returned as it is. `floor(255 x + 0.5)` and not `round`:
   halves go up, as MATLAB has it, and not to the even neighbour.
   """
   if image.dtype == 'uint8':
     return image
-  return (image.clip(0.0, 1.0) * 255.0 + 0.5).astype('uint8')
+  if not isinstance(image, np.ndarray):
+    return (image.clip(0.0, 1.0) * 255.0 + 0.5).astype('uint8')
+  out = np.empty(image.shape, np.uint8)
+  for row in range(len(image)):  # all at once would take much memory
+    # In float64 the product is exact, and so is what counts as a half.
+    scaled = np.floor(np.asarray(image[row], np.float64) * 255 + 0.5)
+    out[row] = np.clip(scaled, 0, 255)
+  return out
 
 
 def luma(image: Array) -> Array:

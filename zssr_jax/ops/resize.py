@@ -23,6 +23,8 @@ import scipy.sparse
 _DENSE_LIMIT = 1 << 21
 
 Array = TypeVar('Array', np.ndarray, jax.Array)
+# Output per input pixels: a number, or a pair (y, x).
+Scale = float | tuple[float, float]
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.config import Config
 from zssr_jax.pretraining import loop as pretraining_loop
 from zssr_jax.pretraining import step as pretraining_step
@@ -343,7 +343,7 @@ def _pad_kernels(kernels: Sequence[Any]) -> list[Any]:
   if not isinstance(kernels[0], jax.Array):
     return list(kernels)
   shape = np.max([kernel.shape for kernel in kernels], axis=0)
-  return [degradation.pad_kernel(kernel, tuple(shape)) for kernel in kernels]
+  return [blur_kernels.pad_kernel(kernel, tuple(shape)) for kernel in kernels]
 
 
 def _up(n: int, step: int) -> int:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.ops import color as color_lib
 from zssr_jax.ops import resize
 
@@ -191,7 +191,7 @@ def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
   """Random anisotropic Gaussians, aligned, as in the tables' `gaussian`.
 
   The variances along both axes are U(0, scale^2) in HR pixels squared, the
-  angle is any; see `degradation.gaussian_kernel`.
+  angle is any; see `blur_kernels.gaussian_kernel`.
 
   Args:
     keys: `[B]`.
@@ -201,7 +201,7 @@ def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
     float32 `[B, n, n]`, each of sum 1, with n = `kernel_side(scale)`.
   """
   size = kernel_side(scale)
-  center = degradation.aligned_center((size, size), scale)[0]
+  center = blur_kernels.aligned_center((size, size), scale)[0]
   fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
   y, x = (jnp.asarray(f, jnp.float32) for f in (fine[:, None], fine[None]))
   index = np.arange(size)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from zssr_jax.config import Config
-from zssr_jax.training import blind, pool
+from zssr_jax.training import history, joint_kernel, pool
 from zssr_jax.training import step as step_lib
 
 # Steps per call. A CPU step takes 10 to 200 ms: ten of them keep Ctrl-C and
@@ -42,18 +42,6 @@ class Progress(NamedTuple):
   learning_rate: float
 
 
-class History(NamedTuple):
-  """What happened while training; steps count through all stages."""
-
-  loss: np.ndarray  # float32 [n], one a step
-  learning_rate: np.ndarray  # float32 [n], one a step
-  error_steps: np.ndarray  # int32 [m]
-  error: np.ndarray  # float32 [m], reconstruction MSE at those steps
-  drops: tuple[int, ...]  # steps after which the plateau schedule dropped
-  rollbacks: tuple[int, ...]  # steps the run went back to
-  stages: tuple[tuple[float, float, int], ...]  # factors (y, x) and steps
-
-
 class Job(NamedTuple):
   """One network in one stage of an image: all that its training needs."""
 
@@ -64,7 +52,7 @@ class Job(NamedTuple):
   stage: tuple[int, int]  # its number, from 0, and how many there are
   state: step_lib.State
   fathers: pool.Pool
-  kernel: jax.Array | blind.Blind | None  # [h, w], None: bicubic
+  kernel: jax.Array | joint_kernel.Blind | None  # [h, w], None: bicubic
   windows: step_lib.Windows
 
 
@@ -73,7 +61,7 @@ class Trained(NamedTuple):
 
   params: step_lib.Params  # averaged when the config asks for that
   covariance: np.ndarray | None  # [2, 2] of a kernel learnt along, else None
-  history: History
+  history: history.History
 
 
 @functools.lru_cache(maxsize=64)
@@ -168,13 +156,13 @@ class Watch:
       )
     return True
 
-  def history(self) -> History:
+  def history(self) -> history.History:
     """What happened in the chunks that were kept."""
-    return History(
-      loss=_join(self._losses, np.float32),
-      learning_rate=_join(self._rates, np.float32),
-      error_steps=_join(self._error_steps, np.int32),
-      error=_join(self._errors, np.float32),
+    return history.History(
+      loss=history.join(self._losses, np.float32),
+      learning_rate=history.join(self._rates, np.float32),
+      error_steps=history.join(self._error_steps, np.int32),
+      error=history.join(self._errors, np.float32),
       drops=tuple(self._dropped),
       rollbacks=tuple(self.rollbacks),
       stages=((*self._job.scale, self._steps),),
@@ -242,31 +230,6 @@ def finish(state: step_lib.State, config: Config, watch: Watch) -> Trained:
   """What the last state of a run leaves."""
   return Trained(
     params=state.average if config.weight_average else state.params,
-    covariance=blind.covariance(state.blind) if state.blind else None,
+    covariance=joint_kernel.covariance(state.blind) if state.blind else None,
     history=watch.history(),
-  )
-
-
-def _join(parts: list[np.ndarray], dtype) -> np.ndarray:
-  return np.concatenate([np.zeros(0), *parts]).astype(dtype)
-
-
-def join_histories(histories: list[History]) -> History:
-  """Chains the histories of several jobs, counting steps through."""
-  offsets = np.cumsum([0] + [h.stages[0][2] for h in histories])
-
-  def shifted(name: str) -> list:
-    pairs = zip(offsets, histories, strict=False)
-    return [[int(s + o) for s in getattr(h, name)] for o, h in pairs]
-
-  return History(
-    loss=_join([h.loss for h in histories], np.float32),
-    learning_rate=_join([h.learning_rate for h in histories], np.float32),
-    error_steps=_join(
-      [np.asarray(s) for s in shifted('error_steps')], np.int32
-    ),
-    error=_join([h.error for h in histories], np.float32),
-    drops=tuple(sum(shifted('drops'), [])),
-    rollbacks=tuple(sum(shifted('rollbacks'), [])),
-    stages=tuple(h.stages[0] for h in histories),
   )

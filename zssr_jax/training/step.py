@@ -18,7 +18,7 @@ import optax
 from zssr_jax import degradation
 from zssr_jax.config import Config
 from zssr_jax.ops import resize
-from zssr_jax.training import blind, losses, plateau, pool
+from zssr_jax.training import joint_kernel, losses, plateau, pool
 
 Params = Any
 
@@ -38,7 +38,7 @@ class State(NamedTuple):
   key: jax.Array
   done: jax.Array  # bool
   noise_std: jax.Array  # float32, of the noise on the sons, see make_pair
-  blind: Any  # blind.State of a kernel that is learnt, or ()
+  blind: Any  # joint_kernel.State of a kernel that is learnt, or ()
 
 
 class Windows(NamedTuple):
@@ -141,7 +141,9 @@ def init_state(
     key=key,
     done=jnp.asarray(config.max_steps == 0),
     noise_std=jnp.asarray(noise_std, jnp.float32),
-    blind=blind.init(kernel) if isinstance(kernel, blind.Blind) else (),
+    blind=joint_kernel.init(kernel)
+    if isinstance(kernel, joint_kernel.Blind)
+    else (),
   )
 
 
@@ -248,8 +250,8 @@ def make_step(
 ) -> Callable[..., tuple[State, Record]]:
   """Builds `step(state, pool, kernel, windows) -> (state, record)`.
 
-  The kernel is an array `[h, w]`, None for bicubic, or a `blind.Blind` when
-  it is to be learnt along.
+  The kernel is an array `[h, w]`, None for bicubic, or a `joint_kernel.Blind`
+  when it is to be learnt along.
 
   Args:
     model: a super-resolving module.
@@ -265,11 +267,11 @@ def make_step(
   def draw(key, state, fathers, kernel):
     crop_key, noise_key = jax.random.split(key)
     covariance = jnp.zeros(3)
-    if isinstance(kernel, blind.Blind):
-      covariance = blind.draw(
+    if isinstance(kernel, joint_kernel.Blind):
+      covariance = joint_kernel.draw(
         jax.random.fold_in(key, 2), state.blind, kernel, share_done(state)
       )
-      kernel = blind.taps(covariance, scale)
+      kernel = joint_kernel.taps(covariance, scale)
     crop = pool.draw_crop(
       crop_key,
       fathers,
@@ -365,8 +367,8 @@ def make_step(
       is_new, lambda: measure(params, windows), lambda: state.error
     )
     learnt = state.blind
-    if isinstance(kernel, blind.Blind):
-      learnt = blind.update(
+    if isinstance(kernel, joint_kernel.Blind):
+      learnt = joint_kernel.update(
         learnt,
         kernel,
         state.step,

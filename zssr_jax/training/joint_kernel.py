@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels, degradation
 
 _RATE = 0.01  # Adam's, of the root of the covariance in pixels
 _EVERY = 3  # training steps to one of the kernel
@@ -119,11 +119,11 @@ def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
     scale: factors (y, x); decides size and centre.
 
   Returns:
-    float32 `[n, n]`, the size that `degradation.gaussian_kernel` has.
+    float32 `[n, n]`, the size that `blur_kernels.gaussian_kernel` has.
   """
   widest = max(scale)
   size = 2 * math.ceil(4 * widest + (widest - 1) / 2) + 1
-  center = degradation.aligned_center((size, size), scale)
+  center = blur_kernels.aligned_center((size, size), scale)
   y = (jnp.arange(size, dtype=jnp.float32) - center[0])[:, None]
   x = (jnp.arange(size, dtype=jnp.float32) - center[1])[None]
   yy, yx, xx = covariance

@@ -23,12 +23,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import degradation, inference, kernel_estimation, models
+from zssr_jax import blur_kernels, degradation, inference
 from zssr_jax.config import Config
+from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import noise, spectrum
-from zssr_jax.models import starts
+from zssr_jax.models import registry
 from zssr_jax.ops import resize
-from zssr_jax.training import blind, loop, pool, step
+from zssr_jax.training import history, joint_kernel, loop, pool, step
+from zssr_jax.weights import starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +39,11 @@ class Result:
 
   image: np.ndarray  # float32 [ceil(H y), ceil(W x), C] in [0, 1]
   params: Any  # the network's after the last stage; a tuple for several
-  history: loop.History
+  history: history.History
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
   config: Config  # noise_std as used
   seconds: dict[str, float]  # by phase: estimate, prepare, train, infer
-  estimate: kernel_estimation.Estimate | None = None  # of the kernel
+  estimate: estimation.Estimate | None = None  # of the kernel
   consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
 
 
@@ -82,7 +84,7 @@ def train_image(
     start: parameters to start from instead of random ones, whole or some of
       the modules at the top of the tree (a trained `backbone`, say); see
       `load_start`.
-    vgg: variables of VGG16, `models.weights.load_vgg16`, which a config with
+    vgg: variables of VGG16, `registry.weights.load_vgg16`, which a config with
       a content loss needs.
     key: random key, by default `jax.random.key(0)`.
     progress: called with a `Progress` a few times a second while training.
@@ -169,7 +171,7 @@ def run_image(
     if vgg is None:
       raise ValueError(
         'a content loss needs the weights of VGG16: pass vgg, read by'
-        ' models.weights.load_vgg16'
+        ' registry.weights.load_vgg16'
       )
     if image.shape[2] not in (1, 3):
       raise ValueError(
@@ -182,16 +184,14 @@ def run_image(
   kernel_key = jax.random.fold_in(key, 2**31 - 1)
   if callable(kernel):
     kernel = kernel(image, scales, kernel_key)
-  elif kernel is None and config.kernel in kernel_estimation.ESTIMATORS:
-    estimate = kernel_estimation.estimate(
-      image, scales, config.kernel, kernel_key
-    )
+  elif kernel is None and config.kernel in estimation.ESTIMATORS:
+    estimate = estimation.estimate(image, scales, config.kernel, kernel_key)
     kernel = estimate.kernel
   seconds = {'estimate': time.perf_counter() - clock}
   if kernel is not None:
     kernel = _check_kernel(kernel, image.shape)
     if config.center_kernel:
-      kernel = degradation.resample_kernel(kernel, scales, scales, center=True)
+      kernel = blur_kernels.resample_kernel(kernel, scales, scales, center=True)
   fit = estimate.fit if estimate and estimate.method == 'joint' else None
   if fit is not None:
     prior = covariance = _CAUTION * fit.covariance
@@ -213,12 +213,12 @@ def run_image(
     )
     stage_kernel = kernel
     if kernel is not None and factors != scales:
-      stage_kernel = degradation.resample_kernel(kernel, scales, factors)
+      stage_kernel = blur_kernels.resample_kernel(kernel, scales, factors)
     device_kernel = None if stage_kernel is None else jnp.asarray(stage_kernel)
     used: Any = device_kernel
     ratio = (factors[0] / scales[0], factors[1] / scales[1])
     if fit is not None:
-      used = blind.make_blind(
+      used = joint_kernel.make_blind(
         covariance,
         prior,
         fit.precision,
@@ -285,7 +285,7 @@ def run_image(
         covariances.append(trained.covariance / np.outer(ratio, ratio))
         stage_kernel = spectrum.gaussian(covariances[-1], scales)
         if factors != scales:
-          stage_kernel = degradation.resample_kernel(
+          stage_kernel = blur_kernels.resample_kernel(
             stage_kernel, scales, factors
           )
       results.append(
@@ -307,7 +307,7 @@ def run_image(
   return Result(
     image=result,
     params=carried[0] if config.networks == 1 else tuple(carried),
-    history=loop.join_histories(histories),
+    history=history.join_histories(histories),
     kernel=kernel,
     config=config.replace(noise_std=noise_std),
     seconds=seconds,
@@ -339,7 +339,7 @@ def _stage_factors(
 
 
 def _make_model(config: Config, factors: tuple[float, float]) -> nn.Module:
-  return models.make_model(
+  return registry.make_model(
     config.model,
     scale=factors,
     depth=config.depth,

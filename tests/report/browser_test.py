@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax.evaluation import report
+from zssr_jax.report import page
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 FLAGS = (
@@ -35,7 +35,7 @@ def missing(what):
 def make_page():
   rng = np.random.default_rng(0)
   steps = 1200
-  curves = report.Curves(
+  curves = page.Curves(
     loss=rng.lognormal(-4, 0.5, steps),
     learning_rate=np.geomspace(1e-3, 1e-6, steps),
     error_steps=np.arange(0, steps, 50),
@@ -44,9 +44,9 @@ def make_page():
     drops=(300, 1000),
   )
   red, blue = (np.tile(c, (200, 300, 1)) for c in ([1.0, 0, 0], [0, 0, 1.0]))
-  plain = report.Entry('plain', red, blue, None, None, None, {})
+  plain = page.Entry('plain', red, blue, None, None, None, {})
   noise = rng.random((2, 300, 700, 3))
-  full = report.Entry(
+  full = page.Entry(
     EVIL + 'long_' * 30,
     *noise,
     reference=noise[1],
@@ -56,7 +56,7 @@ def make_page():
   )
   row = {'picture': 'plain', 'note': EVIL}
   row |= {f'number {i}': '0.1234' for i in range(8)}
-  return report.make_report(
+  return page.make_report(
     'Report', [plain, full, plain], summary=[row], notes=['note_' * 60, EVIL]
   )
 

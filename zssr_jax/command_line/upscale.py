@@ -13,45 +13,38 @@ import io
 import itertools
 import math
 import os
-import signal
-import sys
-import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import jax
 import numpy as np
-import rich.console
 from absl import flags
 
 import zssr_jax
-from zssr_jax import degradation
-from zssr_jax.command_line import arguments, jobs, networks, record
-from zssr_jax.command_line.arguments import Options, Scale
+from zssr_jax import blur_kernels
+from zssr_jax.command_line import app, arguments, jobs, networks, record
+from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.display import Display
 from zssr_jax.command_line.jobs import Job
-from zssr_jax.data import datasets, image_io, kernel_io
-from zssr_jax.data.image_io import InputError
-from zssr_jax.data.side_by_side import find_detail, side_by_side
-from zssr_jax.evaluation import report
+from zssr_jax.data import files, image_io, kernel_io
+from zssr_jax.errors import InputError
 from zssr_jax.ops import metrics, resize
+from zssr_jax.ops.resize import Scale
+from zssr_jax.report import page
+from zssr_jax.report.side_by_side import find_detail, side_by_side
 
 # Largest result. The copies of the self-ensemble take eight times as much.
 _MAX_OUTPUT_PIXELS = 256_000_000
-REPORT = 'report.html'
 _METHODS = {
   'estimate': 'kernel estimated',
   'recurrence': 'kernel found by patch recurrence',
   'kernelgan': 'kernel found by KernelGAN',
   'joint': 'kernel learned along',
 }
-# Held while results are moved into place: Ctrl-C waits for that, never longer.
-WRITING = threading.Lock()
 
 
 def _read_input(path: Path, scale: Scale) -> np.ndarray:
@@ -176,23 +169,23 @@ def _finish(
 ) -> _Done:
   """Scores, encodes and writes a result."""
   clock = time.perf_counter()
-  files: dict[str | os.PathLike[str], bytes | str] = {}
+  contents: dict[str | os.PathLike[str], bytes | str] = {}
   summary = [job.image.name]
   scores = None
   if read.judge:
     scores = read.judge.score(result.image)
     picture = read.judge.compare(result.image, scores['psnr'])
-    files[job.comparison] = image_io.encode_png(picture)
+    contents[job.comparison] = image_io.encode_png(picture)
     summary += [
       '{psnr:.2f} dB / {ssim:.4f}'.format(**scores),
       '(bicubic {bicubic_psnr:.2f} / {bicubic_ssim:.4f})'.format(**scores),
     ]
-  files[job.image] = image_io.encode_png(result.image)
+  contents[job.image] = image_io.encode_png(result.image)
   if about_kernel := _describe_kernel(result):
     summary.append(about_kernel)
   if result.kernel is not None:
-    files[job.kernel] = _encode_npy(result.kernel)
-    files[job.kernel_picture] = image_io.encode_png(
+    contents[job.kernel] = _encode_npy(result.kernel)
+    contents[job.kernel_picture] = image_io.encode_png(
       kernel_io.picture(result.kernel)
     )
   seconds = {
@@ -202,12 +195,12 @@ def _finish(
   }
   # Not by the clock: other jobs may have come between.
   seconds['total'] = sum(seconds.values())
-  files[job.record] = record.make_record(
+  contents[job.record] = record.make_record(
     job, options, scale, result, metrics=scores, seconds=seconds
   )
-  with WRITING:
+  with app.WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
-    image_io.write_files(files)
+    files.write_files(contents)
   return _Done(
     job,
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
@@ -245,13 +238,13 @@ class _Reports:
           print(_compare_kernels(done, true_kernel, self._scale), flush=True)
         estimate = done.result.estimate
         if estimate and estimate.warning:
-          complain(f'{job.input}: {estimate.warning}', 'warning')
+          app.complain(f'{job.input}: {estimate.warning}', 'warning')
         self.finished.append(done)
       except Exception as error:
-        line = _explain(error, job.input)
+        line = app.explain(error, job.input)
         if line is None:
           raise
-        complain(line)
+        app.complain(line)
         self.failures += 1
 
 
@@ -301,7 +294,7 @@ def _run_jobs(
   return reports
 
 
-def _entry(done: _Done, scale: Scale) -> report.Entry:
+def _entry(done: _Done, scale: Scale) -> page.Entry:
   """What a report shows of a finished job; reads the pictures again."""
   job, history = done.job, done.result.history
   numbers = {}
@@ -318,13 +311,13 @@ def _entry(done: _Done, scale: Scale) -> report.Entry:
     'time': f'{done.seconds:.1f} s',
   }
   before = resize.imresize(image_io.read_image(job.input), scale)
-  return report.Entry(
+  return page.Entry(
     title=job.image.stem,
     before=np.clip(before, 0, 1),
     after=image_io.read_image(job.image),
     reference=image_io.read_image(job.reference) if job.reference else None,
     kernel=done.result.kernel,
-    curves=report.Curves(
+    curves=page.Curves(
       loss=history.loss,
       learning_rate=history.learning_rate,
       error_steps=history.error_steps,
@@ -339,14 +332,14 @@ def _entry(done: _Done, scale: Scale) -> report.Entry:
 def _write_report(
   finished: list[_Done], options: Options, scale: Scale
 ) -> None:
-  page = report.make_report(
+  made = page.make_report(
     'Super-resolution by zssr_jax',
     (_entry(done, scale) for done in finished),
     notes=[f'Seed {options.seed}; every setting is in the JSON records.'],
   )
-  path = Path(options.output) / REPORT
-  with WRITING:
-    image_io.write_files({path: page})
+  path = Path(options.output) / app.REPORT
+  with app.WRITING:
+    files.write_files({path: made})
   print(path, flush=True)
 
 
@@ -355,7 +348,7 @@ def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:
   kernel = done.result.kernel
   if kernel is None:
     return f'{done.job.image.name}  no estimate to compare'
-  correlation = degradation.kernel_correlation(
+  correlation = blur_kernels.kernel_correlation(
     kernel, kernel_io.read_kernel(true_kernel), scale
   )
   return (
@@ -363,32 +356,6 @@ def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:
     f' {true_kernel.parent.name}/{true_kernel.name}, the kernel that made the'
     ' photo'
   )
-
-
-def _explain(error: Exception, path: Path) -> str | None:
-  """Returns the line for an error that is no fault of the program, or None."""
-  if isinstance(error, InputError):
-    return str(error)
-  # Of train_image, which knows no files. JAX's own are subclasses, mostly.
-  if type(error) is ValueError:
-    return f'{path}: {error}'
-  if isinstance(error, OSError):
-    return f'{error.filename or path}: {error.strerror or error}'
-  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
-    return f'{path}: not enough memory; try a smaller --config.tile'
-  return None
-
-
-def complain(message: object, kind: str = 'error') -> None:
-  """Reports an error, or another kind of trouble, in one line on stderr."""
-  print(f'{kind}: {" ".join(str(message).split())}', file=sys.stderr)
-
-
-def _data_root() -> Path | None:
-  try:
-    return datasets.data_root()
-  except OSError as error:
-    raise InputError(str(error)) from None
 
 
 def run(options: Options) -> int:
@@ -408,17 +375,17 @@ def run(options: Options) -> int:
     kernel = arguments.load_kernel(options.kernel, scale)
   files = networks.parse(options.weights)
   networks.check_used(files, [options.config])
-  trained = networks.load(options.config, files, _data_root())
+  trained = networks.load(options.config, files, app.data_root())
   trained.start(scale)  # a missing one is found before anything is trained
   jobs.check_output_folder(Path(options.output))
-  page = Path(options.output) / REPORT
-  if options.report and page.exists() and not options.overwrite:
-    raise InputError(f'{page}: exists already; pass --overwrite to replace it')
+  place = Path(options.output) / app.REPORT
+  if options.report and place.exists() and not options.overwrite:
+    raise InputError(f'{place}: exists already; pass --overwrite to replace it')
   ready = []
   for job in planned:
     found = None if options.overwrite else job.existing_output()
     if found:
-      complain(f'{found}: exists already; pass --overwrite to replace it')
+      app.complain(f'{found}: exists already; pass --overwrite to replace it')
     else:
       ready.append(job)
   failures = len(planned) - len(ready)
@@ -429,29 +396,6 @@ def run(options: Options) -> int:
   if not failures:
     return 0
   return 2 if len(planned) == 1 else 1
-
-
-def use_compile_cache() -> None:
-  """Keeps compiled programs on disk, so that a second run starts at once.
-
-  In `$ZSSR_JAX_CACHE` (empty: nowhere), else `zssr_jax` in the user's cache
-  folder; a setting of JAX's own goes first. Without a place to write to, the
-  programs are compiled each time.
-  """
-  default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  folder = os.environ.get('ZSSR_JAX_CACHE', f'{default}/zssr_jax')
-  if not folder or jax.config.values['jax_compilation_cache_dir']:
-    return
-  path = Path(folder).expanduser()
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path):
-      pass
-  except OSError:
-    return
-  jax.config.update('jax_compilation_cache_dir', str(path))
-  # A run compiles dozens of small programs; together they take seconds.
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
 def main(
@@ -472,59 +416,7 @@ def main(
 
   def work() -> int:
     options = arguments.parse_options(argv, define, root=root)
-    use_compile_cache()
+    app.use_compile_cache()
     return run(options)
 
-  return run_command(argv, define, work, usage=usage)
-
-
-def run_command(
-  argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
-  work: Callable[[], int],
-  *,
-  usage: str,
-) -> int:
-  """Answers `--help`, or returns what `work()` does; 2 for an InputError.
-
-  Args:
-    argv: program name and arguments.
-    define: defines the flags.
-    work: parses the arguments, runs, and returns the exit code.
-    usage: text of `--help`.
-  """
-  if {'--help', '-help', '-h'} & set(argv[1:]):
-    values = flags.FlagValues()
-    define(values, argv[:1])
-    try:
-      print(f'{usage}{values.get_help()}', flush=True)
-    except BrokenPipeError:  # `--help | head` has seen enough
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-  try:
-    return work()
-  except InputError as error:
-    complain(error)
-    return 2
-
-
-def run_interruptibly(work: Callable[[], int]) -> int:
-  """Returns `work()`; Ctrl-C meanwhile ends the process at once, code 130.
-
-  Python handles signals between bytecodes of the main thread, and compiled
-  programs, or their compilation, can keep it busy for a minute. So the work
-  is done by another thread.
-  """
-
-  def leave(*_: object) -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with WRITING:
-      if sys.stderr.isatty():  # the bar hid the cursor
-        rich.console.Console(stderr=True).show_cursor()
-        print(file=sys.stderr)
-      print('interrupted', file=sys.stderr, flush=True)
-      os._exit(130)
-
-  signal.signal(signal.SIGINT, leave)
-  with ThreadPoolExecutor(1) as executor:
-    return executor.submit(work).result()
+  return app.run_command(argv, define, work, usage=usage)

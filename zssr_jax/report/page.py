@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from zssr_jax.data.image_io import to_uint8
-from zssr_jax.data.side_by_side import find_detail
-from zssr_jax.evaluation.charts import Curves, draw_curves, format_number
+from zssr_jax.ops.color import to_uint8
+from zssr_jax.report.charts import Curves, draw_curves, format_number
+from zssr_jax.report.side_by_side import find_detail
 
 __all__ = ['Curves', 'Entry', 'make_report']
 
@@ -319,9 +319,9 @@ def make_report(
     size += len(sections[-1])
     links.setdefault(entry.title, f'p{number}')
     del entry  # before the next one is made
-  folder = importlib.resources.files('zssr_jax.evaluation')
-  style = (folder / 'report.css').read_text('utf-8')
-  script = (folder / 'report.js').read_text('utf-8')
+  folder = importlib.resources.files('zssr_jax.report')
+  style = (folder / 'page.css').read_text('utf-8')
+  script = (folder / 'page.js').read_text('utf-8')
   digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
   paragraphs = ''.join(f'<p>{_escape(note)}</p>' for note in notes)
   return ''.join(

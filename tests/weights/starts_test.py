@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import zssr_jax
-from zssr_jax import models
-from zssr_jax.models import backbone, starts, vdsr, weights
+from zssr_jax.models import backbone, registry, vdsr
 from zssr_jax.ops import resize
+from zssr_jax.weights import parameters, starts
 
 TINY = zssr_jax.Config(model='zssr', depth=3, width=8, crop=24, max_steps=5)
 
@@ -22,11 +22,11 @@ def smooth(side=32, channels=3):
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_the_package_brings_a_start_that_fits_its_network(scale):
   params = zssr_jax.load_start('transferred', scale)
-  model = models.make_model('pixel_shuffle', scale=(float(scale),) * 2)
+  model = registry.make_model('pixel_shuffle', scale=(float(scale),) * 2)
   lr = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
   hr = jax.ShapeDtypeStruct((1, 8 * scale, 8 * scale, 3), jnp.float32)
   fresh = jax.eval_shape(model.init, jax.random.key(0), lr, hr)['params']
-  weights.check_shapes(params, fresh)
+  parameters.check_shapes(params, fresh)
 
 
 def test_the_starts_of_the_package_are_small():
@@ -56,7 +56,7 @@ def test_random_is_no_start():
 
 def test_a_start_for_another_scale_is_refused(tmp_path):
   path = tmp_path / 'start.npz'
-  weights.save_params(path, {'a': np.zeros(2, np.float32)}, scale=3)
+  parameters.save_params(path, {'a': np.zeros(2, np.float32)}, scale=3)
   assert starts.load_start(path, 3)['a'].shape == (2,)
   for scale in (2, (3, 2)):
     with pytest.raises(ValueError, match='start.npz: is for scale 3'):
@@ -67,7 +67,7 @@ def test_a_start_for_another_scale_is_refused(tmp_path):
 
 def test_a_file_that_names_no_scale_is_for_all(tmp_path):
   path = tmp_path / 'any.npz'
-  weights.save_params(path, {'a': np.zeros(2, np.float32)}, network='zssr')
+  parameters.save_params(path, {'a': np.zeros(2, np.float32)}, network='zssr')
   for scale in (2, (1.5, 2)):
     assert starts.load_start(path, scale)['a'].shape == (2,)
 

@@ -18,21 +18,21 @@ import jax
 import numpy as np
 from absl import flags
 
-from zssr_jax import models
-from zssr_jax.command_line import flow, jobs
-from zssr_jax.data import datasets, image_io
-from zssr_jax.data.image_io import InputError
-from zssr_jax.models import weights
+from zssr_jax.command_line import app, jobs
+from zssr_jax.data import datasets, files, image_io
+from zssr_jax.errors import InputError
+from zssr_jax.models import registry
 from zssr_jax.ops import color, resize
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.pretraining import loop, patches
 from zssr_jax.pretraining import step as step_lib
+from zssr_jax.weights import parameters
 
 # Test images: to train on them would make every number of the tables a lie.
 _TEST_SETS = ('B100', 'MZSR_g20_Set5', 'Set5', 'Set14', 'zssr_known_kernel')
 # Networks that a single image trains as well, and those for many.
 _STARTS = ('pixel_shuffle', 'transposed', 'zssr')
-_NETWORKS = (*_STARTS, *models.EXTERNAL)
+_NETWORKS = (*_STARTS, *registry.EXTERNAL)
 _SIZE = {'depth': 8, 'width': 64}  # of the former; the latter have their own
 # These work on the interpolated image, whatever the scale it came from.
 _ANY_SCALE = ('zssr', 'srcnn', 'srcnn_955', 'vdsr')
@@ -211,7 +211,7 @@ def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
   names = {field.name for field in dataclasses.fields(step_lib.Recipe)}
   chosen = {name: flag[name] for name in names & set(flag)}
   chosen['scales'] = scales
-  chosen['color'] = models.EXTERNAL.get(flag['network'], 'rgb')
+  chosen['color'] = registry.EXTERNAL.get(flag['network'], 'rgb')
   try:
     return step_lib.Recipe(**chosen)
   except ValueError as error:
@@ -221,11 +221,11 @@ def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
 def _make_model(options: Options) -> nn.Module:
   scale = float(options.recipe.scales[0])
   if options.network in _STARTS:
-    return models.make_model(
+    return registry.make_model(
       options.network, scale=(scale, scale), **options.size
     )
   try:
-    return models.make_external(options.network, scale)
+    return registry.make_external(options.network, scale)
   except ValueError as error:
     raise InputError(f'--scale={scale:g}: {error}') from None
 
@@ -293,7 +293,7 @@ def _line(error: Exception) -> str:
   """What an error of a file says, in one line that names the file."""
   if isinstance(error, OSError) and error.filename:
     return f'{error.filename}: {error.strerror}'
-  return image_io.one_line(error)
+  return files.one_line(error)
 
 
 def _plain(recipe: step_lib.Recipe) -> dict[str, Any]:
@@ -312,7 +312,7 @@ def _digest(images: Sequence[np.ndarray]) -> str:
 def _writing(path: Path) -> Iterator[None]:
   """Makes Ctrl-C wait, and an InputError of a file that cannot be written."""
   try:
-    with flow.WRITING:
+    with app.WRITING:
       yield
   except OSError as error:
     raise InputError(
@@ -345,7 +345,7 @@ class _Files:
 
   def _read(self) -> None:
     try:
-      self._arrays = weights.load_archive(self._checkpoint)
+      self._arrays = parameters.load_archive(self._checkpoint)
     except (OSError, ValueError) as error:
       raise InputError(f'{_line(error)}, or pass {_ANEW}') from None
     try:
@@ -358,7 +358,7 @@ class _Files:
   def _foreign(self, error: Exception) -> InputError:
     return InputError(
       f'{self._checkpoint}: no checkpoint of this run'
-      f' ({image_io.one_line(error)}); pass {_ANEW}'
+      f' ({files.one_line(error)}); pass {_ANEW}'
     )
 
   def begin(
@@ -376,7 +376,7 @@ class _Files:
           path.parent.mkdir(parents=True, exist_ok=True)
           path.unlink(missing_ok=True)
       with _writing(self._curve):
-        image_io.write_files({self._curve: ''})
+        files.write_files({self._curve: ''})
       return state
     changed = [
       f'{name}={self.old.get(name)}, not {value}'
@@ -405,7 +405,7 @@ class _Files:
       raise InputError(_line(error)) from None
     kept = ''.join(line for line in lines if _step_of(line) <= step)
     with _writing(self._curve):
-      image_io.write_files({self._curve: kept})
+      files.write_files({self._curve: kept})
 
   def save(self, state: step_lib.State) -> None:
     """Writes checkpoint and result.
@@ -425,18 +425,18 @@ class _Files:
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     with _writing(self._checkpoint):
-      image_io.write_files({self._checkpoint: stream.getvalue()})
+      files.write_files({self._checkpoint: stream.getvalue()})
     scales = self._settings['scales']
     try:
       with _writing(self._result):
-        weights.save_params(
+        parameters.save_params(
           self._result,
           jax.device_get(state.average),
           half=self._half,
           step=int(state.step),
           **{
             name: value
-            if isinstance(value, weights.Fact)
+            if isinstance(value, parameters.Fact)
             else json.dumps(value)
             for name, value in self._settings.items()
           },
@@ -518,10 +518,10 @@ def _start(
   if old.get('init') and not options.init.exists():
     return params, old['init']
   try:
-    given, _ = weights.load_params(options.init)
+    given, _ = parameters.load_params(options.init)
   except (OSError, ValueError) as error:
     raise InputError(_line(error)) from None
-  params, taken = loop.fit(params, weights.flatten(given))
+  params, taken = loop.fit(params, parameters.flatten(given))
   if not taken:
     raise InputError(f'{options.init}: holds nothing that fits the network')
   if not old:
@@ -626,7 +626,7 @@ def main(argv: list[str], *, usage: str) -> int:
 
   def work() -> int:
     options = parse_options(argv)
-    flow.use_compile_cache()
+    app.use_compile_cache()
     return run(options)
 
-  return flow.run_command(argv, define_flags, work, usage=usage)
+  return app.run_command(argv, define_flags, work, usage=usage)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from zssr_jax.data import image_io
+from zssr_jax.ops import color
 
 _WIDTHS = (256, 768)  # narrowest and widest panel, pixels
 _GAP = 8  # pixels between panels
@@ -67,7 +67,7 @@ def side_by_side(
   font = ImageFont.load_default(_TEXT - 4)
   for number, (label, image) in enumerate(panels):
     x = _GAP + number * (width + _GAP)
-    pixels = np.broadcast_to(image_io.to_uint8(image), (rows, columns, 3))
+    pixels = np.broadcast_to(color.to_uint8(image), (rows, columns, 3))
     whole = Image.fromarray(np.ascontiguousarray(pixels))
     part = whole.crop((left, top, left + side, top + side))
     shrink = Image.Resampling.LANCZOS if zoom < 1 else Image.Resampling.NEAREST

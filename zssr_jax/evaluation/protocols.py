@@ -33,9 +33,10 @@ import numpy as np
 import scipy.signal
 from PIL import Image
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.data import kernel_io
 from zssr_jax.ops import color, resize
+from zssr_jax.ops.resize import Scale
 
 _FILE = 'kernel:'
 _SIGMA = 0.05  # of noise and speckle, in image units (1 is white)
@@ -75,7 +76,7 @@ def parse(text: str) -> tuple[str, ...]:
 def degrade(
   name: str,
   hr: np.ndarray,
-  scale: degradation.Scale,
+  scale: Scale,
   *,
   image_name: str,
   seed: int,
@@ -141,7 +142,7 @@ def _draw_gaussian(
     )
   first, second = (rng.uniform(0, 1, 2) * scale**2).tolist()
   angle = rng.uniform(0, math.pi)
-  kernel = degradation.gaussian_kernel((first, second), angle, scale)
+  kernel = blur_kernels.gaussian_kernel((first, second), angle, scale)
   return kernel, {'eigenvalues': [first, second], 'angle': angle}
 
 
@@ -152,9 +153,9 @@ def _draw_div2krk(
     raise ValueError(f'div2krk is made for scales 2 and 4, not {scales}')
   first, second = rng.uniform(0.6, 5, 2).tolist()
   angle = rng.uniform(0, math.pi)
-  center = degradation.aligned_center((11, 11), 2)[0]
+  center = blur_kernels.aligned_center((11, 11), 2)[0]
   offset = np.arange(11) - center
-  kernel = degradation.gaussian_density(offset, offset, (first, second), angle)
+  kernel = blur_kernels.gaussian_density(offset, offset, (first, second), angle)
   kernel *= rng.uniform(0.75, 1.25, kernel.shape)
   kernel /= kernel.sum()
   if scales[0] == 4:
@@ -226,7 +227,7 @@ def _unknown(name: str) -> ValueError:
 
 
 def _check(
-  hr: np.ndarray, scale: degradation.Scale, image_name: str
+  hr: np.ndarray, scale: Scale, image_name: str
 ) -> tuple[float, float]:
   """Returns the scale as a pair; see `degrade` for what it refuses."""
   scales = resize.scale_pair(scale)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels
 from zssr_jax.models import zssr
 from zssr_jax.ops import dihedral, metrics, resize
 from zssr_jax.parallel import devices
@@ -106,7 +106,7 @@ def test_kernels_are_those_of_the_tables(scale):
   found = patches.draw_kernels(keys(6), scale)
   for key, kernel in zip(keys(6), found, strict=True):
     a, b, turn = np.asarray(jax.random.uniform(key, (3,)), np.float64)
-    expected = degradation.gaussian_kernel(
+    expected = blur_kernels.gaussian_kernel(
       (a * scale**2, b * scale**2), np.pi * turn, scale
     )
     assert kernel.shape == expected.shape

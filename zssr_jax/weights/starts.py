@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax.models import weights
 from zssr_jax.ops import resize
+from zssr_jax.weights import parameters
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'weights'
+FOLDER = pathlib.Path(__file__).parent
 _SCALES = (2, 3, 4)
 
 
@@ -42,7 +42,7 @@ def load_start(
     return None
   y, x = resize.scale_pair(scale)
   if name != 'transferred':
-    params, facts = weights.load_params(name)
+    params, facts = parameters.load_params(name)
     # Those of the published network may be for any scale, and say none.
     if 'scale' in facts and not facts['scale'] == y == x:
       raise ValueError(
@@ -54,7 +54,7 @@ def load_start(
       f'there is no transferred start for scale {y:g} x {x:g}, only for'
       f' {", ".join(map(str, _SCALES))}; start from random'
     )
-  return weights.load_params(FOLDER / f'start_x{y:g}.npz')[0]
+  return parameters.load_params(FOLDER / f'start_x{y:g}.npz')[0]
 
 
 def complete(fresh: Mapping[str, Any], start: Any) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def complete(fresh: Mapping[str, Any], start: Any) -> dict[str, Any]:
     raise ValueError('is no tree of parameters')
   if extra := sorted(set(start) - set(fresh)):
     raise ValueError(f'{extra[0]} is no module of this network')
-  want = weights.flatten(fresh)
+  want = parameters.flatten(fresh)
   leaves = {
     path: _to_grey(leaf, want[path].shape) if path in want else leaf
-    for path, leaf in weights.flatten({**fresh, **start}).items()
+    for path, leaf in parameters.flatten({**fresh, **start}).items()
   }
-  whole = weights.nest(leaves)
-  weights.check_shapes(whole, fresh)
+  whole = parameters.nest(leaves)
+  parameters.check_shapes(whole, fresh)
   return whole
 
 

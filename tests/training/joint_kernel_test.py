@@ -9,9 +9,9 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 
-from zssr_jax import degradation
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.kernel_estimation import spectrum
-from zssr_jax.training import blind
+from zssr_jax.training import joint_kernel
 
 SCALE = (2.0, 2.0)
 ALL = (0.0, 1.0)  # progress of a run of one stage
@@ -29,13 +29,13 @@ def three(covariance):
 def measured(kernel):
   """Covariance of a kernel, (yy, yx, xx)."""
   kernel = np.asarray(kernel, np.float64)
-  center = degradation.center_of_mass(kernel)
+  center = blur_kernels.center_of_mass(kernel)
   y, x = (np.arange(n) - c for n, c in zip(kernel.shape, center, strict=True))
   return np.array([kernel.sum(1) @ y**2, y @ kernel @ x, kernel.sum(0) @ x**2])
 
 
 def make(start, prior=None, precision=0.0, ratio=(1, 1), progress=ALL):
-  return blind.make_blind(
+  return joint_kernel.make_blind(
     matrix(start),
     matrix(start if prior is None else prior),
     precision * np.eye(3),
@@ -67,12 +67,12 @@ CASES = [
 
 @pytest.mark.parametrize(('covariance', 'scale'), CASES)
 def test_taps_are_a_centred_gaussian(covariance, scale):
-  kernel = np.asarray(blind.taps(jnp.asarray(covariance), scale))
+  kernel = np.asarray(joint_kernel.taps(jnp.asarray(covariance), scale))
   assert kernel.dtype == np.float32
   assert kernel.sum() == pytest.approx(1, abs=1e-5)
-  center = degradation.aligned_center(kernel.shape, scale)
+  center = blur_kernels.aligned_center(kernel.shape, scale)
   np.testing.assert_allclose(
-    degradation.center_of_mass(kernel), center, atol=2e-3
+    blur_kernels.center_of_mass(kernel), center, atol=2e-3
   )
   np.testing.assert_allclose(measured(kernel), covariance, atol=0.02)
   density = scipy.stats.multivariate_normal(center, matrix(covariance))
@@ -83,11 +83,11 @@ def test_taps_are_a_centred_gaussian(covariance, scale):
 
 @pytest.mark.parametrize(('covariance', 'scale'), CASES)
 def test_taps_are_what_the_final_kernel_will_be(covariance, scale):
-  kernel = np.asarray(blind.taps(jnp.asarray(covariance), scale))
+  kernel = np.asarray(joint_kernel.taps(jnp.asarray(covariance), scale))
   final = spectrum.gaussian(matrix(covariance), scale)
   # With two scales, taps shared between neighbours make it a little wider.
   least = 0.998 if scale[0] == scale[1] else 0.99
-  assert degradation.kernel_correlation(kernel, final, scale) > least
+  assert blur_kernels.kernel_correlation(kernel, final, scale) > least
   if scale[0] == scale[1] == int(scale[0]):
     assert kernel.shape == final.shape
     np.testing.assert_allclose(kernel, final, atol=3e-3)
@@ -97,16 +97,16 @@ def test_taps_follow_the_angle_of_degradations_gaussian():
   covariance = [2.5, 0.9, 1.2]
   values, axes = np.linalg.eigh(matrix(covariance))
   angle = np.arctan2(axes[0, 0], axes[1, 0])
-  expected = degradation.gaussian_kernel(tuple(values - 1 / 12), angle, 2)
-  kernel = np.asarray(blind.taps(jnp.asarray(covariance), SCALE))
+  expected = blur_kernels.gaussian_kernel(tuple(values - 1 / 12), angle, 2)
+  kernel = np.asarray(joint_kernel.taps(jnp.asarray(covariance), SCALE))
   np.testing.assert_allclose(kernel, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize('start', [c for c, _ in CASES])
 def test_the_state_begins_with_the_covariance_asked_for(start):
-  state = blind.init(make(start))
+  state = joint_kernel.init(make(start))
   np.testing.assert_allclose(
-    blind.covariance(state), matrix(start), rtol=1e-4, atol=1e-5
+    joint_kernel.covariance(state), matrix(start), rtol=1e-4, atol=1e-5
   )
 
 
@@ -123,16 +123,16 @@ def test_the_state_begins_with_the_covariance_asked_for(start):
   ],
 )
 def test_a_start_that_is_no_kernels_becomes_one(start):
-  state = blind.init(make(start))
+  state = joint_kernel.init(make(start))
   assert np.isfinite(state.root).all()
-  found = blind.covariance(state)
+  found = joint_kernel.covariance(state)
   assert np.linalg.eigvalsh(found).min() > 0
   # What there is of it is kept.
   wide = np.array([start[0] > 0.2, start[2] > 0.2])
   np.testing.assert_allclose(
     np.diag(found)[wide], np.array(start)[[0, 2]][wide], rtol=1e-4
   )
-  kernel = np.asarray(blind.taps(jnp.asarray(three(found)), SCALE))
+  kernel = np.asarray(joint_kernel.taps(jnp.asarray(three(found)), SCALE))
   assert np.isfinite(kernel).all() and kernel.min() >= 0
 
 
@@ -142,7 +142,7 @@ def test_a_stage_gets_everything_in_its_own_pixels(ratio):
   root = rng.standard_normal((3, 3))
   precision = 5 * root @ root.T
   start, prior = matrix((4.0, 1.0, 3.0)), matrix((3.0, 0.5, 5.0))
-  made = blind.make_blind(
+  made = joint_kernel.make_blind(
     start, prior, precision, ratio=ratio, progress=(0.25, 0.5)
   )
   # A pixel of the stage is `1 / ratio` pixels of the whole scale.
@@ -171,7 +171,9 @@ def test_draws_stay_finite_where_the_spectrum_says_nothing():
   made = make((3.0, 0.0, 3.0), precision=0.0)
   np.testing.assert_allclose(made.spread, 2 * np.eye(3), atol=1e-5)
   found = draws(made, 0.5)
-  kernels = np.stack([blind.taps(jnp.asarray(c), SCALE) for c in found[:200]])
+  kernels = np.stack(
+    [joint_kernel.taps(jnp.asarray(c), SCALE) for c in found[:200]]
+  )
   assert np.isfinite(kernels).all() and kernels.min() >= 0
   np.testing.assert_allclose(kernels.sum((1, 2)), 1, atol=1e-5)
   assert (found[:, 0] * found[:, 2] > found[:, 1] ** 2).all()
@@ -179,13 +181,15 @@ def test_draws_stay_finite_where_the_spectrum_says_nothing():
 
 @jax.jit
 def _draws(keys, state, made, share):
-  return jax.vmap(lambda key: blind.draw(key, state, made, share))(keys)
+  return jax.vmap(lambda key: joint_kernel.draw(key, state, made, share))(keys)
 
 
 def draws(made, share):
   """Covariances `[3000, 3]`."""
   keys = jax.random.split(jax.random.key(1), 3000)
-  return np.asarray(_draws(keys, blind.init(made), made, jnp.float32(share)))
+  return np.asarray(
+    _draws(keys, joint_kernel.init(made), made, jnp.float32(share))
+  )
 
 
 def test_draws_spread_as_asked_for_while_learning_and_not_after():
@@ -193,12 +197,12 @@ def test_draws_spread_as_asked_for_while_learning_and_not_after():
   root = rng.standard_normal((3, 3))
   precision = 60 * (root @ root.T + np.eye(3))
   start = (2.5, 0.4, 2.0)
-  made = blind.make_blind(
+  made = joint_kernel.make_blind(
     matrix(start), matrix(start), precision, ratio=(1, 1), progress=ALL
   )
   found = draws(made, 0.5)
   np.testing.assert_allclose(found.mean(0), start, atol=0.03)
-  wanted = blind._SPREAD**2 * np.linalg.inv(precision + np.eye(3) / 4)
+  wanted = joint_kernel._SPREAD**2 * np.linalg.inv(precision + np.eye(3) / 4)
   np.testing.assert_allclose(
     np.cov(found.T), wanted, atol=0.12 * np.abs(wanted).max()
   )
@@ -213,7 +217,7 @@ def test_learning_is_in_the_middle_third_of_the_run_not_of_the_stage():
   for number, learns in ((0, False), (1, True), (2, False)):
     made = make((2, 0, 2), progress=(number / 3, (number + 1) / 3))
     for share in (0.01, 0.5, 0.98):
-      assert bool(blind._learns(made, jnp.float32(share))) == learns
+      assert bool(joint_kernel._learns(made, jnp.float32(share))) == learns
   made = make((2, 0, 2))
   for share, learns in (
     (0.33, False),
@@ -221,13 +225,13 @@ def test_learning_is_in_the_middle_third_of_the_run_not_of_the_stage():
     (0.66, True),
     (0.67, False),
   ):
-    assert bool(blind._learns(made, jnp.float32(share))) == learns
+    assert bool(joint_kernel._learns(made, jnp.float32(share))) == learns
 
 
 @functools.partial(jax.jit, static_argnames=('scale', 'steps'))
 def _learn(state, made, image, result, son, share, first, *, scale, steps):
   def one(state, step):
-    state = blind.update(
+    state = joint_kernel.update(
       state,
       made,
       step,
@@ -245,7 +249,9 @@ def _learn(state, made, image, result, son, share, first, *, scale, steps):
 def explained(result, covariance, scale):
   """A son that its own kernel explains altogether: its slope is 0."""
   covariance = jnp.asarray(covariance, jnp.float32)
-  image = degradation.downscale(result, scale, blind.taps(covariance, scale))
+  image = degradation.downscale(
+    result, scale, joint_kernel.taps(covariance, scale)
+  )
   return image, result, covariance
 
 
@@ -254,7 +260,7 @@ def learn(
 ):
   """The covariance, (yy, yx, xx), after so many training steps."""
   state = _learn(
-    blind.init(made),
+    joint_kernel.init(made),
     made,
     image,
     result,
@@ -264,7 +270,7 @@ def learn(
     scale=scale,
     steps=steps,
   )
-  return three(blind.covariance(state))
+  return three(joint_kernel.covariance(state))
 
 
 def test_an_input_that_looks_like_a_son_leaves_the_kernel_where_it_is():
@@ -288,7 +294,7 @@ def test_an_input_that_looks_like_a_son_leaves_the_kernel_where_it_is():
 )
 def test_the_kernel_goes_where_it_explains_a_sharp_result(true, scale):
   result = jnp.asarray(texture(48))
-  kernel = blind.taps(jnp.asarray(true), scale)
+  kernel = joint_kernel.taps(jnp.asarray(true), scale)
   image = degradation.downscale(result, scale, kernel)
   start = (1.8, 0.0, 1.8)
   found = learn(make(start, precision=1e-3), image, result, scale=scale)
@@ -299,7 +305,7 @@ def test_the_kernel_goes_where_it_explains_a_sharp_result(true, scale):
 def test_steps_are_taken_every_third_time_and_only_in_the_middle_third():
   result = jnp.asarray(texture(32))
   image = degradation.downscale(
-    result, SCALE, blind.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
+    result, SCALE, joint_kernel.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
   )
   made = make((2.0, 0.0, 2.0))
 
@@ -311,8 +317,8 @@ def test_steps_are_taken_every_third_time_and_only_in_the_middle_third():
     return found - begin
 
   # Adam's first step is as long as its rate.
-  root = np.sqrt(2 - blind._NARROWEST)
-  expected = (root + blind._RATE) ** 2 - root**2
+  root = np.sqrt(2 - joint_kernel._NARROWEST)
+  expected = (root + joint_kernel._RATE) ** 2 - root**2
   np.testing.assert_allclose(after(0, 0.4)[0], expected, rtol=1e-2)
   np.testing.assert_array_equal(after(3, 0.5), after(0, 0.4))
   for first, share in ((2, 0.4), (4, 0.5), (0, 0.67), (3, 1.0), (0, 0.3)):
@@ -323,7 +329,7 @@ def test_the_prior_pulls_back():
   result = jnp.asarray(texture(32))
   prior, true = (2.0, 0.0, 2.0), (3.5, 0.0, 3.5)
   image = degradation.downscale(
-    result, SCALE, blind.taps(jnp.asarray(true), SCALE)
+    result, SCALE, joint_kernel.taps(jnp.asarray(true), SCALE)
   )
   # An image that no kernel explains quite.
   image += 0.03 * jax.random.normal(jax.random.key(0), image.shape)
@@ -355,11 +361,11 @@ def test_the_prior_pulls_back():
 def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
   result = jnp.asarray(texture(24))
   image = degradation.downscale(
-    result, scale, blind.taps(jnp.asarray([2.0, 0.0, 2.0]), scale)
+    result, scale, joint_kernel.taps(jnp.asarray([2.0, 0.0, 2.0]), scale)
   )
   made = make((2.0, 0.0, 2.0), precision=1.0)
   state = _learn(
-    blind.init(made)._replace(root=jnp.asarray(root)),
+    joint_kernel.init(made)._replace(root=jnp.asarray(root)),
     made,
     image,
     result,
@@ -370,7 +376,9 @@ def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
     steps=1,
   )
   assert np.isfinite(state.root).all()
-  assert np.abs(state.root - np.asarray(root)).max() <= 1.01 * blind._RATE
+  assert (
+    np.abs(state.root - np.asarray(root)).max() <= 1.01 * joint_kernel._RATE
+  )
 
 
 # Not 2: there the slope along x is rounding alone.
@@ -378,7 +386,7 @@ def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
 def test_a_crop_of_a_few_pixels_has_a_say_too(side):
   result = jnp.asarray(texture(2 * side))
   image = degradation.downscale(
-    result, SCALE, blind.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
+    result, SCALE, joint_kernel.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
   )
   found = learn(make((2.0, 0.0, 2.0)), image, result, steps=1)
-  assert found[0] > 2 + blind._RATE and found[2] > 2 + blind._RATE
+  assert found[0] > 2 + joint_kernel._RATE and found[2] > 2 + joint_kernel._RATE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from zssr_jax.data import side_by_side
+from zssr_jax.report import side_by_side
 
 rng = np.random.default_rng(0)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zssr_jax.models import vgg, weights
+from zssr_jax.models import vgg
+from zssr_jax.weights import parameters
 
 LAYER = ['conv1_1']
 
@@ -26,7 +27,7 @@ def arrays(**changes):
 @pytest.fixture
 def file(tmp_path):
   """Where the shallow weights of VGG16 belong below a data root."""
-  path = tmp_path / weights.VGG16_SHALLOW
+  path = tmp_path / parameters.VGG16_SHALLOW
   path.parent.mkdir()
   return path
 
@@ -44,7 +45,7 @@ class Trap:
 def test_arrays_arrive_in_the_parameters_as_float32(tmp_path, file):
   stored = arrays(other=np.zeros(3))
   np.savez(file, **stored)
-  variables = weights.load_vgg16(tmp_path, LAYER)
+  variables = parameters.load_vgg16(tmp_path, LAYER)
   model = vgg.Vgg16(('conv1_1',))
   like = model.init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
   assert jax.tree.structure(variables) == jax.tree.structure(like)
@@ -55,11 +56,11 @@ def test_arrays_arrive_in_the_parameters_as_float32(tmp_path, file):
 
 
 def test_the_data_root_holds_both_files_and_they_agree(data_root):
-  files = [weights.VGG16_SHALLOW, weights.VGG16_FULL]
+  files = [parameters.VGG16_SHALLOW, parameters.VGG16_FULL]
   shallow, full = (np.load(data_root / name) for name in files)
   with shallow, full:
-    exact = weights.load_vgg16(data_root, ['relu3_3'])['params']
-    deep = weights.load_vgg16(data_root, ['relu1_1', 'conv4_1'])['params']
+    exact = parameters.load_vgg16(data_root, ['relu3_3'])['params']
+    deep = parameters.load_vgg16(data_root, ['relu1_1', 'conv4_1'])['params']
     assert len(exact) == 7 and len(deep) == 8
     for name, part in exact.items():
       for got, rounded, key in (
@@ -73,7 +74,7 @@ def test_the_data_root_holds_both_files_and_they_agree(data_root):
 
 
 def test_the_heads_go_to_their_layers(data_root):
-  heads = weights.load_lpips_heads(data_root)
+  heads = parameters.load_lpips_heads(data_root)
   assert {layer: head.shape for layer, head in heads.items()} == {
     'relu1_2': (64,),
     'relu2_2': (128,),
@@ -82,7 +83,7 @@ def test_the_heads_go_to_their_layers(data_root):
     'relu5_3': (512,),
   }
   assert all(head.min() >= 0 for head in heads.values())
-  with np.load(data_root / weights.LPIPS_HEADS) as stored:
+  with np.load(data_root / parameters.LPIPS_HEADS) as stored:
     for i, head in enumerate(heads.values()):
       np.testing.assert_array_equal(head, stored[f'lin{i}'])
 
@@ -103,7 +104,7 @@ def test_the_heads_go_to_their_layers(data_root):
 def test_other_content_is_refused_by_name(tmp_path, file, changes, complaint):
   np.savez(file, **arrays(**changes))
   with pytest.raises(ValueError, match=complaint) as error:
-    weights.load_vgg16(tmp_path, LAYER)
+    parameters.load_vgg16(tmp_path, LAYER)
   assert str(error.value).startswith(f'{file}: ')
   assert '\n' not in str(error.value)
 
@@ -148,7 +149,7 @@ def test_a_file_that_is_no_archive_of_arrays_is_refused(tmp_path, file, write):
   trace = tmp_path / 'trace'
   write(file, trace)
   with pytest.raises(ValueError, match='not a whole .npz file') as error:
-    weights.load_vgg16(tmp_path, LAYER)
+    parameters.load_vgg16(tmp_path, LAYER)
   assert str(error.value).startswith(f'{file}: ')
   assert '\n' not in str(error.value)
   assert not trace.exists()
@@ -156,9 +157,15 @@ def test_a_file_that_is_no_archive_of_arrays_is_refused(tmp_path, file, write):
 
 def test_a_missing_file_is_named_with_the_remedy(tmp_path):
   for load, name in (
-    (lambda: weights.load_vgg16(tmp_path, ['conv3_3']), weights.VGG16_SHALLOW),
-    (lambda: weights.load_vgg16(tmp_path, ['conv4_1']), weights.VGG16_FULL),
-    (lambda: weights.load_lpips_heads(tmp_path), weights.LPIPS_HEADS),
+    (
+      lambda: parameters.load_vgg16(tmp_path, ['conv3_3']),
+      parameters.VGG16_SHALLOW,
+    ),
+    (
+      lambda: parameters.load_vgg16(tmp_path, ['conv4_1']),
+      parameters.VGG16_FULL,
+    ),
+    (lambda: parameters.load_lpips_heads(tmp_path), parameters.LPIPS_HEADS),
   ):
     with pytest.raises(FileNotFoundError, match='ZSSR_JAX_DATA') as error:
       load()
@@ -168,7 +175,7 @@ def test_a_missing_file_is_named_with_the_remedy(tmp_path):
 
 def test_an_unknown_layer_is_refused_before_any_file_is_read(tmp_path):
   with pytest.raises(ValueError, match="no layer 'relu9_9'"):
-    weights.load_vgg16(tmp_path, ['relu9_9'])
+    parameters.load_vgg16(tmp_path, ['relu9_9'])
 
 
 def tree():
@@ -183,8 +190,10 @@ def tree():
 @pytest.mark.parametrize('half', [False, True])
 def test_a_tree_comes_back_with_its_facts(tmp_path, half):
   path = tmp_path / 'w.npz'
-  weights.save_params(path, tree(), half=half, network='x', scale=2, note='n\0')
-  params, facts = weights.load_params(path)
+  parameters.save_params(
+    path, tree(), half=half, network='x', scale=2, note='n\0'
+  )
+  params, facts = parameters.load_params(path)
   assert facts == {'network': 'x', 'scale': 2, 'note': 'n\0'}
   dtype = np.float16 if half else np.float32
   expected = jax.tree.map(lambda a: a.astype(dtype).astype(np.float32), tree())
@@ -211,10 +220,10 @@ def test_what_cannot_be_read_back_is_not_written(
   tmp_path, params, options, complaint
 ):
   path = tmp_path / 'w.npz'
-  weights.save_params(path, tree())
+  parameters.save_params(path, tree())
   before = path.read_bytes()
   with pytest.raises(ValueError, match=complaint) as error:
-    weights.save_params(path, params, **options)
+    parameters.save_params(path, params, **options)
   assert '\n' not in str(error.value)
   assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
   assert path.read_bytes() == before
@@ -222,7 +231,7 @@ def test_what_cannot_be_read_back_is_not_written(
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
   path = tmp_path / 'w.npz'
-  weights.save_params(path, tree())
+  parameters.save_params(path, tree())
   before = path.read_bytes()
 
   def fail(*args, **kwargs):
@@ -230,7 +239,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
   monkeypatch.setattr(np.lib.format, 'write_array', fail)
   with pytest.raises(OSError, match='disk full'):
-    weights.save_params(path, tree())
+    parameters.save_params(path, tree())
   assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
   assert path.read_bytes() == before
 
@@ -242,7 +251,7 @@ def test_load_params_refuses_what_is_no_archive(tmp_path, write):
   path, trace = tmp_path / 'w.npz', tmp_path / 'trace'
   write(path, trace)
   with pytest.raises(ValueError, match='not a whole .npz file') as error:
-    weights.load_params(path)
+    parameters.load_params(path)
   assert str(error.value).startswith(f'{path}: ')
   assert not trace.exists()
 
@@ -274,7 +283,7 @@ def test_weights_of_others_are_to_be_converted(tmp_path, write):
   path = tmp_path / 'w.npz'
   write(path)
   with pytest.raises(ValueError, match='convert it with bin/c') as error:
-    weights.load_params(path)
+    parameters.load_params(path)
   assert str(error.value).startswith(f'{path}: ')
   assert 'whole copy' not in str(error.value)
 
@@ -305,23 +314,23 @@ def test_load_params_names_file_and_fault(tmp_path, arrays, complaint):
   path = tmp_path / 'w.npz'
   np.savez(path, **arrays)
   with pytest.raises(ValueError, match=complaint) as error:
-    weights.load_params(path)
+    parameters.load_params(path)
   assert str(error.value).startswith(f'{path}: ')
   assert '\n' not in str(error.value)
   with pytest.raises(FileNotFoundError, match='none.npz: no such weight file'):
-    weights.load_params(tmp_path / 'none.npz')
+    parameters.load_params(tmp_path / 'none.npz')
 
 
 def test_shapes_are_compared_by_path():
   good = {'a': {'kernel': np.zeros((3, 2))}, 'b': np.zeros(1)}
-  weights.check_shapes(good, good)
+  parameters.check_shapes(good, good)
   for params, complaint in (
     ({'a': good['a']}, 'b is missing'),
     (good | {'b': np.zeros(2)}, r'b is \(2,\) where \(1,\) belongs'),
     (good | {'c': np.zeros(1)}, 'c is no parameter of this network'),
   ):
     with pytest.raises(ValueError, match=complaint):
-      weights.check_shapes(params, good)
+      parameters.check_shapes(params, good)
 
 
 def test_vgg16_comes_from_a_file_of_ours_as_from_the_data_root(
@@ -329,14 +338,14 @@ def test_vgg16_comes_from_a_file_of_ours_as_from_the_data_root(
 ):
   path = tmp_path / 'vgg16.npz'
   layers = ('relu1_2', 'relu3_3')
-  from_root = weights.load_vgg16(data_root, layers)
-  weights.save_params(path, from_root['params'], network='vgg16')
-  from_file = weights.load_vgg16(path, layers)
+  from_root = parameters.load_vgg16(data_root, layers)
+  parameters.save_params(path, from_root['params'], network='vgg16')
+  from_file = parameters.load_vgg16(path, layers)
   jax.tree.map(np.testing.assert_array_equal, from_file, from_root)
-  shallow = weights.load_vgg16(path, ['conv1_1'])['params']
+  shallow = parameters.load_vgg16(path, ['conv1_1'])['params']
   assert list(shallow) == ['conv1_1']
   with pytest.raises(ValueError, match='conv4_1/bias is missing'):
-    weights.load_vgg16(path, ['conv4_1'])
-  weights.save_params(path, from_root['params'], network='vdsr')
+    parameters.load_vgg16(path, ['conv4_1'])
+  parameters.save_params(path, from_root['params'], network='vdsr')
   with pytest.raises(ValueError, match='holds vdsr, not vgg16'):
-    weights.load_vgg16(path, layers)
+    parameters.load_vgg16(path, layers)

@@ -6,7 +6,7 @@ import pytest
 import scipy.ndimage
 
 import zssr_jax
-from zssr_jax import degradation, zssr
+from zssr_jax import blur_kernels, degradation, super_resolution
 from zssr_jax.ops import metrics, resize
 from zssr_jax.training import loop, pool, step
 
@@ -62,13 +62,13 @@ def test_gradual_crops_grow_with_the_results_they_are_cut_from(
   photo, monkeypatch
 ):
   jobs = []
-  train = zssr.loop.train
+  train = super_resolution.loop.train
 
   def spy(job, progress):
     jobs.append(job)
     return train(job, progress)
 
-  monkeypatch.setattr(zssr.loop, 'train', spy)
+  monkeypatch.setattr(super_resolution.loop, 'train', spy)
   config = TINY.replace(
     gradual=((0.5, 0.5), (1, 1), (1, 1)), crop=60, max_steps=2
   )
@@ -119,7 +119,9 @@ def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
     gradual=((1, 1), (0.25, 0.25), (1, 1)), latest=1, crop=60, max_steps=2
   )
   assert run(photo, 2, config=config).image.shape == (96, 80, 3)
-  sides = [side for _, side, _ in zssr.plan_stages(photo.shape, 2, config)]
+  sides = [
+    side for _, side, _ in super_resolution.plan_stages(photo.shape, 2, config)
+  ]
   # 3/4 of 40, 80 and 50 pixels, cut to whole sons and to `crop`.
   assert sides == [30, 60, 36]
 
@@ -176,7 +178,9 @@ def test_several_networks_share_what_earlier_stages_found(photo, monkeypatch):
     networks=2, gradual=((1, 1), (1, 1)), max_steps=3, learning_rate=1e-2
   )
   reports, trained = [], []
-  run_of = zssr.run_image(photo, 2, config=config, key=jax.random.key(0))
+  run_of = super_resolution.run_image(
+    photo, 2, config=config, key=jax.random.key(0)
+  )
   job = next(run_of)
   with pytest.raises(StopIteration) as stop:
     while True:
@@ -249,7 +253,7 @@ def blurred():
   from skimage import data
 
   hr = data.astronaut()[:192, 100:300].astype(np.float64) / 255
-  kernel = degradation.gaussian_kernel((3.0, 1.0), 0.5, 2)
+  kernel = blur_kernels.gaussian_kernel((3.0, 1.0), 0.5, 2)
   full = scipy.ndimage.correlate(hr, kernel[..., None].astype(np.float64))
   return (np.round(full[::2, ::2] * 255) / 255).astype(np.float32), kernel
 
@@ -258,8 +262,8 @@ def check_kernel(kernel, scale=2):
   assert kernel.dtype == np.float32 and kernel.min() >= 0
   assert kernel.sum() == pytest.approx(1, abs=1e-4)
   np.testing.assert_allclose(
-    degradation.center_of_mass(kernel),
-    degradation.aligned_center(kernel.shape, scale),
+    blur_kernels.center_of_mass(kernel),
+    blur_kernels.aligned_center(kernel.shape, scale),
     atol=1e-3,
   )
 
@@ -272,7 +276,7 @@ def test_an_estimated_kernel_is_used_and_told(blurred):
   assert estimate.agreement > 0.9
   check_kernel(result.kernel)
   np.testing.assert_allclose(result.kernel, estimate.kernel, atol=1e-7)
-  assert degradation.kernel_correlation(result.kernel, true, 2) > 0.95
+  assert blur_kernels.kernel_correlation(result.kernel, true, 2) > 0.95
   # The same as when that kernel is passed in.
   given = run(image, kernel=estimate.kernel)
   np.testing.assert_array_equal(given.image, result.image)
@@ -292,7 +296,7 @@ def test_a_joint_run_learns_its_kernel_and_repeats_to_the_bit(blurred):
   assert result.estimate.method == 'joint'
   assert result.kernel.shape == start.shape
   assert np.abs(result.kernel - start).max() > 1e-4
-  assert degradation.kernel_correlation(result.kernel, true, 2) > 0.95
+  assert blur_kernels.kernel_correlation(result.kernel, true, 2) > 0.95
   assert np.isfinite(result.history.loss).all()
   assert result.history.loss.shape == (30,)
   assert 30 < result.consistency < 80
@@ -317,7 +321,9 @@ def test_a_joint_run_goes_through_stages_of_any_scale(blurred):
 def test_a_joint_run_of_no_steps_keeps_its_start(blurred):
   result = run(blurred[0], config=JOINT.replace(max_steps=0))
   found = result.estimate.fit.covariance
-  expected = zssr.spectrum.gaussian(zssr._CAUTION * found, 2)
+  expected = super_resolution.spectrum.gaussian(
+    super_resolution._CAUTION * found, 2
+  )
   np.testing.assert_allclose(result.kernel, expected, atol=1e-5)
 
 
@@ -335,7 +341,7 @@ def test_where_no_kernel_is_found_bicubic_is_used(kernel):
 
 
 def test_a_function_makes_the_kernel(photo):
-  kernel = degradation.gaussian_kernel((2.0, 1.0), 0.3, 2)
+  kernel = blur_kernels.gaussian_kernel((2.0, 1.0), 0.3, 2)
   calls = []
 
   def estimator(image, scale, key):

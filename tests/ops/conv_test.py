@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 from jax import lax
 
-from zssr_jax.models import conv
+from zssr_jax.ops import conv
 
 
 def reference(x, w):

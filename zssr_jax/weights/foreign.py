@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zssr_jax.data import image_io, matlab, unpickle
-from zssr_jax.data.image_io import InputError
+from zssr_jax.data import files, matlab
+from zssr_jax.errors import InputError
+from zssr_jax.weights import unpickle
 
 _ZIP = b'PK\x03\x04'
 _HDF5 = b'\x89HDF'
@@ -42,19 +43,19 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       code to be run, or holds no real array or one that is not finite.
   """
   path = Path(path)
-  content = image_io.read_bytes(path)
+  content = files.read_bytes(path)
   try:
     arrays = _read(path, content)
   except InputError:
     raise
   except unpickle.RefusedError as error:
     raise InputError(
-      f'{path}: refused, for it {image_io.one_line(error)}; save plain weights'
+      f'{path}: refused, for it {files.one_line(error)}; save plain weights'
       ' instead, such as a state dict'
     ) from None
   except Exception as error:  # as many types as there are kinds of damage
     raise InputError(
-      f'{path}: not a whole file of weights ({image_io.one_line(error)}); get'
+      f'{path}: not a whole file of weights ({files.one_line(error)}); get'
       ' a whole copy'
     ) from None
   arrays = {n: a for n, a in arrays.items() if a.dtype.kind == 'f'}

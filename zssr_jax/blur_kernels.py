@@ -1,0 +1,197 @@
+"""Blur kernels: where they lie, how they are stretched, Gaussians.
+
+The convention is that of `degradation`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
+
+# Points a side at which a Gaussian is read within one pixel.
+_FINE = 16
+
+
+def aligned_center(shape: tuple[int, ...], scale: Scale) -> tuple[float, float]:
+  """Centre of mass (y, x) that makes a kernel of `shape` shift nothing."""
+  y, x = resize.scale_pair(scale)
+  return shape[0] // 2 + (y - 1) / 2, shape[1] // 2 + (x - 1) / 2
+
+
+def center_of_mass(kernel: np.ndarray) -> tuple[float, float]:
+  """Centre of mass (y, x) of a kernel `[h, w]`, in taps from its corner."""
+  kernel = np.asarray(kernel, np.float64)
+  total = kernel.sum()
+  rows = (kernel.sum(1) * np.arange(kernel.shape[0])).sum() / total
+  columns = (kernel.sum(0) * np.arange(kernel.shape[1])).sum() / total
+  return float(rows), float(columns)
+
+
+def resample_kernel(
+  kernel: np.ndarray, scale: Scale, new_scale: Scale, *, center: bool = False
+) -> np.ndarray:
+  """Stretches a kernel made for `scale` in space by `new_scale / scale`.
+
+  Each tap moves as a point mass and is shared linearly between the taps next
+  to its new place: nothing turns negative, the sum stays, and the centre of
+  mass lands exactly. The offset from the aligned centre is stretched along,
+  or removed with `center`; with equal scales that is plain centring.
+
+  Args:
+    kernel: `[h, w]`, sums to 1.
+    scale: scale (y, x) that the kernel was given for.
+    new_scale: scale it is wanted for, no larger than `scale` on either axis.
+    center: put the centre of mass where nothing is shifted.
+
+  Returns:
+    float32 `[h', w']` with odd sides, sums to 1.
+
+  Raises:
+    ValueError: when `new_scale` is larger than `scale`.
+  """
+  old, new = resize.scale_pair(scale), resize.scale_pair(new_scale)
+  if new[0] > old[0] or new[1] > old[1]:
+    raise ValueError(f'a kernel for {old} cannot be stretched to {new}')
+  kernel = np.asarray(kernel, np.float64)
+  aligned = aligned_center(kernel.shape, old)
+  mass = center_of_mass(kernel)
+  out = kernel
+  for axis in (0, 1):
+    ratio = new[axis] / old[axis]
+    offset = ratio * (0.0 if center else mass[axis] - aligned[axis])
+    # Where each tap goes, relative to c of the new kernel.
+    place = ratio * (np.arange(kernel.shape[axis]) - mass[axis])
+    place += (new[axis] - 1) / 2 + offset
+    low = np.floor(place).astype(int)
+    reach = max(-low.min(), low.max() + 1, 1)
+    share = place - low
+    matrix = np.zeros((2 * reach + 1, kernel.shape[axis]))
+    columns = np.arange(kernel.shape[axis])
+    matrix[low + reach, columns] += 1 - share
+    matrix[low + reach + 1, columns] += share
+    out = np.moveaxis(np.tensordot(matrix, out, (1, axis)), 0, axis)
+  return (out / out.sum()).astype(np.float32)
+
+
+def gaussian_kernel(
+  eigenvalues: tuple[float, float], angle: float, scale: float
+) -> np.ndarray:
+  """Returns an aligned Gaussian kernel, integrated over each tap's pixel.
+
+  The integral keeps a Gaussian much narrower than a pixel from falling
+  between the taps. It adds 1/12 to the variances of a wide one.
+
+  Args:
+    eigenvalues: variances along the two axes, in HR pixels squared, from 0.
+    angle: from the x axis, towards growing y, to the axis of the first.
+    scale: the scale that it is for; decides support and centre.
+
+  Returns:
+    float32 `[n, n]`, sums to 1, its centre of mass at `aligned_center`.
+    n = 2 ceil(4 w + (s - 1) / 2) + 1 with w the larger of the scale and of
+    the two standard deviations, so at least four of these; 19, 27 and 37 at
+    scales 2, 3 and 4 for all up to the scale. Between whole scales n may be
+    larger, so that the centre of mass can be put in its place.
+  """
+  widest = max(scale, math.sqrt(max(eigenvalues)))
+  size = 2 * math.ceil(4 * widest + (scale - 1) / 2) + 1
+  center = aligned_center((size, size), scale)[0]
+  fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
+  # A variance of one fine step's worth, or even the fine grid would miss it.
+  step = 1 / (12 * _FINE**2)
+  variances = (eigenvalues[0] + step, eigenvalues[1] + step)
+  kernel = np.empty((size, size))
+  for row in range(size):  # one by one: wide kernels would fill the memory
+    part = fine[row * _FINE : (row + 1) * _FINE]
+    density = gaussian_density(part, fine, variances, angle)
+    kernel[row] = density.reshape(_FINE, size, _FINE).sum((0, 2))
+  # As far on one side as on the other: cut askew, it would be off centre.
+  inside = np.abs(np.arange(size) - center) < size - 0.5 - center
+  kernel *= np.outer(inside, inside)
+  kernel = (kernel / kernel.sum()).astype(np.float32)
+  if scale == int(scale):
+    return kernel
+  # Here the taps lie unevenly about the centre: a narrow Gaussian falls to the
+  # nearest of them, up to a quarter of a pixel away.
+  return resample_kernel(kernel, scale, scale, center=True)
+
+
+def gaussian_density(
+  y: np.ndarray, x: np.ndarray, eigenvalues: tuple[float, float], angle: float
+) -> np.ndarray:
+  """Returns a Gaussian that is 1 at its centre.
+
+  Args:
+    y: rows, `[h]`, relative to the centre.
+    x: columns, `[w]`.
+    eigenvalues: variances along the two axes, above 0.
+    angle: as in `gaussian_kernel`.
+
+  Returns:
+    `[h, w]`.
+  """
+  y, x = y[:, None], x[None, :]
+  first = math.cos(angle) * x + math.sin(angle) * y
+  second = math.cos(angle) * y - math.sin(angle) * x
+  return np.exp(-0.5 * (first**2 / eigenvalues[0] + second**2 / eigenvalues[1]))
+
+
+def kernel_width(kernel: np.ndarray) -> tuple[float, float, float]:
+  """Returns how wide a kernel is, taken for a Gaussian.
+
+  Args:
+    kernel: `[h, w]` with a positive sum.
+
+  Returns:
+    The standard deviations along its axes, the larger first, in HR pixels
+    (0 where negative taps leave no variance), and the direction of the first:
+    degrees in [0, 180) from the x axis, towards growing y.
+  """
+  kernel = np.asarray(kernel, np.float64)
+  kernel = kernel / kernel.sum()
+  center = center_of_mass(kernel)
+  y, x = (np.arange(n) - c for n, c in zip(kernel.shape, center, strict=True))
+  xy = y @ kernel @ x
+  variances, axes = np.linalg.eigh(
+    [[kernel.sum(0) @ x**2, xy], [xy, kernel.sum(1) @ y**2]]
+  )
+  second, first = np.sqrt(np.maximum(variances, 0)).tolist()
+  angle = math.degrees(math.atan2(axes[1, 1], axes[0, 1])) % 180
+  return first, second, angle % 180  # -1e-20 % 180 is 180
+
+
+def kernel_correlation(a: np.ndarray, b: np.ndarray, scale: Scale) -> float:
+  """Compares two kernels by shape alone, wherever their centres lie.
+
+  Args:
+    a: `[h, w]` with a positive sum.
+    b: the same of any size.
+    scale: the scale that both are for.
+
+  Returns:
+    Their inner product, both centred and of norm 1: 1 when they are the same,
+    0 when they share no tap.
+  """
+  kernels = [resample_kernel(k, scale, scale, center=True) for k in (a, b)]
+  shape = np.max([k.shape for k in kernels], axis=0).tolist()
+  first, second = (
+    np.asarray(pad_kernel(jnp.asarray(k), tuple(shape)), np.float64)
+    for k in kernels
+  )
+  norms = np.linalg.norm(first) * np.linalg.norm(second)
+  return float((first * second).sum() / norms)
+
+
+def pad_kernel(kernel: jax.Array, shape: tuple[int, int]) -> jax.Array:
+  """Pads `[h, w]` with zeros to a larger shape, `c = size // 2` in place."""
+  padding = [
+    (new // 2 - old // 2, (new + 1) // 2 - (old + 1) // 2)
+    for old, new in zip(kernel.shape, shape, strict=True)
+  ]
+  return jnp.pad(kernel, padding)

@@ -1,0 +1,128 @@
+"""What every command needs: errors in one line, Ctrl-C, the compile cache."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+import rich.console
+from absl import flags
+
+from zssr_jax.data import datasets
+from zssr_jax.errors import InputError
+
+REPORT = 'report.html'
+
+
+# Held while results are moved into place: Ctrl-C waits for that, never longer.
+WRITING = threading.Lock()
+
+
+def explain(error: Exception, path: Path) -> str | None:
+  """Returns the line for an error that is no fault of the program, or None."""
+  if isinstance(error, InputError):
+    return str(error)
+  # Of train_image, which knows no files. JAX's own are subclasses, mostly.
+  if type(error) is ValueError:
+    return f'{path}: {error}'
+  if isinstance(error, OSError):
+    return f'{error.filename or path}: {error.strerror or error}'
+  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+    return f'{path}: not enough memory; try a smaller --config.tile'
+  return None
+
+
+def complain(message: object, kind: str = 'error') -> None:
+  """Reports an error, or another kind of trouble, in one line on stderr."""
+  print(f'{kind}: {" ".join(str(message).split())}', file=sys.stderr)
+
+
+def data_root() -> Path | None:
+  """The data root, if there is one; a wrong setting is an InputError."""
+  try:
+    return datasets.data_root()
+  except OSError as error:
+    raise InputError(str(error)) from None
+
+
+def use_compile_cache() -> None:
+  """Keeps compiled programs on disk, so that a second run starts at once.
+
+  In `$ZSSR_JAX_CACHE` (empty: nowhere), else `zssr_jax` in the user's cache
+  folder; a setting of JAX's own goes first. Without a place to write to, the
+  programs are compiled each time.
+  """
+  default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  folder = os.environ.get('ZSSR_JAX_CACHE', f'{default}/zssr_jax')
+  if not folder or jax.config.values['jax_compilation_cache_dir']:
+    return
+  path = Path(folder).expanduser()
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+      pass
+  except OSError:
+    return
+  jax.config.update('jax_compilation_cache_dir', str(path))
+  # A run compiles dozens of small programs; together they take seconds.
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+
+
+def run_command(
+  argv: list[str],
+  define: Callable[[flags.FlagValues, list[str]], None],
+  work: Callable[[], int],
+  *,
+  usage: str,
+) -> int:
+  """Answers `--help`, or returns what `work()` does; 2 for an InputError.
+
+  Args:
+    argv: program name and arguments.
+    define: defines the flags.
+    work: parses the arguments, runs, and returns the exit code.
+    usage: text of `--help`.
+  """
+  if {'--help', '-help', '-h'} & set(argv[1:]):
+    values = flags.FlagValues()
+    define(values, argv[:1])
+    try:
+      print(f'{usage}{values.get_help()}', flush=True)
+    except BrokenPipeError:  # `--help | head` has seen enough
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+  try:
+    return work()
+  except InputError as error:
+    complain(error)
+    return 2
+
+
+def run_interruptibly(work: Callable[[], int]) -> int:
+  """Returns `work()`; Ctrl-C meanwhile ends the process at once, code 130.
+
+  Python handles signals between bytecodes of the main thread, and compiled
+  programs, or their compilation, can keep it busy for a minute. So the work
+  is done by another thread.
+  """
+
+  def leave(*_: object) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with WRITING:
+      if sys.stderr.isatty():  # the bar hid the cursor
+        rich.console.Console(stderr=True).show_cursor()
+        print(file=sys.stderr)
+      print('interrupted', file=sys.stderr, flush=True)
+      os._exit(130)
+
+  signal.signal(signal.SIGINT, leave)
+  with ThreadPoolExecutor(1) as executor:
+    return executor.submit(work).result()

@@ -1,0 +1,150 @@
+"""Blur kernels from the image alone, and whether they are to be trusted.
+
+An estimator is a function `(image, scale, key) -> kernel`. `estimate` runs one
+by its name and guards it: whatever the image, it returns a kernel that does no
+harm, or none, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from zssr_jax import blur_kernels, errors
+from zssr_jax.kernel_estimation import (
+  kernel_gan,
+  noise,
+  patch_recurrence,
+  spectrum,
+)
+from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
+
+ESTIMATORS = {
+  'estimate': spectrum.estimate,
+  'recurrence': patch_recurrence.estimate,
+  'kernelgan': kernel_gan.estimate,
+  'joint': spectrum.estimate,  # where the joint optimisation starts
+}
+_LEAST_SIDE = 64
+# Ratio of the power of coarse structure to the noise's below which there is
+# nothing to be measured; 1 for white noise.
+_LEAST_STRUCTURE = 30.0
+_COARSE = 0.1  # cycles a pixel
+_WIDEST = 1.6  # standard deviation along the wider axis, LR pixels
+_AGREEMENT = 0.9  # of the two halves; less earns a warning
+_MISFIT = 1.0  # of the log spectrum, natural units; photos: 0.2 to 0.5
+
+
+class Estimate(NamedTuple):
+  """The kernel found in an image, and how far it is to be trusted."""
+
+  kernel: np.ndarray | None  # float32 [h, w]; None: fell back to bicubic
+  method: str  # a name of `ESTIMATORS`
+  agreement: float  # correlation of two halves' estimates; NaN: not measured
+  warning: str | None  # one line
+  fit: spectrum.Fit | None = None  # of the image's spectrum
+
+
+def estimate(
+  image: np.ndarray,
+  scale: Scale,
+  method: str = 'estimate',
+  key: jax.Array | None = None,
+) -> Estimate:
+  """Estimates the blur kernel of an image.
+
+  Args:
+    image: `[H, W, C]` in [0, 1].
+    scale: number or pair (y, x).
+    method: a name of `ESTIMATORS`.
+    key: random key, by default `jax.random.key(0)`.
+
+  Returns:
+    An `Estimate`. Its kernel is None, which means bicubic, when the image is
+    too small, flat or nothing but noise, when the method finds none, or when
+    the kernel comes out larger than the image or wider than any photo's; the
+    warning says which.
+
+  Raises:
+    ValueError: for an unknown method, or a scale it is not made for.
+  """
+  if method not in ESTIMATORS:
+    raise ValueError(
+      f'unknown kernel estimator {method!r}; there are: {", ".join(ESTIMATORS)}'
+    )
+  scales = resize.scale_pair(scale)
+  side = min(image.shape[:2])
+  if side < _LEAST_SIDE:
+    return _none(
+      method,
+      f'{image.shape[0]}x{image.shape[1]} pixels are too few to estimate a'
+      f' kernel from, which takes {_LEAST_SIDE}x{_LEAST_SIDE}',
+    )
+  power = spectrum.spectrum(image)
+  level = noise.noise_level(image.mean(2, keepdims=True))
+  if _structure(power, level) < _LEAST_STRUCTURE:
+    return _none(method, 'the image is flat, or nothing but noise')
+  fit = spectrum.fit(power, scales, noise_std=level)
+  key = jax.random.key(0) if key is None else key
+  try:
+    if ESTIMATORS[method] is spectrum.estimate:
+      kernel = spectrum.kernel_of(fit, scales)  # without fitting once more
+    else:
+      kernel = ESTIMATORS[method](image, scale, key)
+  except errors.NoKernelError as error:
+    return _none(method, str(error))
+  if any(k > n for k, n in zip(kernel.shape, image.shape[:2], strict=True)):
+    return _none(
+      method,
+      f'the estimate ({kernel.shape[0]}x{kernel.shape[1]}) is larger than the'
+      f' image ({image.shape[0]}x{image.shape[1]})',
+    )
+  widest = blur_kernels.kernel_width(kernel)[0] / max(scales)
+  if widest > _WIDEST:
+    return _none(
+      method,
+      f'the estimate is a blur of {widest:.1f} pixels of the input, wider than'
+      ' that of any photo',
+    )
+  agreement = _agreement(image, scales)
+  warning = None
+  if fit.misfit > _MISFIT:
+    warning = 'its spectrum is not that of a photo; the kernel may be wrong'
+  elif agreement < _AGREEMENT:
+    warning = (
+      f'the two halves of the image disagree about the kernel ({agreement:.2f}'
+      ' correlation); it may be wrong'
+    )
+  return Estimate(kernel, method, agreement, warning, fit)
+
+
+def _none(method: str, reason: str) -> Estimate:
+  warning = f'{reason}; bicubic is assumed instead of an estimated kernel'
+  return Estimate(None, method, math.nan, warning)
+
+
+def _structure(power: np.ndarray, noise_std: float) -> float:
+  """Power of what is coarse, relative to that of the noise."""
+  frequency = np.fft.fftfreq(len(power))
+  radius = np.hypot(frequency[:, None], frequency[None])
+  coarse = power[(radius > 0) & (radius <= _COARSE)].mean()
+  # Rounding to 8 bits is noise, too.
+  return float(coarse / (noise_std**2 + 1 / 12 / 255**2))
+
+
+def _agreement(image: np.ndarray, scales: tuple[float, float]) -> float:
+  """Correlation of the two halves' kernels, by their spectra.
+
+  Of the spectra whatever the method was: it says how well the image
+  determines its kernel.
+  """
+  axis = int(np.argmax(image.shape[:2]))
+  halves = np.array_split(image, 2, axis)
+  if min(min(half.shape[:2]) for half in halves) < spectrum.WINDOW:
+    return math.nan
+  first, second = (spectrum.estimate(half, scales) for half in halves)
+  return blur_kernels.kernel_correlation(first, second, scales)

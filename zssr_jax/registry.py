@@ -1,0 +1,48 @@
+"""Everything that goes by a name in a config, a line each.
+
+The file that a line points to holds all that the rest must know of the thing.
+It is imported when the name is looked up, so the names themselves, which a
+command line and `Config` check, cost nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Registry(Mapping[str, Any]):
+  """Things by their names."""
+
+  def __init__(self, kind: str, places: Mapping[str, str]):
+    """Takes down where things are.
+
+    Args:
+      kind: what they are, for messages: 'network'.
+      places: 'module:ATTRIBUTE' in this package by name.
+    """
+    self._kind = kind
+    self._places = dict(places)
+
+  def __getitem__(self, name: str) -> Any:
+    """Returns what goes by a name.
+
+    Raises:
+      ValueError: for an unknown name; it lists the known ones.
+    """
+    if name not in self._places:
+      raise ValueError(
+        f'unknown {self._kind} {name!r}; there are: {", ".join(self)}'
+      )
+    module, _, attribute = self._places[name].partition(':')
+    return getattr(importlib.import_module(f'zssr_jax.{module}'), attribute)
+
+  def __contains__(self, name: object) -> bool:
+    return name in self._places
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._places)
+
+  def __len__(self) -> int:
+    return len(self._places)
