@@ -46,3 +46,26 @@ class Registry(Mapping[str, Any]):
 
   def __len__(self) -> int:
     return len(self._places)
+
+
+# What `Config.losses` and `pretraining` may name.
+LOSSES = Registry(
+  'loss',
+  {
+    'l1': 'training.losses:L1',
+    'luma': 'training.losses:LUMA',
+    'content': 'training.losses:CONTENT',
+    'l2': 'training.losses:L2',
+    'sum': 'training.losses:SUM',
+  },
+)
+# What `Config.kernel` may name beside 'bicubic' and 'given'.
+ESTIMATORS = Registry(
+  'kernel estimator',
+  {
+    'estimate': 'kernel_estimation.spectrum:ESTIMATOR',
+    'recurrence': 'kernel_estimation.patch_recurrence:ESTIMATOR',
+    'kernelgan': 'kernel_estimation.kernel_gan:ESTIMATOR',
+    'joint': 'kernel_estimation.spectrum:JOINT',
+  },
+)
