@@ -58,6 +58,20 @@ class Result:
   estimate: estimation.Estimate | None = None  # of the kernel
   consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
 
+  def __repr__(self) -> str:
+    """What came out and at what cost, in three lines without arrays."""
+    kernel, steps = 'bicubic', sum(n for _, _, n in self.history.stages)
+    if self.kernel is not None:
+      kernel = 'x'.join(map(str, self.kernel.shape))
+    if self.estimate is not None:
+      kernel += f' ({self.estimate.method})'
+    seconds = ', '.join(f'{k} {s:.1f}' for k, s in self.seconds.items())
+    return (
+      f'Result(image {"x".join(map(str, self.image.shape))}, kernel {kernel},\n'
+      f'  {steps} steps in {len(self.history.stages)} trainings, seconds:'
+      f' {seconds},\n  consistency {self.consistency:.2f} dB)'
+    )
+
 
 # Yields jobs, is sent what comes of each, returns the result.
 Run = Generator[loop.Job, loop.Trained, Result]
