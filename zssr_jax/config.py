@@ -19,9 +19,10 @@ from zssr_jax.fields import (
   ranged,
   switch,
 )
+from zssr_jax.registry import ESTIMATORS, LOSSES
 
 MODELS = ('zssr', 'pixel_shuffle', 'transposed', 'vdsr_backbone')
-KERNELS = ('bicubic', 'given', 'estimate', 'recurrence', 'kernelgan', 'joint')
+KERNELS = ('bicubic', 'given', *ESTIMATORS)
 SCHEDULES = ('plateau', 'cosine', 'constant')
 OPTIMIZERS = ('adam', 'sgd')
 ENSEMBLES = ('median', 'mean')
@@ -32,6 +33,20 @@ def _read_start(value: Any) -> str:
   if not isinstance(value, str) or not value:
     raise ValueError('must be random, transferred or a file')
   return value
+
+
+def _read_losses(value: Any) -> tuple[tuple[str, float], ...]:
+  try:
+    losses = tuple((name, float(weight)) for name, weight in value)
+    good = all(0 <= weight <= 1000 for _, weight in losses)
+  except (TypeError, ValueError):
+    good = False
+  if not good or not losses:
+    raise ValueError('must hold pairs of a loss and a weight in [0, 1000]')
+  names = [name for name, _ in losses]
+  if len(set(names)) < len(names) or not all(n in LOSSES for n in names):
+    raise ValueError(f'must name each of {", ".join(LOSSES)} once at most')
+  return losses
 
 
 def _read_layers(value: Any) -> tuple[tuple[str, float], ...]:
@@ -159,19 +174,16 @@ class Config:
     0.1, 0.0, 1.0, 'standard deviation of the shear'
   )
 
-  luma_share: float = ranged(
-    0.0,
-    0.0,
-    1.0,
-    'share of the luma, what tables score, in the L1 loss; only for RGB',
-    group='The loss: L1 (section 3.1), and what is added',
-  )
-  content_weight: float = ranged(
-    0.0,
-    0.0,
-    1000.0,
-    'weight of the content loss, the L1 distances between the feature maps that'
-    ' VGG16 has of the father and of what the network makes of its son',
+  losses: tuple[tuple[str, float], ...] = checked(
+    (('l1', 1.0),),
+    _read_losses,
+    'pairs of str and float, 0 to 1,000',
+    "what is minimised, with weights; 'l1' is the paper's, 'luma' that of the"
+    " luma alone, which tables score (of other than RGB images: 'l1'), 'l2' the"
+    " mean square, 'sum' half the sum of squares, 'content' the L1 distances"
+    ' between the feature maps that VGG16 has of the father and of what the'
+    ' network makes of its son',
+    group='The losses (section 3.1)',
   )
   content_layers: tuple[tuple[str, float], ...] = checked(
     (('relu1_2', 1.0), ('relu2_2', 1.0), ('relu3_3', 1.0)),

@@ -32,7 +32,7 @@ PRESETS: dict[str, Config] = {
     ensemble='mean',
     noise_std=_ROUNDING,
     networks=2,
-    luma_share=0.5,
+    losses=(('l1', 0.5), ('luma', 0.5)),
   ),
   'fast': Config(
     model='pixel_shuffle',
@@ -44,7 +44,7 @@ PRESETS: dict[str, Config] = {
     warmup=20,
     max_steps=800,
     ensemble='mean',
-    luma_share=0.9,
+    losses=(('l1', 0.1), ('luma', 0.9)),
   ),
   'gradual': Config(
     model='pixel_shuffle',
@@ -56,7 +56,7 @@ PRESETS: dict[str, Config] = {
   ),
   'hybrid_loss': Config(
     model='pixel_shuffle',
-    content_weight=0.005,
+    losses=(('l1', 1.0), ('content', 0.005)),
     content_layers=(('relu3_3', 1.0),),
     schedule='cosine',
     learning_rate=2e-3,

@@ -95,7 +95,7 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
   if config.model == 'vdsr_backbone':
     backbone = load_network('vdsr', None, files, data)[1]
   vgg = None
-  if config.content_weight:
+  if 'content' in dict(config.losses):
     layers = [name for name, _ in config.content_layers]
     source = files['vgg16'][0] if 'vgg16' in files else data
     try:
@@ -155,7 +155,7 @@ def check_used(
   used = set(networks)
   for config in configs:
     used |= {'vdsr'} if config.model == 'vdsr_backbone' else set()
-    used |= {'vgg16'} if config.content_weight else set()
+    used |= {'vgg16'} if 'content' in dict(config.losses) else set()
   for name, paths in files.items():
     if name not in used:
       raise InputError(
