@@ -17,6 +17,7 @@ class History(NamedTuple):
   drops: tuple[int, ...]  # steps after which the plateau schedule dropped
   rollbacks: tuple[int, ...]  # steps the run went back to
   stages: tuple[tuple[float, float, int], ...]  # factors (y, x) and steps
+  losses: dict[str, np.ndarray] = {}
 
 
 def join(parts: list[np.ndarray], dtype) -> np.ndarray:

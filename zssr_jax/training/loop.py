@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -18,7 +18,8 @@ import jax
 import numpy as np
 
 from zssr_jax.config import Config
-from zssr_jax.training import history, losses
+from zssr_jax.training import history as history_lib
+from zssr_jax.training import losses
 from zssr_jax.training import step as step_lib
 
 # Steps per call. A CPU step takes 10 to 200 ms: ten of them keep Ctrl-C and
@@ -64,7 +65,7 @@ class Trained(NamedTuple):
 
   params: step_lib.Params  # averaged when the config asks for that
   told: Any  # what the kernel source has to say, see `kernel_source`
-  history: history.History
+  history: history_lib.History
 
 
 @functools.lru_cache(maxsize=64)
@@ -159,14 +160,19 @@ class Watch:
       )
     return True
 
-  def history(self) -> history.History:
+  def history(self) -> history_lib.History:
     """What happened in the chunks that were kept."""
-    return history.History(
-      loss=history.join(self._losses, np.float32),
-      losses=history.join_named(self._parts),
-      learning_rate=history.join(self._rates, np.float32),
-      error_steps=history.join(self._error_steps, np.int32),
-      error=history.join(self._errors, np.float32),
+    return history_lib.History(
+      loss=history_lib.join(self._losses, np.float32),
+      losses={
+        term.name: history_lib.join(
+          [part[term.name] for part in self._parts], np.float32
+        )
+        for term in self._job.losses
+      },
+      learning_rate=history_lib.join(self._rates, np.float32),
+      error_steps=history_lib.join(self._error_steps, np.int32),
+      error=history_lib.join(self._errors, np.float32),
       drops=tuple(self._dropped),
       rollbacks=tuple(self.rollbacks),
       stages=((*self._job.factors, self._steps),),
@@ -211,25 +217,6 @@ def train(
     else:
       state = go_back(state, len(watch.rollbacks))
   return finish(state, job, watch)
-
-
-def drive(
-  run: Generator[Job, Any, T],
-  progress: Callable[[Progress], None] | None = None,
-) -> T:
-  """Trains what a run asks for, job by job, and returns its result.
-
-  Args:
-    run: yields jobs and is sent what comes of each (`zssr.run_image`).
-    progress: as in `train`.
-  """
-  trained: Any = None
-  while True:
-    try:
-      job = run.send(trained)
-    except StopIteration as stop:
-      return stop.value
-    trained = train(job, progress)
 
 
 def finish(state: step_lib.State, job: Job, watch: Watch) -> Trained:
