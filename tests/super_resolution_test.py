@@ -1,5 +1,7 @@
 """train_image as a library user meets it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import scipy.ndimage
 import zssr_jax
 from zssr_jax import blur_kernels, stages, super_resolution
 from zssr_jax.degradation import Degradation
+from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.ops import metrics, resize
 from zssr_jax.training import joint_kernel, loop, pool, step
 
@@ -394,3 +397,19 @@ def test_what_cannot_be_used_is_refused_in_one_line(changes, message):
   with pytest.raises(ValueError, match=message) as caught:
     run(options.pop('image'), options.pop('scale', 2), **options)
   assert '\n' not in str(caught.value)
+
+
+def test_a_result_prints_in_a_few_lines_without_its_arrays(photo):
+  found = run(photo, (2, 1.5), config=TINY.replace(max_steps=3))
+  first, second, third = repr(found).splitlines()
+  assert first == (
+    'Result(image 96x60x3, scale (y, x) (2, 1.5), kernel bicubic,'
+  )
+  assert second.startswith('  3 steps, seconds: estimate ')
+  assert second.endswith(f', infer {found.seconds["infer"]:.1f},')
+  assert third == f'  consistency {found.consistency:.2f} dB)'
+  given = run(photo, kernel=np.ones((5, 3)), config=TINY.replace(max_steps=0))
+  assert 'kernel 5x3,' in repr(given) and '0 steps' in repr(given)
+  guess = estimation.Estimate(given.kernel, 'estimate', 0.9, None)
+  given = dataclasses.replace(given, estimate=guess)
+  assert 'kernel 5x3 (estimate),' in repr(given)

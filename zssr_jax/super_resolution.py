@@ -60,17 +60,20 @@ class Result:
 
   def __repr__(self) -> str:
     """What came out and at what cost, in three lines without arrays."""
-    kernel, steps = 'bicubic', sum(n for _, _, n in self.history.stages)
-    if self.kernel is not None:
-      kernel = 'x'.join(map(str, self.kernel.shape))
-    if self.estimate is not None:
-      kernel += f' ({self.estimate.method})'
+    y, x, _ = self.history.stages[-1]
+    kernel = 'bicubic' if self.kernel is None else _times(self.kernel.shape)
+    found = f' ({self.estimate.method})' if self.estimate else ''
+    steps = sum(n for _, _, n in self.history.stages)
     seconds = ', '.join(f'{k} {s:.1f}' for k, s in self.seconds.items())
     return (
-      f'Result(image {"x".join(map(str, self.image.shape))}, kernel {kernel},\n'
-      f'  {steps} steps in {len(self.history.stages)} trainings, seconds:'
-      f' {seconds},\n  consistency {self.consistency:.2f} dB)'
+      f'Result(image {_times(self.image.shape)}, scale (y, x) ({y:g}, {x:g}),'
+      f' kernel {kernel}{found},\n  {steps} steps, seconds: {seconds},\n'
+      f'  consistency {self.consistency:.2f} dB)'
     )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+  return 'x'.join(map(str, shape))
 
 
 # Yields jobs, is sent what comes of each, returns the result.
