@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zssr_jax.models import registry, vgg
+from zssr_jax import registry
+from zssr_jax.models import vgg
 from zssr_jax.weights import parameters
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -72,7 +73,7 @@ def test_a_matlab_file_becomes_a_file_of_ours(cli, tmp_path, half):
   assert (code, err) == (0, '')
   assert out.startswith(f'{tmp_path}/out/w.npz  srcnn, scale 3, 8,129 weights')
   params, facts = parameters.load_params(tmp_path / 'out' / 'w.npz')
-  parameters.check_shapes(params, registry.external_shapes('srcnn', 3))
+  parameters.check_shapes(params, registry.EXTERNAL['srcnn'].shapes(3))
   assert (facts['network'], facts['scale']) == ('srcnn', 3)
   assert facts['source'] == 'x3.mat' and len(facts['source_sha256']) == 64
   dtype = np.float16 if half else np.float32

@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import blur_kernels, degradation
+from zssr_jax import blur_kernels, degradation, registry
 from zssr_jax.config import Config
-from zssr_jax.models import registry
 from zssr_jax.ops import dihedral, resize
 
 # Copies of the output are back-projected together up to this many values.
@@ -294,7 +293,7 @@ def super_resolve(
     padded = np.pad(image, (*padding, (0, 0)), mode='edge')
   interpolated = resize.imresize(padded, scale, border=config.border)
   # 4 pixels more than the layers reach, for a resize inside the model.
-  halo = registry.reach(config.model, config.depth) + 4
+  halo = registry.NETWORKS[config.model].reach(config.depth) + 4
   outputs = upscale_copies(
     model,
     params,

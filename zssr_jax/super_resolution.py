@@ -23,11 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import blur_kernels, degradation, inference
+from zssr_jax import blur_kernels, degradation, inference, registry
 from zssr_jax.config import Config
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import noise, spectrum
-from zssr_jax.models import registry
 from zssr_jax.ops import resize
 from zssr_jax.training import history, joint_kernel, loop, pool, step
 from zssr_jax.weights import starts
@@ -84,8 +83,8 @@ def train_image(
     start: parameters to start from instead of random ones, whole or some of
       the modules at the top of the tree (a trained `backbone`, say); see
       `load_start`.
-    vgg: variables of VGG16, `registry.weights.load_vgg16`, which a config with
-      a content loss needs.
+    vgg: variables of VGG16, `weights.parameters.load_vgg16`, which a config
+      with a content loss needs.
     key: random key, by default `jax.random.key(0)`.
     progress: called with a `Progress` a few times a second while training.
 
@@ -171,7 +170,7 @@ def run_image(
     if vgg is None:
       raise ValueError(
         'a content loss needs the weights of VGG16: pass vgg, read by'
-        ' registry.weights.load_vgg16'
+        ' weights.parameters.load_vgg16'
       )
     if image.shape[2] not in (1, 3):
       raise ValueError(
@@ -339,8 +338,7 @@ def _stage_factors(
 
 
 def _make_model(config: Config, factors: tuple[float, float]) -> nn.Module:
-  return registry.make_model(
-    config.model,
+  return registry.NETWORKS[config.model].make(
     scale=factors,
     depth=config.depth,
     width=config.width,
@@ -355,12 +353,12 @@ def _init_params(model, key, son, interpolated) -> Any:
 
 def _begin(fresh: Any, start: Any, config: Config) -> Any:
   """The parameters of the first step: `start`, completed from `fresh`."""
-  untrained = 'backbone' in fresh and 'backbone' not in (start or {})
-  if untrained:
-    raise ValueError(
-      f'the {config.model} network needs a trained backbone: pass'
-      " start={'backbone': parameters}"
-    )
+  for part in registry.NETWORKS[config.model].parts:
+    if part not in (start or {}):
+      raise ValueError(
+        f'the {config.model} network needs a trained {part}: pass'
+        f' start={{{part!r}: parameters}}'
+      )
   if start is None:
     return fresh
   try:

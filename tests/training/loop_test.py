@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zssr_jax import registry
 from zssr_jax.config import Config
-from zssr_jax.models import registry
 from zssr_jax.training import loop, pool, step
 
 SCALE = (2.0, 2.0)
@@ -21,8 +21,8 @@ def image():
 
 
 def set_up(image, config, side=16):
-  model = registry.make_model(
-    config.model, scale=SCALE, depth=config.depth, width=config.width
+  model = registry.NETWORKS[config.model].make(
+    scale=SCALE, depth=config.depth, width=config.width
   )
   fathers = pool.make_pool(pool.make_fathers(image, side, config), image.shape)
   windows = step.make_windows(

@@ -107,13 +107,12 @@ def test_training_lowers_the_content_loss_further_with_it(variables, image):
 
   plain, hybrid = run(0.0), run(5.0)
   assert hybrid.history.loss[0] > 2 * plain.history.loss[0]
-  from zssr_jax import degradation
-  from zssr_jax.models import registry
+  from zssr_jax import degradation, registry
   from zssr_jax.ops import resize
 
   son = degradation.downscale(jnp.asarray(smooth), 2)
-  model = registry.make_model(
-    'pixel_shuffle', scale=(2.0, 2.0), depth=3, width=8
+  model = registry.NETWORKS['pixel_shuffle'].make(
+    scale=(2.0, 2.0), depth=3, width=8
   )
 
   def measured(result):
