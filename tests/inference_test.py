@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from zssr_jax import blur_kernels, inference
+from zssr_jax import blur_kernels, inference, registry
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
-from zssr_jax.models import registry
 from zssr_jax.ops import resize
 
 # How NumPy sees transform k of ops.dihedral, and its inverse.
@@ -34,7 +33,7 @@ def random_image(*shape, seed=0):
 def make_network(name, scale, *, channels=3, depth=3, gain=1.8):
   """A network whose random weights change the image plainly."""
   scale = resize.scale_pair(scale)
-  model = registry.make_model(name, scale=scale, depth=depth, width=8)
+  model = registry.NETWORKS[name].make(scale=scale, depth=depth, width=8)
   lr = jnp.zeros((1, 8, 8, channels))
   shape = resize.scaled_shape((8, 8), scale)
   params = model.init(jax.random.key(0), lr, jnp.zeros((1, *shape, channels)))[

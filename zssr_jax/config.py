@@ -19,9 +19,8 @@ from zssr_jax.fields import (
   ranged,
   switch,
 )
-from zssr_jax.registry import ESTIMATORS, LOSSES
+from zssr_jax.registry import ESTIMATORS, LOSSES, MODELS
 
-MODELS = ('zssr', 'pixel_shuffle', 'transposed', 'vdsr_backbone')
 KERNELS = ('bicubic', 'given', *ESTIMATORS)
 SCHEDULES = ('plateau', 'cosine', 'constant')
 OPTIMIZERS = ('adam', 'sgd')

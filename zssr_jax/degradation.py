@@ -50,7 +50,7 @@ class Degradation:
       kernel always meets a half-sample symmetric border.
   """
 
-  scale: Scale
+  scale: Any  # a `Scale` when it is made
   kernel: Any = None
   noise_std: Any = None
   border: str = 'replicate'

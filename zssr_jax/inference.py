@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -249,7 +248,7 @@ def _ensemble(
   reach: int,
 ) -> list[np.ndarray]:
   """What the network makes of the input and its geometric copies."""
-  scale: Any = degradation.scale
+  scale = degradation.scale
   members = degradation.symmetries() if config.self_ensemble else (0,)
   units = units_of(scale)
   padded = image

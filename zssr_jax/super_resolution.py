@@ -107,8 +107,8 @@ def train_image(
     start: parameters to start from instead of random ones, whole or some of
       the modules at the top of the tree (a trained `backbone`, say); see
       `load_start`.
-    vgg: variables of VGG16, `weights.vgg16.load`, which a config with a
-      content loss needs.
+    vgg: variables of VGG16, `weights.parameters.load_vgg16`, which a config
+      with a content loss needs.
     model: a network of your own in place of `config.model`: a flax module
       `(lr, interpolated) -> hr`, see `models.zssr`, or a function from the
       factors (y, x) to one, called once a gradual stage. An attribute `reach`
@@ -220,7 +220,7 @@ def _check_complete(
     if term.network is not None and term.network not in variables:
       raise ValueError(
         f'a {term.name} loss needs the weights of VGG16: pass vgg, read by'
-        ' weights.vgg16.load'
+        ' weights.parameters.load_vgg16'
       )
 
 

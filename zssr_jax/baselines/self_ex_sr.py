@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +123,7 @@ def _grow(
   luma: np.ndarray, degradation: Degradation, back_projections: int
 ) -> np.ndarray:
   """Upscales `[h, w, 1]` in equal steps of about `_STEP`."""
-  scales: Any = degradation.scale
+  scales = degradation.scale
   field = None
   count = max(1, round(math.log(max(scales)) / math.log(_STEP)))
   image = luma

@@ -67,7 +67,7 @@ class JointKernel(NamedTuple):
     self, factors: tuple[float, float], progress: tuple[float, float]
   ) -> Stage:
     """The source of a gradual stage: all in its own HR pixels."""
-    scale: Any = self.degradation.scale
+    scale = self.degradation.scale
     y, x = (f / s for f, s in zip(factors, scale, strict=True))
     stretch = np.array([y * y, y * x, x * x])
     precision = self.precision / np.outer(stretch, stretch)
@@ -75,17 +75,14 @@ class JointKernel(NamedTuple):
     spread = np.linalg.cholesky(
       np.linalg.inv(precision + np.diag(1 / (2 * stretch) ** 2))
     )
-    values = (
-      _three(self.covariance) * stretch,
-      _three(self.prior) * stretch,
-      precision,
-      spread,
-      progress,
-    )
     return Stage(
-      *(jnp.asarray(v, jnp.float32) for v in values),
-      self.degradation.replace(scale=factors, kernel=None),
-      (y, x),
+      start=jnp.asarray(_three(self.covariance) * stretch, jnp.float32),
+      prior=jnp.asarray(_three(self.prior) * stretch, jnp.float32),
+      precision=jnp.asarray(precision, jnp.float32),
+      spread=jnp.asarray(spread, jnp.float32),
+      progress=jnp.asarray(progress, jnp.float32),
+      degradation=self.degradation.replace(scale=factors, kernel=None),
+      ratio=(y, x),
     )
 
   def knowing(self, told: Sequence[np.ndarray]) -> JointKernel:
@@ -204,8 +201,8 @@ class Stage:
     return jnp.log(jnp.mean(rest**2) + 1e-8)
 
   def _degradation(self, covariance: jax.Array) -> Degradation:
-    scale: Any = self.degradation.scale
-    return self.degradation.replace(kernel=taps(covariance, scale))
+    kernel = taps(covariance, self.degradation.scale)
+    return self.degradation.replace(kernel=kernel)
 
   def _learns(self, share: jax.Array) -> jax.Array:
     begin, end = self.progress
