@@ -32,7 +32,7 @@ PRESETS: dict[str, Config] = {
     ensemble='mean',
     noise_std=_ROUNDING,
     networks=2,
-    losses=(('l1', 0.5), ('luma', 0.5)),
+    losses=(('luma', 0.5), ('l1', 0.5)),
   ),
   'fast': Config(
     model='pixel_shuffle',
@@ -44,7 +44,7 @@ PRESETS: dict[str, Config] = {
     warmup=20,
     max_steps=800,
     ensemble='mean',
-    losses=(('l1', 0.1), ('luma', 0.9)),
+    losses=(('luma', 0.9), ('l1', 0.1)),
   ),
   'gradual': Config(
     model='pixel_shuffle',
