@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import config, registry
+from zssr_jax import registry
 from zssr_jax.ops import resize
 
 
@@ -24,7 +24,7 @@ def test_the_published_network_has_its_published_number_of_weights():
   assert count(model.init(jax.random.key(0), lr, interpolated)) == 224_640
 
 
-@pytest.mark.parametrize('name', config.MODELS)
+@pytest.mark.parametrize('name', registry.MODELS)
 @pytest.mark.parametrize('scale', [(3, 3), (1.5, 2), (1, 2)])
 @pytest.mark.parametrize('channels', [1, 4])
 def test_every_network_returns_the_shape_of_the_interpolated_image(
@@ -45,7 +45,7 @@ def test_every_network_returns_the_shape_of_the_interpolated_image(
   )
 
 
-@pytest.mark.parametrize('name', config.MODELS)
+@pytest.mark.parametrize('name', registry.MODELS)
 def test_without_weights_a_network_returns_the_interpolated_image(name):
   lr, interpolated = pair(2)
   model = registry.NETWORKS[name].make(scale=(2.0, 2.0), depth=3, width=4)
