@@ -94,13 +94,13 @@ def test_the_heads_go_to_their_layers(data_root):
 @pytest.mark.parametrize(
   ('changes', 'complaint'),
   [
-    ({'conv1_1_bias': None}, 'holds no conv1_1_bias'),
-    ({'conv1_1_bias': np.zeros(32)}, r'conv1_1_bias is float64 \(32,\)'),
-    ({'conv1_1_bias': np.zeros(64, int)}, 'conv1_1_bias is int64'),
-    ({'conv1_1_bias': np.full(64, np.nan)}, 'conv1_1_bias holds NaN'),
+    ({'conv1_1_bias': None}, 'conv1_1/bias is missing'),
+    ({'conv1_1_bias': np.zeros(32)}, r'conv1_1/bias is \(32,\) where'),
+    ({'conv1_1_bias': np.zeros(64, int)}, 'conv1_1/bias is int64'),
+    ({'conv1_1_bias': np.full(64, np.nan)}, 'conv1_1/bias holds NaN'),
     (
       {'conv1_1_kernel_HWIO': np.zeros((64, 3, 3, 3))},  # PyTorch's order
-      r'real numbers \(3, 3, 3, 64\) belong',
+      r'where \(3, 3, 3, 64\) belongs',
     ),
   ],
 )

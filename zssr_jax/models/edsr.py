@@ -169,22 +169,16 @@ NETWORK = network.Network(
   ensemble=True,
   published=network.Published(
     rules=(  # EDSR-PyTorch's names
-      (r'(head)\.0\.(weight|bias)', lambda m: network.torch_place(m[1], m[2])),
-      (
-        r'body\.(\d+)\.body\.(0|2)\.(weight|bias)',
-        lambda m: network.torch_place(
-          f'block{int(m[1]):02}/conv{int(m[2]) // 2 + 1}', m[3]
-        ),
+      network.torch_rule(r'head\.0', 'head'),
+      network.torch_rule(
+        r'body\.(\d+)\.body\.(0|2)',
+        lambda m: f'block{int(m[1]):02}/conv{int(m[2]) // 2 + 1}',
       ),
-      (
-        r'body\.\d+\.(weight|bias)',
-        lambda m: network.torch_place('body_end', m[1]),
+      network.torch_rule(r'body\.\d+', 'body_end'),
+      network.torch_rule(
+        r'tail\.0\.(0|2)', lambda m: f'up{int(m[1]) // 2 + 1}'
       ),
-      (
-        r'tail\.0\.(0|2)\.(weight|bias)',
-        lambda m: network.torch_place(f'up{int(m[1]) // 2 + 1}', m[2]),
-      ),
-      (r'(tail)\.1\.(weight|bias)', lambda m: network.torch_place(m[1], m[2])),
+      network.torch_rule(r'tail\.1', 'tail'),
       (r'(sub|add)_mean\.(weight|bias)', network.nowhere),  # see `_peak`
     ),
     see_scale=_see_scale,

@@ -127,11 +127,23 @@ def bias(array: np.ndarray) -> np.ndarray:
   return array.reshape(-1)
 
 
-def torch_place(layer: str, part: str) -> Place:
-  """The place of a layer's 'weight' or 'bias' in a state dict of torch."""
-  if part == 'weight':
-    return f'{layer}/kernel', oihw
-  return f'{layer}/bias', bias
+def torch_rule(
+  pattern: str, layer: str | Callable[[re.Match[str]], str]
+) -> Rule:
+  """The rule for weights and biases of layers in a state dict of torch.
+
+  Args:
+    pattern: of their names before '.weight' and '.bias'.
+    layer: the path of the layer in our tree, or what makes it of the match.
+  """
+
+  def place(match: re.Match[str]) -> Place:
+    path = layer if isinstance(layer, str) else layer(match)
+    if match['part'] == 'weight':
+      return f'{path}/kernel', oihw
+    return f'{path}/bias', bias
+
+  return rf'(?:{pattern})\.(?P<part>weight|bias)', place
 
 
 def nowhere(_: re.Match[str]) -> Place:

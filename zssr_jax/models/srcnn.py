@@ -72,17 +72,12 @@ def _columns(layer: str) -> Callable[[np.ndarray], np.ndarray]:
   return lay_out
 
 
-_PARTS = {'features.0': 1, 'map.0': 2, 'reconstruction': 3}
 _PUBLISHED = network.Published(
   rules=(
-    (
-      r'(conv[123])\.(weight|bias)',
-      lambda m: network.torch_place(m[1], m[2]),
-    ),
-    (
-      r'(features\.0|map\.0|reconstruction)\.(weight|bias)',
-      lambda m: network.torch_place(f'conv{_PARTS[m[1]]}', m[2]),
-    ),
+    network.torch_rule('conv([123])', lambda m: f'conv{m[1]}'),
+    network.torch_rule(r'features\.0', 'conv1'),
+    network.torch_rule(r'map\.0', 'conv2'),
+    network.torch_rule('reconstruction', 'conv3'),
     (r'weights_conv([123])', lambda m: (f'conv{m[1]}/kernel', _columns(m[1]))),
     (r'biases_conv([123])', lambda m: (f'conv{m[1]}/bias', network.bias)),
   ),

