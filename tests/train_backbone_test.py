@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from zssr_jax.command_line import app
-from zssr_jax.data import image_io
+from zssr_jax.data import files
 from zssr_jax.models import registry
 from zssr_jax.pretraining import loop
 from zssr_jax.weights import parameters
@@ -260,7 +260,7 @@ def test_a_full_disk_is_one_line_and_ctrl_c_waits_for_writes(
   assert (code, err.count('\n')) == (2, 1)
   assert f'{tmp_path}/out.npz: cannot be written: No space left' in err
   with monkeypatch.context() as patch:
-    patch.setattr(image_io, 'write_files', fail)
+    patch.setattr(files, 'write_files', fail)
     code, _, err = cli()
   assert (code, err.count('\n')) == (2, 1)
   assert 'out.npz.jsonl: cannot be written: No space left' in err

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 import zssr_jax
-from zssr_jax.data import files, image_io
+from zssr_jax.data import files
 
 from .helpers import outputs, save
 
@@ -41,12 +41,12 @@ def test_a_result_that_cannot_be_written_fails_alone(
     save(tmp_path / f'{name}.png')
   write = files.write_files
 
-  def full_for_b(files):
-    if any('b_x2' in str(path) for path in files):
+  def full_for_b(contents):
+    if any('b_x2' in str(path) for path in contents):
       raise OSError(errno.ENOSPC, 'No space left on device', 'b_x2.png')
-    write(files)
+    write(contents)
 
-  monkeypatch.setattr(image_io, 'write_files', full_for_b)
+  monkeypatch.setattr(files, 'write_files', full_for_b)
   code, out, err = cli(f'--input={tmp_path}/*.png')
   assert code == 1
   assert [line[0] for line in out.splitlines()] == ['a', 'c']

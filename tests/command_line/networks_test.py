@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from zssr_jax.command_line import upscale
+from zssr_jax.command_line import app
 from zssr_jax.models import registry
 from zssr_jax.weights import parameters
 
@@ -103,7 +103,7 @@ def test_without_weights_one_line_says_how_to_get_them(
   empty = tmp_path / 'empty'
   empty.mkdir()
   for root in (None, empty):
-    monkeypatch.setattr(upscale.datasets, 'data_root', lambda root=root: root)
+    monkeypatch.setattr(app.datasets, 'data_root', lambda root=root: root)
     code, _, err = cli(f'--input={path}', f'--config.{override}')
     assert code == 2 and err.count('\n') == 1
     assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
