@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,6 @@ import zssr_jax
 
 ROOT = pathlib.Path(__file__).parents[1]
 DESCRIPTION = ('LICENSE', 'README.md', 'pyproject.toml', 'setup.py')
-
-pytestmark = pytest.mark.slow
 
 # What a user writes, and what it says of where it ran.
 PROGRAM = """
@@ -83,6 +82,14 @@ def wheel(tmp_path_factory):
   return path
 
 
+def test_every_file_names_the_same_version():
+  version = zssr_jax.__version__
+  assert f'\nversion: {version}\n' in (ROOT / 'CITATION.cff').read_text()
+  headings = re.findall('(?m)^## .*', (ROOT / 'CHANGELOG.md').read_text())
+  assert version in headings[0]
+
+
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_package(wheel):
   assert wheel.name == f'zssr_jax-{zssr_jax.__version__}-py3-none-any.whl'
   with zipfile.ZipFile(wheel) as archive:
@@ -98,6 +105,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
   assert any(name.startswith('zssr_jax/weights/start_x2.') for name in names)
 
 
+@pytest.mark.slow
 def test_the_wheel_says_what_it_needs_and_may_be_used_for(wheel, tmp_path):
   with zipfile.ZipFile(wheel) as archive:
     archive.extractall(tmp_path)
@@ -112,6 +120,7 @@ def test_the_wheel_says_what_it_needs_and_may_be_used_for(wheel, tmp_path):
   assert not any(text.startswith('torch') for text in needed)
 
 
+@pytest.mark.slow
 def test_installed_elsewhere_it_upscales_an_image(wheel, tmp_path):
   home = tmp_path / 'environment'
   run(sys.executable, '-m', 'venv', '--without-pip', home, cwd=tmp_path)
