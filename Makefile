@@ -1,11 +1,13 @@
 # `make help` lists the targets. All of them work in .venv, which `make setup`
 # fills from requirements.lock; with an empty LOCK it holds the newest releases
-# that setup.py allows.
+# that pyproject.toml allows.
 
 LOCK ?= requirements.lock
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready$(if $(LOCK),,-newest)
+KIND := $(if $(LOCK),,-newest)
+FILLED := $(VENV)/.filled$(KIND)
+READY := $(VENV)/.ready$(KIND)
 BENCH_READY := $(VENV)/.bench-ready
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -14,15 +16,15 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python; do \
   $$p -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test test-fast lint format bench lock clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1~\2/p' Makefile | tr '~' '\t'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1~\2/p' Makefile | tr '~' '\t'
 
 setup: $(READY)  ## Create .venv with the locked packages and this one
 
 # Cleared first, so that the environment never holds more than the lock says.
-$(READY): setup.py $(LOCK)
+$(FILLED): $(LOCK)
 	@test -n '$(PYTHON)' || \
 	  { echo 'No Python >= 3.11 found; name one: make PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || \
@@ -34,6 +36,12 @@ $(READY): setup.py $(LOCK)
 	@$(PYTHON) -m venv --clear $(VENV)
 ifneq ($(LOCK),)
 	@$(PIP_INSTALL) -r $(LOCK)
+endif
+	@touch $@
+
+# A change of what describes the package is installed into what is there.
+$(READY): $(FILLED) pyproject.toml setup.py zssr_jax/_version.py
+ifneq ($(LOCK),)
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 else
 	@$(PIP_INSTALL) -e '.[test,lint]'
@@ -46,6 +54,9 @@ demo: $(READY)  ## Super-resolve the bundled photo
 
 test: $(READY)  ## Run all tests (ARGS='-k resize' for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(READY)  ## Run the tests that are not marked slow: two minutes
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
 lint: $(READY)  ## Check style, format and types
 	$(BIN)/ruff check
@@ -71,8 +82,7 @@ bench: $(BENCH_READY)  ## Time a training step and one image, against PyTorch
 lock:  ## Resolve requirements.lock anew (needs python3.11)
 	@rm -rf .cache/lock
 	@python3.11 -m venv .cache/lock
-	@.cache/lock/bin/python -m pip install --quiet 'setuptools>=77' \
-	  -e '.[test,lint]'
+	@.cache/lock/bin/python -m pip install --quiet -e '.[test,lint]'
 	@{ sed '/^[^#]/,$$d' requirements.lock; .cache/lock/bin/python -m pip \
 	  freeze --all --exclude pip --exclude zssr_jax; } > .cache/lock/new
 	@mv .cache/lock/new requirements.lock

@@ -26,11 +26,6 @@ spec = importlib.util.spec_from_loader('bin_eval_all', loader)
 bin_eval_all = importlib.util.module_from_spec(spec)
 loader.exec_module(bin_eval_all)
 
-# ml_collections loads config files in a way that Python is phasing out.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore:.*load_module:DeprecationWarning'
-)
-
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):

@@ -6,6 +6,7 @@ with values in [0, 1] and any number of channels. A blur kernel is float32
 A scale is a number or a pair (y, x) of output per input pixels.
 """
 
+from zssr_jax._version import __version__
 from zssr_jax.config import Config
 from zssr_jax.presets import load_config
 from zssr_jax.super_resolution import Result, train_image
@@ -19,6 +20,7 @@ __all__ = [
   'Progress',
   'Result',
   'load_config',
+  '__version__',
   'load_start',
   'train_image',
 ]

@@ -1,0 +1,130 @@
+"""bin/main.py as a process: pipes, terminals, progress, Ctrl-C, its cache."""
+
+import os
+import pty
+import re
+import signal
+import time
+
+import jax
+import pytest
+
+import zssr_jax
+from zssr_jax.command_line import app, display
+
+from .helpers import SMOKE, save, start
+
+
+def test_help_into_a_closed_pipe_is_quiet():
+  reading, writing = os.pipe()
+  os.close(reading)
+  process = start('--help', stdout=writing)
+  os.close(writing)
+  _, err = process.communicate(timeout=60)
+  assert (process.returncode, err) == (0, '')
+
+
+def test_progress_counts_gradual_stages_and_ends_early(capsys):
+  with display.Display('a_x2') as show:
+    for stage, steps in ((0, (10, 20, 30)), (1, (10,))):
+      for step in steps:
+        show(zssr_jax.Progress(stage, 2, step, 50, 0.1, 1e-3, 1e-3))
+  lines = capsys.readouterr().err.splitlines()
+  assert [line.split()[1] for line in lines] == ['10%', '20%', '30%', '60%']
+  assert 'stage 2/2  step 10/50  loss 0.1000  error 1.0e-03' in lines[-1]
+
+
+def test_piped_progress_is_a_line_every_tenth(tmp_path):
+  path = save(tmp_path / 'a.png')
+  flags = (SMOKE, f'--input={path}', '--config.max_steps=100')
+  process = start(*flags, cwd=tmp_path)
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == 0, err
+  assert re.fullmatch(r'a_x2\.png  \d+\.\d s\n', out)
+  lines = [line for line in err.splitlines() if line.startswith('a_x2  ')]
+  shares = [int(line.split()[1].rstrip('%')) for line in lines]
+  assert shares == list(range(10, 101, 10))
+  for word in ('step 100/100', 'loss', 'error', 'lr', 'left'):
+    assert word in lines[-1]
+
+
+def test_terminal_gets_a_bar(tmp_path):
+  for name in 'abc':
+    save(tmp_path / f'{name}.png')
+  terminal, stderr = pty.openpty()
+  environment = os.environ | {'TERM': 'xterm', 'COLUMNS': '120'}
+  process = start(
+    *(SMOKE, f'--input={tmp_path}/*.png', '--config.max_steps=100'),
+    cwd=tmp_path,
+    env=environment,
+    stderr=stderr,
+  )
+  os.close(stderr)
+  shown = b''
+  while True:
+    try:
+      chunk = os.read(terminal, 4096)
+    except OSError:  # Linux's way to say that the other end is closed
+      break
+    if not chunk:
+      break
+    shown += chunk
+  os.close(terminal)
+  out, _ = process.communicate(timeout=300)
+  assert process.returncode == 0
+  assert '━' in shown.decode()
+  assert 'step 100/100' in shown.decode()
+  assert [line[:8] for line in out.splitlines()] == [
+    f'{name}_x2.png' for name in 'abc'
+  ]
+
+
+def test_interrupt_ends_at_once_and_leaves_nothing(tmp_path):
+  path = save(tmp_path / 'a.png')
+  process = start(
+    *(SMOKE, f'--input={path}', '--config.max_steps=3000'), cwd=tmp_path
+  )
+  assert process.stderr.readline().startswith('a_x2  10%')
+  process.send_signal(signal.SIGINT)
+  clock = time.monotonic()
+  out, err = process.communicate(timeout=60)
+  assert time.monotonic() - clock < 5  # a second of it for a busy machine
+  assert process.returncode == 130
+  assert out == ''
+  assert err.splitlines()[-1] == 'interrupted'
+  assert 'Traceback' not in err
+  assert os.listdir(tmp_path) == ['a.png']
+
+
+@pytest.mark.parametrize(
+  ('variables', 'folder'),
+  [
+    ({'ZSSR_JAX_CACHE': 'chosen'}, 'chosen'),
+    ({'XDG_CACHE_HOME': 'xdg'}, 'xdg/zssr_jax'),
+    ({'HOME': 'home'}, 'home/.cache/zssr_jax'),
+    ({'ZSSR_JAX_CACHE': ''}, None),
+    ({'ZSSR_JAX_CACHE': 'file/below'}, None),  # unwritable: done without
+  ],
+)
+def test_compile_cache_lies_where_told(
+  tmp_path, monkeypatch, variables, folder
+):
+  (tmp_path / 'file').touch()
+  for name in ('ZSSR_JAX_CACHE', 'XDG_CACHE_HOME'):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in variables.items():
+    monkeypatch.setenv(name, value and str(tmp_path / value))
+  names = (
+    'jax_compilation_cache_dir',
+    'jax_persistent_cache_min_compile_time_secs',
+  )
+  before = [getattr(jax.config, name) for name in names]
+  jax.config.update(names[0], None)
+  try:
+    app.use_compile_cache()
+    chosen = jax.config.jax_compilation_cache_dir
+    assert chosen == (folder and str(tmp_path / folder))
+    assert not chosen or os.path.isdir(chosen)
+  finally:
+    for name, value in zip(names, before, strict=True):
+      jax.config.update(name, value)
