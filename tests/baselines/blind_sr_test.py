@@ -5,6 +5,7 @@ import pytest
 
 from zssr_jax import blur_kernels
 from zssr_jax.baselines import blind_sr, interpolation, self_ex_sr
+from zssr_jax.degradation import Degradation
 from zssr_jax.evaluation import protocols
 from zssr_jax.ops import resize
 
@@ -27,7 +28,7 @@ def make_scene(side):
 def scene(tmp_path_factory):
   hr = make_scene(160)
   kernel = blur_kernels.gaussian_kernel((2.5, 1.2), 0.6, 2)
-  lr = protocols._blur(hr, (2.0, 2.0), kernel)
+  lr = protocols._blur(hr, Degradation(2, kernel))
   lr = lr.astype(np.float32) / 255
   return lr, hr / 255, kernel
 
@@ -43,8 +44,6 @@ def test_the_blur_is_undone(monkeypatch, scene):
   sr = blind_sr.upscale(lr, 2)
   gain = 10 * np.log10(error(interpolation.bicubic(lr, 2), hr) / error(sr, hr))
   assert gain > 3.0  # dB; with bicubic's kernel: 1.1
-  # It is blind: the true kernel makes no difference.
-  np.testing.assert_array_equal(blind_sr.upscale(lr, 2, kernel), sr)
   assert sr.dtype == np.float32
   assert sr.min() >= 0 and sr.max() <= 1
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from zssr_jax.baselines import interpolation, self_ex_sr
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import resize
 
 
@@ -100,7 +101,7 @@ def test_a_kernel_is_undone(monkeypatch):
   for u in range(4):
     for v in range(4):
       lr += padded[u : u + 40 : 2, v : v + 40 : 2] / 16
-  right = error(self_ex_sr.upscale(lr, 2, box), hr)
+  right = error(self_ex_sr.super_resolve(lr, Degradation(2, box)), hr)
   wrong = error(self_ex_sr.upscale(lr, 2), hr)
   assert right < 0.8 * wrong
 
@@ -121,7 +122,7 @@ class Small:
     self.offsets = [(y - 1, x - 1) for y, x in np.ndindex(3, 3)]
     self.luma = rng.random((12, 10, 1)).astype(np.float32)
     self.blurry, self.sharp, self.levels = self_ex_sr.make_source(
-      self.luma, (1.5, 1.5), None
+      self.luma, Degradation(1.5)
     )
     self.target = rng.random((6, 7)).astype(np.float32)
     shape = self.target.shape
@@ -219,7 +220,7 @@ def test_the_search_finds_nearly_the_best(monkeypatch):
   # Without the affine map the best match at whole pixels is easy to find.
   monkeypatch.setattr(self_ex_sr, '_VERSIONS', 1)
   luma = np.random.default_rng(3).random((16, 16, 1)).astype(np.float32)
-  blurry, _, levels = self_ex_sr.make_source(luma, (2, 2), None)
+  blurry, _, levels = self_ex_sr.make_source(luma, Degradation(2))
   target = resize.imresize(luma, 2)[..., 0]
   window = self_ex_sr.make_window(5, 3.0)
   _, cost, _ = self_ex_sr.search(

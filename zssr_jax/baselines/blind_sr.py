@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from zssr_jax.baselines import self_ex_sr
+from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -23,9 +24,7 @@ _SCALES = 2, 3, 4  # that the kernel can be estimated for
 _BACK_PROJECTIONS = 5
 
 
-def upscale(
-  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
-) -> np.ndarray:
+def upscale(lr: np.ndarray, scale: Scale) -> np.ndarray:
   """Super-resolves with the kernel that the image itself tells.
 
   Args:
@@ -35,15 +34,15 @@ def upscale(
     kernel: not used: the method is joint_kernel.
 
   Returns:
-    float32 `[ceil(h y), ceil(w x), C]` in [0, 1]; see `self_ex_sr.upscale`,
-    also for the errors raised.
+    float32 `[ceil(h y), ceil(w x), C]` in [0, 1]; see
+    `self_ex_sr.super_resolve`, also for the errors raised.
   """
   lr = np.asarray(lr, np.float32)
   kernel = estimate(lr, scale)
   if kernel is None:
     return self_ex_sr.upscale(lr, scale)
-  return self_ex_sr.upscale(
-    lr, scale, kernel, back_projections=_BACK_PROJECTIONS
+  return self_ex_sr.super_resolve(
+    lr, Degradation(scale, kernel), back_projections=_BACK_PROJECTIONS
   )
 
 

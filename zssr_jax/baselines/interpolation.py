@@ -1,6 +1,6 @@
 """Nearest, bilinear, bicubic and Lanczos interpolation, as MATLAB does them.
 
-Each is `upscale(lr, scale, kernel) -> sr`, the contract of the evaluation's
+Each is `upscale(lr, scale) -> sr`, the contract of the evaluation's
 methods. They round like MATLAB's imresize of a uint8 image, for so were the
 published numbers made.
 """
@@ -19,42 +19,29 @@ def _upscale(lr: np.ndarray, scale: Scale, method: str) -> np.ndarray:
   return np.asarray(larger, np.float32) / np.float32(255)
 
 
-def nearest(
-  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
-) -> np.ndarray:
+def nearest(lr: np.ndarray, scale: Scale) -> np.ndarray:
   """Repeats pixels.
 
   Args:
     lr: `[h, w, C]` in [0, 1].
     scale: upscaling factor or pair (y, x).
-    kernel: not used.
 
   Returns:
     float32 `[ceil(h y), ceil(w x), C]`, whole multiples of 1/255.
   """
-  del kernel
   return _upscale(lr, scale, 'nearest')
 
 
-def bilinear(
-  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
-) -> np.ndarray:
+def bilinear(lr: np.ndarray, scale: Scale) -> np.ndarray:
   """Interpolates linearly; see `nearest`."""
-  del kernel
   return _upscale(lr, scale, 'linear')
 
 
-def bicubic(
-  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
-) -> np.ndarray:
+def bicubic(lr: np.ndarray, scale: Scale) -> np.ndarray:
   """Interpolates with the cubic of a = -1/2; see `nearest`."""
-  del kernel
   return _upscale(lr, scale, 'cubic')
 
 
-def lanczos(
-  lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
-) -> np.ndarray:
+def lanczos(lr: np.ndarray, scale: Scale) -> np.ndarray:
   """Interpolates with the windowed sinc of three lobes; see `nearest`."""
-  del kernel
   return _upscale(lr, scale, 'lanczos')

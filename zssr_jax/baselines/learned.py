@@ -20,7 +20,7 @@ from zssr_jax.ops import color, resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.weights import parameters
 
-Upscale = Callable[[np.ndarray, Scale, np.ndarray | None], np.ndarray]
+Upscale = Callable[[np.ndarray, Scale], np.ndarray]
 
 
 def make_upscale(
@@ -35,11 +35,10 @@ def make_upscale(
       ('EDSR+'); four where the scale differs between the axes.
 
   Returns:
-    `upscale(lr, scale, kernel) -> sr`: `lr` `[h, w, C]` in [0, 1] with C = 1
-    or 3, `kernel` not used, `sr` float32 `[ceil(h y), ceil(w x), C]` in
-    [0, 1]. A greyscale image counts as RGB of three equal channels. It raises
-    ValueError for another number of channels, and for a scale that the
-    network is not made for.
+    `upscale(lr, scale) -> sr`: `lr` `[h, w, C]` in [0, 1] with C = 1 or 3,
+    `sr` float32 `[ceil(h y), ceil(w x), C]` in [0, 1]. A greyscale image
+    counts as RGB of three equal channels. It raises ValueError for another
+    number of channels, and for a scale that the network is not made for.
 
   Raises:
     ValueError: for an unknown name, or parameters of another network.
@@ -48,10 +47,7 @@ def make_upscale(
   if network.any_scale:
     _check(name, params, 2.0)  # for every scale the same
 
-  def upscale(
-    lr: np.ndarray, scale: Scale, kernel: np.ndarray | None = None
-  ) -> np.ndarray:
-    del kernel
+  def upscale(lr: np.ndarray, scale: Scale) -> np.ndarray:
     lr = np.asarray(lr, np.float32)
     if lr.ndim != 3 or lr.shape[2] not in (1, 3):
       raise ValueError(f'an image is [h, w, 1] or [h, w, 3], not {lr.shape}')

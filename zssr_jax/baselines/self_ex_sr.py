@@ -73,10 +73,14 @@ class Field(NamedTuple):
   shear: jax.Array
 
 
-def upscale(
+def upscale(lr: np.ndarray, scale: Scale) -> np.ndarray:
+  """`super_resolve` of an image shrunk by bicubic, as the tables want it."""
+  return super_resolve(lr, Degradation(scale))
+
+
+def super_resolve(
   lr: np.ndarray,
-  scale: Scale,
-  kernel: np.ndarray | None = None,
+  degradation: Degradation,
   *,
   back_projections: int = _BACK_PROJECTIONS,
 ) -> np.ndarray:
@@ -84,9 +88,7 @@ def upscale(
 
   Args:
     lr: `[h, w, C]` in [0, 1].
-    scale: upscaling factor or pair (y, x), from 1.
-    kernel: `[kh, kw]`, with which `lr` was made (see
-      `degradation`); None is bicubic.
+    degradation: that made `lr`; its noise does not count.
     back_projections: after each step; fewer make less of a kernel.
 
   Returns:
@@ -99,14 +101,14 @@ def upscale(
   lr = np.asarray(lr, np.float32)
   if lr.ndim != 3:
     raise ValueError(f'an image is [h, w, C], not {lr.shape}')
-  scales = resize.scale_pair(scale)
-  if min(scales) < 1:
+  scale = degradation.scale
+  if min(scale) < 1:
     raise ValueError(f'scale must be at least 1, not {scale!r}')
-  if min(lr.shape[:2]) < _LEAST_SIDE or max(scales) == 1:
+  if min(lr.shape[:2]) < _LEAST_SIDE or max(scale) == 1:
     return interpolation.bicubic(lr, scale)
   luma = _luma(lr)
-  larger = _grow(luma, Degradation(scales, kernel), back_projections)
-  interpolated = resize.imresize(lr, scales)
+  larger = _grow(luma, degradation, back_projections)
+  interpolated = resize.imresize(lr, scale)
   # The same added to all channels changes the luma by just that.
   out = interpolated + (larger - _luma(interpolated))
   return np.clip(out, 0, 1).astype(np.float32)

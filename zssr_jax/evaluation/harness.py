@@ -225,7 +225,7 @@ def run(
     begin = time.perf_counter()
     try:
       with jax.default_device(devices[0]):
-        image = task.upscale(pixels.lr, task.case.scale, task.kernel)
+        image = task.upscale(pixels.lr, task.case.scale)
     except ValueError as error:
       yield Failure(task, error)
       continue

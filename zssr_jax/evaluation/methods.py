@@ -1,12 +1,11 @@
 """The methods of the tables, by name.
 
-A method is any callable `(lr, scale, kernel) -> sr` with a name: `lr` float
-`[h, w, C]` in [0, 1], the result of `ceil(scale * lr)` pixels in [0, 1]. The
-kernel is the true one where a config asks for it; these methods are blind, or
-blind to blur, and get None. Networks trained on many images need weights. The
-exceptions train on the image, with a config and a seed, several images at a
-time: `zssr`, whose config the user names, and the variants, which bring the
-shipped config of their name.
+A method is any callable `(lr, scale) -> sr` with a name: `lr` float `[h, w, C]`
+in [0, 1], the result of `ceil(scale * lr)` pixels in [0, 1]. Such methods are
+blind, or blind to blur: no kernel reaches them. Networks trained on many images
+need weights. The exceptions train on the image, with a config and a seed,
+several images at a time: `zssr`, whose config the user names, and the variants,
+which bring the shipped config of their name.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 from zssr_jax import registry
 from zssr_jax.baselines import blind_sr, interpolation, self_ex_sr
 
-Upscale = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
+Upscale = Callable[[np.ndarray, float], np.ndarray]
 
 ZSSR = 'zssr'
 VARIANTS = (

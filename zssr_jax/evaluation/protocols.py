@@ -117,7 +117,8 @@ def degrade(
   if name.startswith(_FILE):
     path = name.removeprefix(_FILE)
     kernel = kernel_io.read_kernel(path)
-    return Degraded(_blur(hr, scales, kernel), kernel, {'file': path})
+    lr = _blur(hr, Degradation(scales, kernel))
+    return Degraded(lr, kernel, {'file': path})
   if name == 'poor':
     name = _POOR[_generator(name, seed, image_name).integers(len(_POOR))]
   if name in _FOUR:
@@ -125,7 +126,8 @@ def degrade(
   rng = _generator(name, seed, image_name)
   if name in _KERNELS:
     kernel, details = _KERNELS[name](scales, rng)
-    return Degraded(_blur(hr, scales, kernel), kernel, details)
+    lr = _blur(hr, Degradation(scales, kernel))
+    return Degraded(lr, kernel, details)
   if name in _AFTER_BICUBIC:
     bicubic = resize.imresize(hr, (1 / scales[0], 1 / scales[1]))
     lr, details = _AFTER_BICUBIC[name](bicubic, rng)
@@ -253,12 +255,10 @@ def _generator(name: str, seed: int, image_name: str) -> np.random.Generator:
   return np.random.default_rng(int.from_bytes(digest, 'big'))
 
 
-def _blur(
-  hr: np.ndarray, scales: tuple[float, float], kernel: np.ndarray
-) -> np.ndarray:
+def _blur(hr: np.ndarray, degradation: Degradation) -> np.ndarray:
   # In float64 and whole grey levels: sums of pixels often end in a half, and
   # any rounding error would send some of those down.
   with jax.enable_x64(True):
-    image = jnp.asarray(hr, jnp.float64)
-    lr = Degradation(scales, jnp.asarray(kernel, jnp.float64)).down(image)
+    kernel = jnp.asarray(degradation.kernel, jnp.float64)
+    lr = degradation.replace(kernel=kernel).down(jnp.asarray(hr, jnp.float64))
     return np.floor(np.asarray(lr).clip(0, 255) + 0.5).astype(np.uint8)

@@ -19,6 +19,7 @@ import optax
 from zssr_jax import registry
 from zssr_jax.pretraining import patches
 from zssr_jax.training import losses
+from zssr_jax.training.step import running_average
 
 Params = Any
 
@@ -180,6 +181,40 @@ def make_step(
     shares: how many these are; divides the batch, or its tasks.
   """
   optimizer = _DIRECTIONS[recipe.optimizer]()
+  slope = _make_slope(model, recipe, axis, shares)
+
+  def direct(gradient, state, rate):
+    """Clips the gradient, decays, and turns it into a direction."""
+    if recipe.clip:
+      limit = recipe.clip / rate
+      gradient = jax.tree.map(lambda g: jnp.clip(g, -limit, limit), gradient)
+    if recipe.weight_decay:
+      gradient = jax.tree.map(
+        lambda g, p: g + recipe.weight_decay * p, gradient, state.params
+      )
+    # optax's Adam mixes dtypes, which the strict mode of tests forbids.
+    with jax.numpy_dtype_promotion('standard'):
+      return optimizer.update(gradient, state.optimizer)
+
+  def step(state, corpus):
+    key = jax.random.fold_in(state.key, state.step)
+    loss, gradient = slope(state.params, corpus, key)
+    if axis:
+      loss, gradient = jax.lax.pmean((loss, gradient), axis)
+    rate = learning_rate(state.step, recipe)
+    direction, optimizer_state = direct(gradient, state, rate)
+    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+    average = running_average(state.average, params, state.step, recipe.average)
+    new = State(state.step + 1, params, average, optimizer_state, state.key)
+    return new, loss
+
+  return step
+
+
+def _make_slope(
+  model: nn.Module, recipe: Recipe, axis: str | None, shares: int
+) -> Callable[[Params, patches.Corpus, jax.Array], Any]:
+  """Builds `slope(params, corpus, key) -> (loss, gradient)` of drawn patches."""
   terms = losses.terms_of(
     _MIXES.get(recipe.loss, ((recipe.loss, 1.0),)),
     1 if recipe.color == 'y' else 3,
@@ -228,38 +263,7 @@ def make_step(
     )
     return jax.tree.map(lambda x: jnp.mean(x, axis=0), slopes)
 
-  def direct(gradient, state, rate):
-    """Clips the gradient, decays, and turns it into a direction."""
-    if recipe.clip:
-      limit = recipe.clip / rate
-      gradient = jax.tree.map(lambda g: jnp.clip(g, -limit, limit), gradient)
-    if recipe.weight_decay:
-      gradient = jax.tree.map(
-        lambda g, p: g + recipe.weight_decay * p, gradient, state.params
-      )
-    # optax's Adam mixes dtypes, which the strict mode of tests forbids.
-    with jax.numpy_dtype_promotion('standard'):
-      return optimizer.update(gradient, state.optimizer)
-
-  def step(state, corpus):
-    key = jax.random.fold_in(state.key, state.step)
-    slope = meta_slope if recipe.meta else plain_slope
-    loss, gradient = slope(state.params, corpus, key)
-    if axis:
-      loss, gradient = jax.lax.pmean((loss, gradient), axis)
-    rate = learning_rate(state.step, recipe)
-    direction, optimizer_state = direct(gradient, state, rate)
-    params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
-    # Young averages follow faster, so that the start is soon forgotten.
-    age = state.step.astype(jnp.float32)
-    decay = jnp.minimum(recipe.average, (1 + age) / (10 + age))
-    average = jax.tree.map(
-      lambda a, p: decay * a + (1 - decay) * p, state.average, params
-    )
-    new = State(state.step + 1, params, average, optimizer_state, state.key)
-    return new, loss
-
-  return step
+  return meta_slope if recipe.meta else plain_slope
 
 
 def make_chunk(

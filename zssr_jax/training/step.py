@@ -317,11 +317,8 @@ def _take_step(optimizer, gradient, state: State, config: Config) -> State:
   params = optax.apply_updates(state.params, updates)
   average = state.average
   if config.weight_average:
-    # Young averages follow faster, so that the start is soon forgotten.
-    age = state.step.astype(jnp.float32)
-    decay = jnp.minimum(config.weight_average, (1 + age) / (10 + age))
-    average = jax.tree.map(
-      lambda a, p: decay * a + (1 - decay) * p, average, params
+    average = running_average(
+      average, params, state.step, config.weight_average
     )
   return state._replace(
     step=state.step + 1,
@@ -329,6 +326,23 @@ def _take_step(optimizer, gradient, state: State, config: Config) -> State:
     average=average,
     optimizer=optimizer_state,
   )
+
+
+def running_average(
+  average: Params, params: Params, step: jax.Array, limit: float
+) -> Params:
+  """The running average of parameters after one more step.
+
+  Args:
+    average: before.
+    params: after the step.
+    step: int32, how many steps came before; young averages follow faster, so
+      that the start is soon forgotten.
+    limit: the decay of an old average.
+  """
+  age = step.astype(jnp.float32)
+  decay = jnp.minimum(limit, (1 + age) / (10 + age))
+  return jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
 
 
 def _measure(run_model, params, windows: Windows) -> jax.Array:
