@@ -367,7 +367,7 @@ INTERPOLATED = {'nearest', 'bilinear', 'bicubic', 'lanczos'}
   [
     ('training.step:make_step', TRAINED, {'vdsr', 'blind_sr', 'bicubic'}),
     ('training.pool:draw_crop', TRAINED, {'vdsr', 'blind_sr', 'bicubic'}),
-    ('training.joint_kernel:unexplained', TRAINED, {'blind_sr', 'bicubic'}),
+    ('training.joint_kernel:taps', TRAINED, {'blind_sr', 'bicubic'}),
     ('models.upsamplers:PixelShuffle', TRAINED, {'self_ex_sr', 'bicubic'}),
     ('models.backbone:VdsrBackbone', TRAINED, {'self_ex_sr', 'bicubic'}),
     ('models.edsr:Edsr', {'edsr', 'edsr_plus'}, {'self_ex_sr', 'bicubic'}),
