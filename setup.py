@@ -11,7 +11,7 @@ setuptools.setup(
   packages=setuptools.find_packages(include=['zssr_jax', 'zssr_jax.*']),
   package_data={
     'zssr_jax': ['py.typed'],
-    'zssr_jax.weights': ['*.npz', 'README.md'],
+    'zssr_jax.weights': ['*.safetensors', 'README.md'],
     'zssr_jax.report': ['*.css', '*.js'],
   },
   install_requires=[
@@ -26,9 +26,11 @@ setuptools.setup(
     'optax>=0.2.5',
     'pillow',
     'rich',
+    'safetensors',
     'scipy',
   ],
   extras_require={
+    'convert': ['torch'],
     'test': ['import-linter', 'pytest', 'scikit-image', 'selenium'],
     'lint': ['mypy', 'ruff'],
     'bench': ['matplotlib', 'torch==2.13.0'],

@@ -32,23 +32,38 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from zssr_jax.command_line import evaluate
-from zssr_jax.config import Config
-from zssr_jax.data import files
-from zssr_jax.errors import InputError
-from zssr_jax.evaluation import code, harness, methods, rows
-
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# The digests are to be those of the package beside this file.
+sys.path.insert(0, str(ROOT))
+
+from zssr_jax.command_line import evaluate  # noqa: E402
+from zssr_jax.config import Config  # noqa: E402
+from zssr_jax.data import files  # noqa: E402
+from zssr_jax.errors import InputError  # noqa: E402
+from zssr_jax.evaluation import (  # noqa: E402
+  code,
+  harness,
+  methods,
+  rows,
+)
+
 Fields = dict[str, Any]
+
+
+def _name_losses(fields: Fields) -> Fields:
+  """`luma_share` and `content_weight` have become `losses`."""
+  luma = fields.pop('luma_share', 0.0)
+  content = fields.pop('content_weight', 0.0)
+  if 'losses' not in fields:
+    # The difference is a decimal number, like the weights of the presets.
+    weights = {'l1': round(1 - luma, 9), 'luma': luma, 'content': content}
+    fields['losses'] = [[name, w] for name, w in weights.items() if w]
+  return fields
+
 
 # Functions from the fields of a config in a row to those of today, the oldest
 # change first. Each gets a copy, perhaps one that is in today's form already.
-# One for a field that is called otherwise now:
-#   def _rename(fields):
-#     if 'channels' in fields:
-#       fields['width'] = fields.pop('channels')
-#     return fields
-MIGRATIONS: list[Callable[[Fields], Fields]] = []
+MIGRATIONS: list[Callable[[Fields], Fields]] = [_name_losses]
 
 # Prints what each method's code is called in the checkout it runs in.
 _VERSIONS = """

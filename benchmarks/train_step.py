@@ -35,8 +35,8 @@ import torch
 import torch_network
 from jax import lax
 
+from zssr_jax import registry
 from zssr_jax.config import Config
-from zssr_jax.models import registry
 from zssr_jax.ops import conv
 from zssr_jax.training import loop, losses, pool, step
 
@@ -133,7 +133,7 @@ def plain_step(name: str):
   ours = conv.conv2d
   conv.conv2d = conv.plain
   try:
-    run = our_runs(registry.make_model(name, scale=_SCALE), 1)['step']
+    run = our_runs(registry.NETWORKS[name].make(scale=_SCALE), 1)['step']
     run()
   finally:
     conv.conv2d = ours
@@ -142,7 +142,7 @@ def plain_step(name: str):
 
 def iteration(name: str, config: Config):
   """Our whole iteration on a synthetic image, as the loop runs it."""
-  model = registry.make_model(name, scale=_SCALE)
+  model = registry.NETWORKS[name].make(scale=_SCALE)
   image = np.random.default_rng(0).random((256, 256, 3), np.float32)
   fathers = pool.make_pool(pool.make_fathers(image, _SIDE, config), image.shape)
   windows = step.make_windows(
@@ -179,7 +179,7 @@ def least(name: str, config: Config) -> dict[str, float]:
 def measure(name: str, rounds: int) -> dict[str, float]:
   """Median seconds per iteration of each contestant."""
   config = Config(model=name, max_steps=1_000_000)
-  model = registry.make_model(name, scale=_SCALE)
+  model = registry.NETWORKS[name].make(scale=_SCALE)
   runs = {f'torch {k}': (run, 1) for k, run in torch_runs(name, config).items()}
   runs |= {k: (run, _STEPS) for k, run in our_runs(model, _STEPS).items()}
   runs['plain'] = (plain_step(name), 1)

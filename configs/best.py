@@ -13,25 +13,8 @@ in 571 to 850, 284 to 613 and 220 to 358 s an image on one shared core
   python bin/main.py --config=configs/best.py --input=photo.png --scale=3
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
-    latest=2,
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=100,
-    max_steps=1000,
-    ensemble='mean',
-    noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
-    networks=2,
-    luma_share=0.5,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('best')

@@ -13,24 +13,8 @@ random parameters x2 37.05 / .9560 in 8 to 14 s (docs/results/README.md).
   python bin/main.py --config=configs/fast.py --input=photos/
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    start='transferred',
-    start_steps=100,
-    start_rate=2e-4,
-    schedule='cosine',
-    learning_rate=3e-3,
-    warmup=20,
-    max_steps=800,
-    ensemble='mean',
-    luma_share=0.9,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('fast')

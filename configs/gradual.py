@@ -12,20 +12,8 @@ Measured on Set5, seed 0: x2 37.56 / .9583, x3 33.65 / .9203, x4 31.25 /
   python bin/main.py --config=configs/gradual.py --input=photo.png --scale=2
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    gradual=(*((n / 6, n / 6) for n in range(1, 7)), (1, 1)),
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=100,
-    max_steps=700,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('gradual')

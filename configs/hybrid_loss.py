@@ -13,23 +13,8 @@ LPIPS .1493.
   python bin/main.py --config=configs/hybrid_loss.py --input=photo.png
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    content_weight=0.005,
-    content_layers=(('relu3_3', 1.0),),
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=50,
-    max_steps=600,
-    weight_average=0.99,
-    self_ensemble=False,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('hybrid_loss')

@@ -9,12 +9,8 @@ Measured on Set5 x2, seed 0: 36.95 / .9550, below the published 37.37 /
   python bin/main.py --config=configs/ideal.py --input=photo.png --scale=2
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  return ConfigDict(dataclasses.asdict(Config(warmup=100)))
+def get_config():
+  return presets.config_dict('ideal')

@@ -9,20 +9,8 @@ bin/eval_all under this name (docs/variants.md). Measured at x2, seed 0: Set5
   python bin/main.py --config=configs/mzsr.py --input=photo.png
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    start='transferred',
-    optimizer='sgd',
-    schedule='constant',
-    learning_rate=1e-2,
-    max_steps=10,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('mzsr')

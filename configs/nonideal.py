@@ -17,23 +17,8 @@ example: 31.73 / .9466, bicubic 26.70 / .8524, in 28 s on two cores.
     --kernel=kernel.mat
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    width=32,
-    kernel='estimate',
-    noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
-    gradual=((0.5, 0.5), (1, 1), (1, 1)),
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=100,
-    max_steps=400,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('nonideal')

@@ -13,23 +13,8 @@ Measured on MZSR's g2.0 on Set5, x2, seed 0: with the kernel given 36.11 /
     --kernel=kernel.mat
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    start='transferred',
-    kernel='estimate',
-    noise_std=0.29 / 255,  # what rounding to 8 bits leaves in the input
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=10,
-    max_steps=300,
-    ensemble='mean',
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('nonideal_fast')

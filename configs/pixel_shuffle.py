@@ -9,13 +9,8 @@ Not measured with these settings: docs/variants.md has shorter runs.
   python bin/main.py --config=configs/pixel_shuffle.py --input=photo.png
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(model='pixel_shuffle', warmup=100)
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('pixel_shuffle')

@@ -23,25 +23,8 @@ with noise +1.40, 6 with speckle +0.98, 6 with JPEG +0.29), least +0.02.
   python bin/main.py --config=configs/real.py --input=photo.jpg
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    width=32,
-    noise_std=0.03,
-    estimate_noise=0.8,
-    back_projection=0,
-    min_father_scale=0.75,
-    gradual=((0.5, 0.5), (1, 1), (1, 1)),
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=50,
-    max_steps=300,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('real')

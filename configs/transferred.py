@@ -10,19 +10,8 @@ A method of bin/eval_all under this name (docs/variants.md).
   python bin/main.py --config=configs/transferred.py --input=photo.png
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(
-    model='pixel_shuffle',
-    start='transferred',
-    schedule='cosine',
-    learning_rate=2e-4,
-    max_steps=100,
-  )
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('transferred')

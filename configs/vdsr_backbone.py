@@ -10,13 +10,8 @@ Not measured with these settings: docs/variants.md has shorter runs.
     --weights=vdsr=vdsr.npz
 """
 
-import dataclasses
-
-from ml_collections import ConfigDict
-
-from zssr_jax import Config
+from zssr_jax import presets
 
 
-def get_config() -> ConfigDict:
-  config = Config(model='vdsr_backbone', warmup=100)
-  return ConfigDict(dataclasses.asdict(config))
+def get_config():
+  return presets.config_dict('vdsr_backbone')

@@ -8,8 +8,9 @@ import scipy.io
 import scipy.stats
 from PIL import Image
 
-from zssr_jax import blur_kernels, degradation
+from zssr_jax import blur_kernels
 from zssr_jax.data import datasets
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import color, resize
 
 
@@ -80,11 +81,11 @@ def assert_made(hr, kernel, lr):
   right; float32 may round such a pixel, and no other, the wrong way.
   """
   with jax.enable_x64(True):
-    made = degradation.downscale(
-      jnp.asarray(hr, jnp.float64) / 255, 2, jnp.asarray(kernel, jnp.float64)
+    made = Degradation(2, jnp.asarray(kernel, jnp.float64)).down(
+      jnp.asarray(hr, jnp.float64) / 255
     )
     np.testing.assert_array_equal(color.to_uint8(made), lr)
-  downscale = jax.jit(lambda x: degradation.downscale(x, 2, kernel))
+  downscale = jax.jit(lambda x: Degradation(2, kernel).down(x))
   made = downscale(jnp.asarray(hr, jnp.float32) / 255)
   assert made.dtype == jnp.float32
   assert np.abs(np.asarray(made) * 255 - lr).max() < 0.5 + 1e-3
@@ -100,7 +101,7 @@ def test_the_example_of_zssr_is_reproduced_bit_for_bit(data_root):
   # The convention matters: neither a flip nor another phase comes close.
   image = jnp.asarray(hr, jnp.float32) / 255
   for wrong in (kernel[::-1, ::-1], np.pad(kernel, ((0, 2), (0, 2)))):
-    other = color.to_uint8(degradation.downscale(image, 2, wrong))
+    other = color.to_uint8(Degradation(2, wrong).down(image))
     assert np.mean(np.asarray(other) != lr) > 0.3
   # ... and this kernel is aligned up to a fraction of a pixel.
   np.testing.assert_allclose(mass(kernel), (4.48, 4.46), atol=0.01)
@@ -131,7 +132,7 @@ def test_the_known_kernel_set_is_reproduced_bit_for_bit(data_root, name):
 def test_it_equals_the_formula_of_the_convention(shape, scale, size):
   image = random_image(*shape, 2)
   kernel = random_kernel(*size)
-  made = degradation.downscale(jnp.asarray(image), scale, jnp.asarray(kernel))
+  made = Degradation(scale, jnp.asarray(kernel)).down(jnp.asarray(image))
   expected = downscale_slowly(image, scale, kernel)
   assert made.shape == expected.shape
   np.testing.assert_allclose(made, expected, atol=2e-6)
@@ -141,7 +142,7 @@ def test_it_equals_the_formula_of_the_convention(shape, scale, size):
 @pytest.mark.parametrize('scale', [2, 3, 1.5, (2, 1.5)])
 def test_without_a_kernel_it_is_bicubic(scale, border):
   image = random_image(18, 25, 3)
-  made = degradation.downscale(jnp.asarray(image), scale, border=border)
+  made = Degradation(scale, border=border).down(jnp.asarray(image))
   inverse = tuple(1 / s for s in resize.scale_pair(scale))
   expected = resize.imresize(image, inverse, border=border)
   np.testing.assert_allclose(made, expected, atol=2e-6)
@@ -156,7 +157,7 @@ def test_a_kernel_at_the_aligned_centre_shifts_nothing(scale):
   kernel = gaussian(shape, center, np.diag([0.8, 0.6]))
   y, x = np.mgrid[:48, :48].astype(np.float32)
   ramp = np.stack([y, x], axis=-1) / 48
-  made = 48 * np.asarray(degradation.downscale(ramp, scale, kernel))
+  made = 48 * np.asarray(Degradation(scale, kernel).down(ramp))
   # The centre of LR pixel i lies at HR position s (i + 1/2) - 1/2.
   i, j = np.mgrid[: made.shape[0], : made.shape[1]]
   inside = slice(9, -9)
@@ -178,7 +179,7 @@ def test_between_pixels_a_kernel_is_read_off_at_phase_zero(scale):
 
   y, x = np.mgrid[:size, :size]
   image = wave(y, x)[..., None].astype(np.float32)
-  made = np.asarray(degradation.downscale(image, scale, kernel))[..., 0]
+  made = np.asarray(Degradation(scale, kernel).down(image))[..., 0]
   assert made.shape == tuple(int(np.ceil(size / s)) for s in scales)
   i, j = np.mgrid[: made.shape[0], : made.shape[1]]
   expected = sum(
@@ -224,8 +225,8 @@ def test_centring_a_centred_kernel_changes_nothing():
   made = blur_kernels.resample_kernel(kernel, 2, 2, center=True)
   image = random_image(24, 24, 1)
   np.testing.assert_allclose(
-    degradation.downscale(image, 2, made)[4:-4, 4:-4],
-    degradation.downscale(image, 2, kernel)[4:-4, 4:-4],
+    Degradation(2, made).down(image)[4:-4, 4:-4],
+    Degradation(2, kernel).down(image)[4:-4, 4:-4],
     atol=1e-5,
   )
 
@@ -235,8 +236,8 @@ def test_equal_scales_leave_a_kernel_as_it_is():
   made = blur_kernels.resample_kernel(kernel, 2, 2)
   image = random_image(20, 20, 1)
   np.testing.assert_allclose(
-    degradation.downscale(image, 2, made),
-    degradation.downscale(image, 2, kernel),
+    Degradation(2, made).down(image),
+    Degradation(2, kernel).down(image),
     atol=2e-6,
   )
 
@@ -269,7 +270,7 @@ def test_a_kernel_cannot_be_stretched_to_a_larger_scale():
 def test_noise_has_the_stated_spread_and_no_structure():
   image = jnp.full((200, 200, 2), 0.5)
   key = jax.random.key(3)
-  son = degradation.degrade(key, image, 2, noise_std=0.05)
+  son = Degradation(2, noise_std=0.05).son(key, image)
   noise = np.asarray(son) - 0.5
   count = noise.size
   assert noise.shape == (100, 100, 2)
@@ -282,20 +283,20 @@ def test_noise_has_the_stated_spread_and_no_structure():
     correlation = np.mean(this * other) / 0.05**2
     assert abs(correlation) < 4 / np.sqrt(other.size)
   assert abs(np.mean(noise[..., 0] * noise[..., 1])) / 0.05**2 < 0.04
-  again = degradation.degrade(key, image, 2, noise_std=0.05)
+  again = Degradation(2, noise_std=0.05).son(key, image)
   np.testing.assert_array_equal(son, again)
-  other = degradation.degrade(jax.random.key(4), image, 2, noise_std=0.05)
+  other = Degradation(2, noise_std=0.05).son(jax.random.key(4), image)
   assert np.mean(np.asarray(son) == np.asarray(other)) < 0.01
 
 
 def test_a_son_never_leaves_the_image_range():
   image = jnp.asarray(np.random.default_rng(0).integers(0, 2, (40, 40, 1)))
   image = image.astype(jnp.float32)
-  raw = degradation.downscale(image, 2)
+  raw = Degradation(2).down(image)
   assert raw.min() < 0 and raw.max() > 1  # bicubic overshoots
-  clean = degradation.degrade(jax.random.key(0), image, 2)
+  clean = Degradation(2).son(jax.random.key(0), image)
   np.testing.assert_array_equal(clean, np.clip(raw, 0, 1))
-  noisy = degradation.degrade(jax.random.key(0), image, 2, noise_std=0.3)
+  noisy = Degradation(2, noise_std=0.3).son(jax.random.key(0), image)
   assert noisy.min() == 0 and noisy.max() == 1
 
 
@@ -303,8 +304,8 @@ def test_noise_comes_after_the_blur():
   image = jnp.asarray(random_image(16, 16, 1)) * 0.2 + 0.4
   kernel = jnp.asarray(random_kernel(5, 5))
   key = jax.random.key(1)
-  son = degradation.degrade(key, image, 2, kernel, noise_std=0.01)
-  noise = np.asarray(son - degradation.downscale(image, 2, kernel))
+  son = Degradation(2, kernel, noise_std=0.01).son(key, image)
+  noise = np.asarray(son - Degradation(2, kernel).down(image))
   assert noise.std() == pytest.approx(0.01, rel=0.3)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax.models import registry
+from zssr_jax import registry
 from zssr_jax.weights import parameters, starts
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def test_variants_that_need_trained_parameters_find_them(
 
 
 def save_network(path, name, scale):
-  shapes = registry.external_shapes(name, scale)
+  shapes = registry.EXTERNAL[name].shapes(scale)
   random = np.random.default_rng(0)
   params = jax.tree.map(
     lambda s: random.normal(size=s.shape, scale=0.02).astype(np.float32), shapes
@@ -182,7 +182,7 @@ def test_other_systems_stand_beside_with_weights_of_ones_own(
   cli, photos, tmp_path
 ):
   edsr, srcnn = (
-    save_network(tmp_path / f'{name}.npz', name, 2)
+    save_network(tmp_path / f'{name}.safetensors', name, 2)
     for name in ('edsr', 'srcnn_955')
   )
   code, _, err = cli(
@@ -202,7 +202,7 @@ def test_other_systems_stand_beside_with_weights_of_ones_own(
   assert found['edsr']['weights'] != found['srcnn_955']['weights']
   assert found['self_ex_sr']['weights'] is None
   assert found['self_ex_sr']['psnr'] > found['self_ex_sr']['bicubic_psnr']
-  other = save_network(tmp_path / 'other.npz', 'srcnn_955', 3)
+  other = save_network(tmp_path / 'other.safetensors', 'srcnn_955', 3)
   code, _, err = cli(
     f'--datasets={photos}',
     '--methods=srcnn_955',
@@ -218,13 +218,13 @@ def test_networks_that_come_with_the_package_need_no_weights(
   flags = (f'--datasets={photos}', '--methods=srcnn_955', '--limit=1')
   code, _, err = cli(*flags)
   assert code == 2 and 'the weights of srcnn_955 for scale 2 are missing' in err
-  save_network(tmp_path / 'srcnn_955_x2.npz', 'srcnn_955', 2)
+  save_network(tmp_path / 'srcnn_955_x2.safetensors', 'srcnn_955', 2)
   code, _, err = cli(*flags)
   assert code == 0, err
   (row,) = read(tmp_path / 'out')
   assert row['weights'] and row['psnr'] != row['bicubic_psnr']
   # A file that the user names goes first.
-  other = save_network(tmp_path / 'other.npz', 'srcnn_955', 3)
+  other = save_network(tmp_path / 'other.safetensors', 'srcnn_955', 3)
   code, _, err = cli(*flags, f'--weights=srcnn_955={other}')
   assert code == 2 and 'is not for scale 2' in err
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from zssr_jax import blur_kernels, degradation, inference
+from zssr_jax import blur_kernels, inference, registry
 from zssr_jax.config import Config
-from zssr_jax.models import registry
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import resize
 
 # How NumPy sees transform k of ops.dihedral, and its inverse.
@@ -33,7 +33,7 @@ def random_image(*shape, seed=0):
 def make_network(name, scale, *, channels=3, depth=3, gain=1.8):
   """A network whose random weights change the image plainly."""
   scale = resize.scale_pair(scale)
-  model = registry.make_model(name, scale=scale, depth=depth, width=8)
+  model = registry.NETWORKS[name].make(scale=scale, depth=depth, width=8)
   lr = jnp.zeros((1, 8, 8, channels))
   shape = resize.scaled_shape((8, 8), scale)
   params = model.init(jax.random.key(0), lr, jnp.zeros((1, *shape, channels)))[
@@ -227,7 +227,7 @@ def test_back_projection_equals_plain_numpy(shape, scale, border):
   lr = random_image(*shape, 2)
   sr = random_image(*resize.scaled_shape(shape, scale), 2, seed=1)
   made = inference.back_project(
-    sr, lr, scale=scale, iterations=3, border=border
+    sr, lr, Degradation(scale, border=border), iterations=3
   )
   expected = back_project_slowly(sr, lr, scale, None, 3, border)
   np.testing.assert_allclose(made, expected, atol=1e-5)
@@ -241,7 +241,9 @@ def test_back_projection_with_a_kernel_equals_scipy(scale, size):
   kernel = (kernel / kernel.sum()).astype(np.float32)
   lr = random_image(13, 18, 3)
   sr = random_image(*resize.scaled_shape((13, 18), scale), 3, seed=1)
-  made = inference.back_project(sr, lr, kernel, scale=scale, iterations=3)
+  made = inference.back_project(
+    sr, lr, Degradation(scale, kernel), iterations=3
+  )
   expected = back_project_slowly(sr, lr, scale, kernel, 3)
   np.testing.assert_allclose(made, expected, atol=1e-5)
 
@@ -256,11 +258,13 @@ def test_back_projection_with_a_kernel_between_whole_scales(scale, shape):
   sr = resize.imresize(smooth, scale)
 
   def misfit(sr):
-    down = degradation.downscale(jnp.asarray(sr), scale, kernel)
+    down = Degradation(scale, kernel).down(jnp.asarray(sr))
     down = np.asarray(down)[: shape[0], : shape[1]]
     return np.abs(down - smooth)[2:-2, 2:-2].mean()
 
-  made = inference.back_project(sr, smooth, kernel, scale=scale, iterations=8)
+  made = inference.back_project(
+    sr, smooth, Degradation(scale, kernel), iterations=8
+  )
   assert made.shape == sr.shape
   assert misfit(made) < 0.3 * misfit(sr)
 
@@ -268,7 +272,7 @@ def test_back_projection_with_a_kernel_between_whole_scales(scale, shape):
 def test_back_projection_makes_the_result_explain_the_input():
   lr = ndimage.gaussian_filter(random_image(20, 24, 1), (0.7, 0.7, 0))
   sr = np.full((40, 48, 1), 0.5, np.float32)
-  made = inference.back_project(sr, lr, scale=(2.0, 2.0), iterations=20)
+  made = inference.back_project(sr, lr, Degradation((2.0, 2.0)), iterations=20)
   again = resize.imresize(np.asarray(made), 0.5)
   assert np.abs(again - lr).max() < 0.01 < np.abs(lr - 0.5).max()
 
@@ -277,7 +281,7 @@ def test_back_projection_stays_in_the_image_range():
   lr = np.random.default_rng(0).integers(0, 2, (12, 12, 1)).astype(np.float32)
   sr = resize.imresize(lr, 2)
   made = inference.back_project(
-    np.clip(sr, 0, 1), lr, scale=(2.0, 2.0), iterations=5
+    np.clip(sr, 0, 1), lr, Degradation((2.0, 2.0)), iterations=5
   )
   assert made.min() == 0 and made.max() == 1
 
@@ -307,8 +311,8 @@ def test_the_result_is_the_median_or_mean_of_eight_corrected_copies(
     model,
     params,
     image,
-    scale=scale,
-    config=Config(
+    Degradation(scale),
+    Config(
       model=name,
       depth=3,
       width=8,
@@ -316,6 +320,7 @@ def test_the_result_is_the_median_or_mean_of_eight_corrected_copies(
       tile=32,
       ensemble=combine.__name__,
     ),
+    reach=3,
   )
   assert made.dtype == np.float32
   np.testing.assert_allclose(made, expected, atol=2e-5)
@@ -331,11 +336,9 @@ def test_without_the_ensemble_one_corrected_copy_is_the_result():
     model,
     params,
     image,
-    scale=scale,
-    kernel=kernel,
-    config=Config(
-      depth=3, width=8, back_projection=2, self_ensemble=False, tile=32
-    ),
+    Degradation(scale, kernel),
+    Config(depth=3, width=8, back_projection=2, self_ensemble=False, tile=32),
+    reach=3,
   )
   expected = back_project_slowly(out, image, scale, kernel, 2)
   np.testing.assert_allclose(made, expected, atol=2e-5)
@@ -352,8 +355,9 @@ def test_large_results_are_corrected_one_by_one_with_the_same_outcome(
       model,
       params,
       image,
-      scale=(2.0, 2.0),
-      config=Config(depth=3, width=8, back_projection=2, tile=32),
+      Degradation((2.0, 2.0)),
+      Config(depth=3, width=8, back_projection=2, tile=32),
+      reach=3,
     )
 
   together = result()
@@ -370,8 +374,9 @@ def test_any_scale_gives_the_ceiling_of_the_size(name, shape, scale):
     model,
     params,
     random_image(*shape, 1),
-    scale=scale,
-    config=Config(model=name, depth=3, width=8, back_projection=1, tile=32),
+    Degradation(scale),
+    Config(model=name, depth=3, width=8, back_projection=1, tile=32),
+    reach=3,
   )
   expected = tuple(
     math.ceil(n * s - 1e-6) for n, s in zip(shape, scale, strict=True)
@@ -399,9 +404,7 @@ def test_only_transforms_that_leave_the_degradation_alone_take_part(name):
   image = random_image(36, 36, 1)
 
   def down(x):
-    return np.asarray(
-      degradation.downscale(jnp.asarray(x.copy()), scale, kernel)
-    )
+    return np.asarray(Degradation(scale, kernel).down(jnp.asarray(x.copy())))
 
   unchanged = {
     k
@@ -409,9 +412,9 @@ def test_only_transforms_that_leave_the_degradation_alone_take_part(name):
     if np.abs(down(TURN[k](image)) - TURN[k](down(image))).max() < 1e-3
   }
   assert unchanged == expected
-  assert set(inference.ensemble_members(kernel, scale)) == expected
+  assert set(Degradation(scale, kernel).symmetries()) == expected
 
 
 def test_bicubic_allows_all_eight_and_unequal_scales_only_four():
-  assert inference.ensemble_members(None, (2.0, 2.0)) == tuple(range(8))
-  assert inference.ensemble_members(None, (2.0, 3.0)) == (0, 2, 4, 6)
+  assert Degradation((2.0, 2.0), None).symmetries() == tuple(range(8))
+  assert Degradation((2.0, 3.0), None).symmetries() == (0, 2, 4, 6)

@@ -61,6 +61,11 @@ def test_imports_go_downwards_only():
       'import torch',
       'zssr_jax is not allowed to import torch',
     ),
+    (
+      'weights/parameters.py',
+      'import torch',
+      'zssr_jax is not allowed to import torch',
+    ),
     ('stray.py', '', 'stray'),
   ],
 )

@@ -20,12 +20,11 @@ import scipy.io
 from PIL import Image
 
 import zssr_jax
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, registry
 from zssr_jax.command_line import app, arguments, display, upscale
 from zssr_jax.data import files, image_io, kernel_io
 from zssr_jax.errors import InputError
 from zssr_jax.kernel_estimation import estimate as estimation
-from zssr_jax.models import registry
 from zssr_jax.ops import resize
 from zssr_jax.weights import parameters
 
@@ -948,8 +947,8 @@ def test_overrides_reach_the_config(tmp_path, cli, quick):
 
 def save_start(path, scale=2, width=4):
   """A start for the network of configs/smoke.py, or of another width."""
-  model = registry.make_model(
-    'pixel_shuffle', scale=(float(scale),) * 2, depth=4, width=width
+  model = registry.NETWORKS['pixel_shuffle'].make(
+    scale=(float(scale),) * 2, depth=4, width=width
   )
   image = np.zeros((1, 4, 4, 3), np.float32)
   large = np.zeros((1, 4 * scale, 4 * scale, 3), np.float32)
@@ -961,7 +960,7 @@ def save_start(path, scale=2, width=4):
 def test_a_start_is_loaded_for_the_training(tmp_path, cli, quick):
   path = save(tmp_path / 'photo.png')
   assert cli(f'--input={path}')[0] == 0
-  start = save_start(tmp_path / 'start.npz')
+  start = save_start(tmp_path / 'start.safetensors')
   size = ('--config.model=pixel_shuffle', '--config.depth=4')
   code, _, err = cli(
     f'--input={path}',
@@ -1003,7 +1002,7 @@ def test_a_start_that_does_not_fit_is_refused_before_all_else(
 
 def test_weights_that_nothing_uses_are_refused(tmp_path, cli, quick):
   path = save(tmp_path / 'photo.png')
-  unused = save_start(tmp_path / 'vdsr.npz')
+  unused = save_start(tmp_path / 'vdsr.safetensors')
   code, _, err = cli(f'--input={path}', f'--weights=vdsr={unused}')
   assert code == 2 and 'nothing in this run uses vdsr' in err
 
@@ -1011,10 +1010,16 @@ def test_weights_that_nothing_uses_are_refused(tmp_path, cli, quick):
 @pytest.mark.parametrize(
   ('flag', 'words'),
   [
-    ('--config.start=nowhere.npz', 'nowhere.npz: no such weight file'),
+    (
+      '--config.start=nowhere.safetensors',
+      'nowhere.safetensors: no such weight file',
+    ),
     ('--scale=1.5', 'no transferred start for scale 1.5'),
-    ('--weights=vgg=x.npz', 'NAME one of vgg16, '),
-    ('--weights=vdsr=gone.npz', 'gone.npz: no such weight file'),
+    ('--weights=vgg=x.safetensors', 'NAME one of vgg16, '),
+    (
+      '--weights=vdsr=gone.safetensors',
+      'gone.safetensors: no such weight file',
+    ),
   ],
 )
 def test_parameters_that_are_missing_are_one_line(
@@ -1042,7 +1047,7 @@ def test_without_weights_one_line_says_how_to_get_them(
     code, _, err = cli(f'--input={path}', f'--config.{override}')
     assert code == 2 and err.count('\n') == 1
     assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
-  start = save_start(tmp_path / 'other.npz')
+  start = save_start(tmp_path / 'other.safetensors')
   code, _, err = cli(
     f'--input={path}', f'--config.{override}', f'--weights={network}={start}'
   )

@@ -1,14 +1,18 @@
 """train_image as a library user meets it."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 import scipy.ndimage
 
 import zssr_jax
-from zssr_jax import blur_kernels, degradation, super_resolution
+from zssr_jax import blur_kernels, stages, super_resolution
+from zssr_jax.degradation import Degradation
+from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.ops import metrics, resize
-from zssr_jax.training import loop, pool, step
+from zssr_jax.training import joint_kernel, loop, pool, step
 
 TINY = zssr_jax.Config(
   model='pixel_shuffle',
@@ -62,13 +66,13 @@ def test_gradual_crops_grow_with_the_results_they_are_cut_from(
   photo, monkeypatch
 ):
   jobs = []
-  train = super_resolution.loop.train
+  train = loop.train
 
   def spy(job, progress):
     jobs.append(job)
     return train(job, progress)
 
-  monkeypatch.setattr(super_resolution.loop, 'train', spy)
+  monkeypatch.setattr(loop, 'train', spy)
   config = TINY.replace(
     gradual=((0.5, 0.5), (1, 1), (1, 1)), crop=60, max_steps=2
   )
@@ -76,11 +80,11 @@ def test_gradual_crops_grow_with_the_results_they_are_cut_from(
   # 3/4 of 40, 60 and 80 pixels, cut to whole sons and to `crop`.
   assert [job.side for job in jobs] == [30, 44, 60]
   for job in jobs:
-    used = np.asarray(job.fathers.weights) > 0
-    assert np.asarray(job.fathers.sizes)[used].min() >= job.side
+    used = np.asarray(job.data.fathers.weights) > 0
+    assert np.asarray(job.data.fathers.sizes)[used].min() >= job.side
     # The error is still that of the input.
-    assert job.windows.father.shape[1] == 30
-  assert np.asarray(jobs[2].fathers.sizes).max() == 96
+    assert job.data.windows.father.shape[1] == 30
+  assert np.asarray(jobs[2].data.fathers.sizes).max() == 96
 
 
 @pytest.mark.parametrize(
@@ -94,11 +98,11 @@ def test_gradual_crops_grow_with_the_results_they_are_cut_from(
 def test_fathers_are_the_input_and_all_or_the_latest_results(
   photo, monkeypatch, latest, expected
 ):
-  stages = []
+  sizes = []
   make_pool = pool.make_pool
 
   def spy(fathers, *args):
-    stages.append([f.shape[0] for f in fathers])
+    sizes.append([f.shape[0] for f in fathers])
     return make_pool(fathers, *args)
 
   monkeypatch.setattr(pool, 'make_pool', spy)
@@ -111,7 +115,7 @@ def test_fathers_are_the_input_and_all_or_the_latest_results(
     max_steps=1,
   )
   run(photo, 2, config=config)
-  assert [sorted(s, reverse=True) for s in stages] == expected
+  assert [sorted(s, reverse=True) for s in sizes] == expected
 
 
 def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
@@ -119,9 +123,7 @@ def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
     gradual=((1, 1), (0.25, 0.25), (1, 1)), latest=1, crop=60, max_steps=2
   )
   assert run(photo, 2, config=config).image.shape == (96, 80, 3)
-  sides = [
-    side for _, side, _ in super_resolution.plan_stages(photo.shape, 2, config)
-  ]
+  sides = [stage.side for stage in stages.plan_stages(photo.shape, 2, config)]
   # 3/4 of 40, 80 and 50 pixels, cut to whole sons and to `crop`.
   assert sides == [30, 60, 36]
 
@@ -209,7 +211,7 @@ def test_training_on_the_true_kernel_beats_bicubic(photo):
   spread = np.exp(-0.5 * (np.arange(11) - 5.5) ** 2 / 1.5**2)
   kernel = np.outer(spread, spread).astype(np.float32)
   kernel /= kernel.sum()
-  lr = np.asarray(degradation.downscale(hr, 2, kernel))
+  lr = np.asarray(Degradation(2, kernel).down(hr))
   config = TINY.replace(
     depth=4, width=24, crop=48, max_steps=400, schedule='cosine', warmup=20
   )
@@ -282,7 +284,7 @@ def test_an_estimated_kernel_is_used_and_told(blurred):
   np.testing.assert_array_equal(given.image, result.image)
   assert given.estimate is None
   # The result, degraded again, is the input.
-  again = np.asarray(degradation.downscale(result.image, 2, result.kernel))
+  again = np.asarray(Degradation(2, result.kernel).down(result.image))
   expected = -10 * np.log10(np.mean((again - image) ** 2))
   assert result.consistency == pytest.approx(expected, abs=0.01)
   assert 30 < result.consistency < 80
@@ -321,9 +323,7 @@ def test_a_joint_run_goes_through_stages_of_any_scale(blurred):
 def test_a_joint_run_of_no_steps_keeps_its_start(blurred):
   result = run(blurred[0], config=JOINT.replace(max_steps=0))
   found = result.estimate.fit.covariance
-  expected = super_resolution.spectrum.gaussian(
-    super_resolution._CAUTION * found, 2
-  )
+  expected = blur_kernels.gaussian_of(joint_kernel._CAUTION * found, 2)
   np.testing.assert_allclose(result.kernel, expected, atol=1e-5)
 
 
@@ -397,3 +397,19 @@ def test_what_cannot_be_used_is_refused_in_one_line(changes, message):
   with pytest.raises(ValueError, match=message) as caught:
     run(options.pop('image'), options.pop('scale', 2), **options)
   assert '\n' not in str(caught.value)
+
+
+def test_a_result_prints_in_a_few_lines_without_its_arrays(photo):
+  found = run(photo, (2, 1.5), config=TINY.replace(max_steps=3))
+  first, second, third = repr(found).splitlines()
+  assert first == (
+    'Result(image 96x60x3, scale (y, x) (2, 1.5), kernel bicubic,'
+  )
+  assert second.startswith('  3 steps, seconds: estimate ')
+  assert second.endswith(f', infer {found.seconds["infer"]:.1f},')
+  assert third == f'  consistency {found.consistency:.2f} dB)'
+  given = run(photo, kernel=np.ones((5, 3)), config=TINY.replace(max_steps=0))
+  assert 'kernel 5x3,' in repr(given) and '0 steps' in repr(given)
+  guess = estimation.Estimate(given.kernel, 'estimate', 0.9, None)
+  given = dataclasses.replace(given, estimate=guess)
+  assert 'kernel 5x3 (estimate),' in repr(given)

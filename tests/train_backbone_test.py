@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
+from zssr_jax import registry
 from zssr_jax.command_line import app
 from zssr_jax.data import image_io
-from zssr_jax.models import registry
 from zssr_jax.pretraining import loop
 from zssr_jax.weights import parameters
 
@@ -49,7 +50,9 @@ def cli(tmp_path, photos, capsys):
   """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
 
   def run(*arguments):
-    code = bin_train.main(command(tmp_path / 'out.npz', photos, *arguments))
+    code = bin_train.main(
+      command(tmp_path / 'out.safetensors', photos, *arguments)
+    )
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -71,7 +74,7 @@ def command(output, photos, *arguments):
 
 
 def curve(tmp_path):
-  lines = (tmp_path / 'out.npz.jsonl').read_text().splitlines()
+  lines = (tmp_path / 'out.safetensors.jsonl').read_text().splitlines()
   return [json.loads(line) for line in lines]
 
 
@@ -80,8 +83,8 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   assert (code, err) == (0, '')
   assert 'srcnn x2,4: 3 images, 8,129 weights' in out
   assert '30/30' in out
-  params, facts = parameters.load_params(tmp_path / 'out.npz')
-  parameters.check_shapes(params, registry.external_shapes('srcnn', 2))
+  params, facts = parameters.load_params(tmp_path / 'out.safetensors')
+  parameters.check_shapes(params, registry.EXTERNAL['srcnn'].shapes(2))
   assert facts['network'] == 'srcnn'
   assert facts['step'] == 30
   assert 'scale' not in facts  # it is for any
@@ -99,17 +102,17 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   code, out, _ = cli('--overwrite', '--rate=0.01', '--half')
   assert code == 0
   assert 'from step 0 of 30' in out
-  with np.load(tmp_path / 'out.npz') as file:
-    assert file['conv1/kernel'].dtype == np.float16
-  assert parameters.load_params(tmp_path / 'out.npz')[1]['scale'] == 2
+  stored = safetensors.numpy.load_file(tmp_path / 'out.safetensors')
+  assert stored['conv1/kernel'].dtype == np.float16
+  assert parameters.load_params(tmp_path / 'out.safetensors')[1]['scale'] == 2
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
   assert cli('--steps=200')[0] == 0
-  with np.load(tmp_path / 'out.npz.checkpoint') as file:
+  with np.load(tmp_path / 'out.safetensors.checkpoint') as file:
     whole = dict(file)
-  killed = tmp_path / 'killed.npz'
-  checkpoint = tmp_path / 'killed.npz.checkpoint'
+  killed = tmp_path / 'killed.safetensors'
+  checkpoint = tmp_path / 'killed.safetensors.checkpoint'
   argv = command(killed, photos, '--steps=200')
   process = subprocess.Popen(
     [sys.executable, *argv, '--checkpoint_minutes=0', '--validate_minutes=0'],
@@ -135,19 +138,19 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
 
 def test_a_start_may_come_from_another_file(cli, tmp_path):
   assert cli()[0] == 0
-  start = (tmp_path / 'out.npz').rename(tmp_path / 'start.npz')
+  start = (tmp_path / 'out.safetensors').rename(tmp_path / 'start.safetensors')
   again = ('--overwrite', '--steps=1', '--rate=1e-9', '--seed=1')
   code, out, _ = cli(*again, f'--init={start}')
   assert code == 0
   assert f'took over 6 of 6 parameters from {start}' in out
   old, _ = parameters.load_params(start)
-  new, _ = parameters.load_params(tmp_path / 'out.npz')
+  new, _ = parameters.load_params(tmp_path / 'out.safetensors')
   found = parameters.flatten(new)
   for name, array in parameters.flatten(old).items():
     np.testing.assert_allclose(found[name], array, atol=1e-7)
   # Without the file it would have been another.
   assert cli(*again)[0] == 0
-  other, _ = parameters.load_params(tmp_path / 'out.npz')
+  other, _ = parameters.load_params(tmp_path / 'out.safetensors')
   off = other['conv1']['kernel'] - old['conv1']['kernel']
   assert np.abs(off).max() > 0.01
 
@@ -156,8 +159,10 @@ def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
   size = ('--network=transposed', '--depth=2', '--width=4', '--steps=1')
   code, _, err = cli(*size)
   assert (code, err) == (0, '')
-  params, facts = parameters.load_params(tmp_path / 'out.npz')
-  model = registry.make_model('transposed', scale=(2.0, 2.0), depth=2, width=4)
+  params, facts = parameters.load_params(tmp_path / 'out.safetensors')
+  model = registry.NETWORKS['transposed'].make(
+    scale=(2.0, 2.0), depth=2, width=4
+  )
   low, high = jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 16, 16, 3))
   fresh = jax.eval_shape(model.init, jax.random.key(0), low, high)['params']
   parameters.check_shapes(params, fresh)
@@ -169,10 +174,10 @@ def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
 
 
 def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
-  start = tmp_path / 'start.npz'
+  start = tmp_path / 'start.safetensors'
   fresh = jax.tree.map(
     lambda leaf: np.full(leaf.shape, 0.01, np.float32),
-    registry.external_shapes('srcnn_955', 2),
+    registry.EXTERNAL['srcnn_955'].shapes(2),
   )
   parameters.save_params(start, fresh)
   code, out, _ = cli(f'--init={start}')
@@ -184,8 +189,8 @@ def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
   assert 'from step 30 of 30' in out
   code, _, err = cli(f'--init={start}', '--overwrite')
   assert code == 2
-  assert 'start.npz: no such weight file' in err
-  assert (tmp_path / 'out.npz').exists()
+  assert 'start.safetensors: no such weight file' in err
+  assert (tmp_path / 'out.safetensors').exists()
   code, _, err = cli()
   assert code == 2
   assert 'was made with init=' in err
@@ -206,7 +211,7 @@ def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
     ('--loss=l7', 'loss must be'),
     ('--meta=2 --tasks=1', 'gaussian or mixed'),
     ('--patch=64', 'pass a smaller --patch'),
-    ('--output=out/start.pkl', 'must end in .npz'),
+    ('--output=out/start.pkl', 'must end in .safetensors'),
     ('--output=', 'no --output'),
     ('--data_folders=Set5', 'is a test set'),
     ('--data_folders=photos,B100/HR', 'is a test set'),
@@ -215,7 +220,7 @@ def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
     ('--data_folders=nowhere', "no data set 'nowhere'"),
     ('--data=nowhere', 'no such data folder'),
     ('--validate=nowhere', "no data set 'nowhere'"),
-    ('--init=nowhere.npz', 'nowhere.npz'),
+    ('--init=nowhere.safetensors', 'nowhere.safetensors'),
     ('--devices=64', '64 devices asked for'),
     ('--devices=3', 'multiple of the 3 devices'),
     ('--steps=many', 'steps'),
@@ -229,14 +234,14 @@ def test_what_is_wrong_is_said_in_one_line(cli, tmp_path, flag, message):
   assert message in err
   assert err.startswith('error: ')
   assert err.count('\n') == 1
-  assert not list(tmp_path.glob('out.npz*'))
+  assert not list(tmp_path.glob('out.safetensors*'))
 
 
 def test_an_output_that_cannot_be_written_is_refused_at_once(cli, tmp_path):
   for name, message in (
-    ('out.npz', '--output={}/out.npz: is a folder'),
-    ('out.npz.jsonl', '{}/out.npz.jsonl: cannot be written'),
-    ('out.npz.checkpoint', '{}/out.npz.checkpoint'),
+    ('out.safetensors', '--output={}/out.safetensors: is a folder'),
+    ('out.safetensors.jsonl', '{}/out.safetensors.jsonl: cannot be written'),
+    ('out.safetensors.checkpoint', '{}/out.safetensors.checkpoint'),
   ):
     (tmp_path / name).mkdir()
     for flags in ([], ['--overwrite']):
@@ -258,12 +263,12 @@ def test_a_full_disk_is_one_line_and_ctrl_c_waits_for_writes(
     patch.setattr(parameters, 'save_params', fail)
     code, _, err = cli()
   assert (code, err.count('\n')) == (2, 1)
-  assert f'{tmp_path}/out.npz: cannot be written: No space left' in err
+  assert f'{tmp_path}/out.safetensors: cannot be written: No space left' in err
   with monkeypatch.context() as patch:
     patch.setattr(image_io, 'write_files', fail)
     code, _, err = cli()
   assert (code, err.count('\n')) == (2, 1)
-  assert 'out.npz.jsonl: cannot be written: No space left' in err
+  assert 'out.safetensors.jsonl: cannot be written: No space left' in err
   assert not list(tmp_path.glob('*.tmp'))
   code, out, _ = cli()  # the checkpoint had been written
   assert code == 0
@@ -296,8 +301,8 @@ def test_weights_that_are_no_numbers_do_not_replace_the_last_good_ones(
   code, _, err = cli('--checkpoint_minutes=0')
   assert (code, err.count('\n')) == (2, 1)
   assert 'no finite numbers after step 30; pass a lower --rate' in err
-  assert parameters.load_params(tmp_path / 'out.npz')[1]['step'] < 30
-  with np.load(tmp_path / 'out.npz.checkpoint') as file:
+  assert parameters.load_params(tmp_path / 'out.safetensors')[1]['step'] < 30
+  with np.load(tmp_path / 'out.safetensors.checkpoint') as file:
     assert 0 < file['.step'] < 30
     assert all(np.isfinite(file[n]).all() for n in file if n.startswith('.'))
 
@@ -309,9 +314,9 @@ def test_weights_too_large_for_half_are_kept_in_the_checkpoint(
   code, _, err = cli('--half')
   assert (code, err.count('\n')) == (2, 1)
   assert 'too large for float16' in err and 'go on without --half' in err
-  assert not (tmp_path / 'out.npz').exists()
+  assert not (tmp_path / 'out.safetensors').exists()
   assert cli()[0] == 0
-  assert (tmp_path / 'out.npz').exists()
+  assert (tmp_path / 'out.safetensors').exists()
 
 
 @pytest.mark.parametrize(
@@ -329,7 +334,7 @@ def test_too_little_memory_is_one_line(cli, monkeypatch, error):
 
 def test_damaged_lines_of_a_curve_are_dropped(cli, tmp_path):
   assert cli()[0] == 0
-  path = tmp_path / 'out.npz.jsonl'
+  path = tmp_path / 'out.safetensors.jsonl'
   good = path.read_bytes()
   later = b'{"step": 31}\n'
   path.write_bytes(b'{"step": \n[1]\n\xff\n' + good + later + b'{"step": 3}')
@@ -344,9 +349,9 @@ def test_overwrite_removes_the_old_and_without_it_the_new_goes_on(
   run = loop.run
 
   def interrupted(*args):
-    assert not (tmp_path / 'out.npz').exists()
-    assert not (tmp_path / 'out.npz.checkpoint').exists()
-    assert not (tmp_path / 'out.npz.jsonl').read_text()
+    assert not (tmp_path / 'out.safetensors').exists()
+    assert not (tmp_path / 'out.safetensors.checkpoint').exists()
+    assert not (tmp_path / 'out.safetensors.jsonl').read_text()
     yield next(run(*args))
     raise KeyboardInterrupt
 
@@ -361,11 +366,11 @@ def test_overwrite_removes_the_old_and_without_it_the_new_goes_on(
 
 
 def test_a_damaged_checkpoint_is_refused(cli, tmp_path):
-  checkpoint = tmp_path / 'out.npz.checkpoint'
+  checkpoint = tmp_path / 'out.safetensors.checkpoint'
   checkpoint.write_bytes(b'PK rubbish')
   code, _, err = cli()
   assert code == 2
-  assert 'out.npz.checkpoint: not a whole .npz file' in err
+  assert 'out.safetensors.checkpoint: not a whole .npz file' in err
   np.savez(tmp_path / 'other.npz', a=np.zeros(3))
   (tmp_path / 'other.npz').rename(checkpoint)
   code, _, err = cli()

@@ -7,6 +7,7 @@ A scale is a number or a pair (y, x) of output per input pixels.
 """
 
 from zssr_jax.config import Config
+from zssr_jax.presets import load_config
 from zssr_jax.super_resolution import Result, train_image
 from zssr_jax.training.history import History
 from zssr_jax.training.loop import Progress
@@ -17,6 +18,7 @@ __all__ = [
   'History',
   'Progress',
   'Result',
+  'load_config',
   'load_start',
   'train_image',
 ]

@@ -122,6 +122,26 @@ def gaussian_kernel(
   return resample_kernel(kernel, scale, scale, center=True)
 
 
+def gaussian_of(covariance: np.ndarray, scale: Scale) -> np.ndarray:
+  """The centred Gaussian kernel, float32 `[h, w]`, of a covariance.
+
+  Args:
+    covariance: `[2, 2]` in (y, x), HR pixels squared.
+    scale: number or pair (y, x).
+  """
+  scales = resize.scale_pair(scale)
+  values, vectors = np.linalg.eigh(covariance)
+  # A tap stands for a pixel, which itself has a variance of 1/12.
+  variances = np.maximum(values - 1 / 12, 0)
+  angle = math.atan2(vectors[0, 0], vectors[1, 0])
+  kernel = gaussian_kernel(
+    (float(variances[0]), float(variances[1])), angle, max(scales)
+  )
+  if scales[0] == scales[1]:
+    return kernel
+  return resample_kernel(kernel, scales, scales, center=True)
+
+
 def gaussian_density(
   y: np.ndarray, x: np.ndarray, eigenvalues: tuple[float, float], angle: float
 ) -> np.ndarray:

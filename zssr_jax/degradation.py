@@ -1,88 +1,247 @@
 """How a son is made of a father: blur and subsample, then noise.
 
-The one definition shared by the training pool, back-projection and test data.
-Notation (ZSSR section 3.2): `son = (father * k) downscaled by s + noise`.
+One value, `Degradation`, says all of it, and everything that degrades, or
+undoes it, goes by that value: the training pool, the windows of the
+reconstruction error, back-projection, test data, the other methods of the
+tables. Notation (ZSSR section 3.2): `son = (father * k) downscaled by s +
+noise`.
 
 Kernel convention: `son[i, j] = sum_uv k[u, v] father[s i + u - c, s j + v - c]`
 with `c = size // 2`: correlation, phase 0. The father is first cut to a
 multiple of an integer `s` and extended half-sample symmetric. With that, the
 result is aligned with the father when the kernel's centre of mass lies at
-`c + (s - 1) / 2` (`aligned_center`).
+`c + (s - 1) / 2` (`blur_kernels.aligned_center`).
 """
 
 from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax.ops import resize
+from zssr_jax import blur_kernels
+from zssr_jax.ops import dihedral, resize
 from zssr_jax.ops.resize import Scale
 
+_HIGHEST = jax.lax.Precision.HIGHEST
 
-def _blur(image: jax.Array, kernel: jax.Array, stride: tuple[int, int]):
-  height, width = kernel.shape
-  pads = ((height // 2, (height - 1) // 2), (width // 2, (width - 1) // 2))
-  padded = jnp.pad(image, (*pads, (0, 0)), mode='symmetric')
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=['kernel', 'noise_std'],
+  meta_fields=['scale', 'border'],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Degradation:
+  """What happened to a sharp image; a pytree, scale and border static.
+
+  Attributes:
+    scale: HR pixels per LR pixel, number or pair (y, x), at least 1; kept as
+      a pair.
+    kernel: blur kernel `[h, w]` in the convention of this module, used as it
+      is; None is antialiased bicubic.
+    noise_std: standard deviation of white Gaussian noise in image units (1 is
+      white), a number or float32 scalar; None: no noise.
+    border: of bicubic resizing, 'replicate' (old MATLAB) or 'symmetric'. A
+      kernel always meets a half-sample symmetric border.
+  """
+
+  scale: Any  # a `Scale` when it is made
+  kernel: Any = None
+  noise_std: Any = None
+  border: str = 'replicate'
+
+  def __post_init__(self):
+    """Turns the scale into a pair."""
+    object.__setattr__(self, 'scale', resize.scale_pair(self.scale))
+
+  def replace(self, **changes: Any) -> Degradation:
+    """Returns a copy with the named fields changed."""
+    return dataclasses.replace(self, **changes)
+
+  def down(self, image: jax.Array) -> jax.Array:
+    """Blurs and subsamples, without noise: linear in the image. Inside jit.
+
+    Args:
+      image: `[H, W, C]`.
+
+    Returns:
+      `[ceil(H / s), ceil(W / s), C]`; floor instead of ceil for a kernel at
+      an integer scale, since the image is then cut to a multiple first.
+    """
+    if self.kernel is None:
+      inverse = (1 / self.scale[0], 1 / self.scale[1])
+      return resize.imresize(image, inverse, border=self.border)
+    if all(s == int(s) for s in self.scale):
+      stride = (int(self.scale[0]), int(self.scale[1]))
+      rows, columns = (
+        n // s * s for n, s in zip(image.shape[:2], stride, strict=True)
+      )
+      blurred = _blur(image[:rows, :columns], self.kernel, stride)
+      return blurred[: rows // stride[0], : columns // stride[1]]
+    # Between the pixels the blurred image is read off by cubic interpolation.
+    # imresize samples at s i + (s - 1) / 2, this convention at s i.
+    out = _blur(image, self.kernel, (1, 1))
+    for axis in (0, 1):
+      if self.scale[axis] == 1:
+        continue
+      matrix = _sample_matrix(image.shape[axis], self.scale[axis])
+      out = jnp.einsum(
+        'ah,hwc->awc' if axis == 0 else 'aw,hwc->hac',
+        jnp.asarray(matrix, image.dtype),
+        out,
+        precision=_HIGHEST,
+      )
+    return out
+
+  def son(self, key: jax.Array, father: jax.Array) -> jax.Array:
+    """Makes the son of a father: `down`, noise, clip to [0, 1]. Inside jit.
+
+    Args:
+      key: random key of the noise; unused where there is none.
+      father: `[H, W, C]` in [0, 1].
+
+    Returns:
+      The son in [0, 1], of the shape of `down`.
+    """
+    son = self.down(father)
+    if self.noise_std is not None:
+      noise = jax.random.normal(key, son.shape, son.dtype)
+      son = son + self.noise_std * noise
+    return jnp.clip(son, 0.0, 1.0)
+
+  def up(self, son: Any, shape: tuple[int, ...] | None = None) -> Any:
+    """Cubic upscale of a son, what a network starts from.
+
+    Args:
+      son: `[h, w, C]`, NumPy or JAX array.
+      shape: rows and columns of the result; by default `ceil` of the scaled
+        sides.
+
+    Returns:
+      `[H, W, C]`, an array of the same library.
+    """
+    rows, columns = (shape or resize.scaled_shape(son.shape, self.scale))[:2]
+    return resize.imresize(
+      son, self.scale, shape=(rows, columns), border=self.border
+    )
+
+  def unexplained(self, result: jax.Array, image: jax.Array) -> jax.Array:
+    """What `down(result)` leaves of an image, where both have pixels.
+
+    Where the scale does not divide the size, `down` may have a row less than
+    the image (kernel) or one more (bicubic).
+
+    Args:
+      result: `[H, W, C]`.
+      image: `[h, w, C]`.
+
+    Returns:
+      `image - down(result)`, `[h', w', C]` with the smaller of both sides.
+    """
+    again = self.down(result)
+    rows, columns = (
+      min(a, b) for a, b in zip(again.shape[:2], image.shape[:2], strict=True)
+    )
+    return image[:rows, :columns] - again[:rows, :columns]
+
+  def at(self, factors: Scale) -> Degradation:
+    """This degradation at a gradual stage (ZSSR section 3.3). On the host.
+
+    Args:
+      factors: number or pair (y, x), at most `scale` on either axis.
+
+    Returns:
+      The same noise and border; the kernel stretched in space.
+
+    Raises:
+      ValueError: when a kernel would have to be made wider.
+    """
+    factors = resize.scale_pair(factors)
+    if factors == self.scale:
+      return self
+    kernel = self.kernel
+    if kernel is not None:
+      kernel = blur_kernels.resample_kernel(kernel, self.scale, factors)
+    return self.replace(scale=factors, kernel=kernel)
+
+  def centered(self) -> Degradation:
+    """The same with its kernel's centre of mass where nothing is shifted."""
+    if self.kernel is None:
+      return self
+    kernel = blur_kernels.resample_kernel(
+      self.kernel, self.scale, self.scale, center=True
+    )
+    return self.replace(kernel=kernel)
+
+  def padded(self, shape: tuple[int, int]) -> Degradation:
+    """The same with zeros around its kernel, up to a shape `(h, w)`."""
+    if self.kernel is None:
+      return self
+    return self.replace(kernel=blur_kernels.pad_kernel(self.kernel, shape))
+
+  def symmetries(self) -> tuple[int, ...]:
+    """The dihedral transforms under which it stays the same. On the host.
+
+    Averaging over a transform is sound only if the transformed input was made
+    by the degradation the network was trained on. Bicubic allows all eight; a
+    kernel those that leave it, placed on the grid of the father, unchanged.
+    Factors that differ rule out transposing.
+
+    Returns:
+      Transform numbers of `ops.dihedral`, beginning with 0.
+    """
+    candidates = list(range(dihedral.COUNT))
+    if self.scale[0] != self.scale[1]:
+      candidates = [k for k in candidates if k % 2 == 0]
+    if self.kernel is None:
+      return tuple(candidates)
+    canvas = _on_the_fathers_grid(np.asarray(self.kernel), self.scale)
+    if canvas is None:
+      return (0,)
+    tolerance = 1e-3 * np.abs(canvas).max()
+    return tuple(
+      k
+      for k in candidates
+      if np.abs(dihedral.dihedral(canvas, k) - canvas).max() <= tolerance
+    )
+
+
+def correlate(
+  image: jax.Array, kernel: jax.Array, stride: tuple[int, int]
+) -> jax.Array:
+  """Every stride-th pixel of an image correlated with a kernel, no border.
+
+  Args:
+    image: `[H, W, C]`.
+    kernel: `[h, w]`.
+    stride: (y, x).
+
+  Returns:
+    `[(H - h) // y + 1, (W - w) // x + 1, C]`.
+  """
   out = jax.lax.conv_general_dilated(
-    padded.transpose(2, 0, 1)[..., None],
+    image.transpose(2, 0, 1)[..., None],
     kernel[:, :, None, None].astype(image.dtype),
     stride,
     'VALID',
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    precision=jax.lax.Precision.HIGHEST,
+    precision=_HIGHEST,
   )
   return out[..., 0].transpose(1, 2, 0)
 
 
-def downscale(
-  image: jax.Array,
-  scale: Scale,
-  kernel: jax.Array | None = None,
-  *,
-  border: str = 'replicate',
+def _blur(
+  image: jax.Array, kernel: jax.Array, stride: tuple[int, int]
 ) -> jax.Array:
-  """Blurs and subsamples `[H, W, C]`; runs inside jit.
-
-  Args:
-    image: `[H, W, C]`.
-    scale: number or pair (y, x), at least 1.
-    kernel: `[h, w]`, used as it is; None is antialiased bicubic.
-    border: of the bicubic path, 'replicate' or 'symmetric'. A kernel always
-      meets a half-sample symmetric border.
-
-  Returns:
-    `[ceil(H / s), ceil(W / s), C]`; floor instead of ceil for a kernel at an
-    integer scale, since the image is then cut to a multiple first.
-  """
-  scales = resize.scale_pair(scale)
-  inverse = (1 / scales[0], 1 / scales[1])
-  if kernel is None:
-    return resize.imresize(image, inverse, border=border)
-  if all(s == int(s) for s in scales):
-    stride = (int(scales[0]), int(scales[1]))
-    rows, columns = (
-      n // s * s for n, s in zip(image.shape[:2], stride, strict=True)
-    )
-    blurred = _blur(image[:rows, :columns], kernel, stride)
-    return blurred[: rows // stride[0], : columns // stride[1]]
-  # Between the pixels the blurred image is read off by cubic interpolation.
-  # imresize samples at s i + (s - 1) / 2, this convention at s i.
-  blurred = _blur(image, kernel, (1, 1))
-  out = blurred
-  for axis in (0, 1):
-    if scales[axis] == 1:
-      continue
-    size = image.shape[axis]
-    matrix = _sample_matrix(size, scales[axis])
-    spec = 'ah,hwc->awc' if axis == 0 else 'aw,hwc->hac'
-    out = jnp.einsum(
-      spec,
-      jnp.asarray(matrix, image.dtype),
-      out,
-      precision=jax.lax.Precision.HIGHEST,
-    )
-  return out
+  height, width = kernel.shape
+  pads = ((height // 2, (height - 1) // 2), (width // 2, (width - 1) // 2))
+  padded = jnp.pad(image, (*pads, (0, 0)), mode='symmetric')
+  return correlate(padded, kernel, stride)
 
 
 def _sample_matrix(size: int, scale: float) -> np.ndarray:
@@ -99,30 +258,21 @@ def _sample_matrix(size: int, scale: float) -> np.ndarray:
   return matrix
 
 
-def degrade(
-  key: jax.Array,
-  image: jax.Array,
-  scale: Scale,
-  kernel: jax.Array | None = None,
-  *,
-  noise_std: float | jax.Array = 0.0,
-  border: str = 'replicate',
-) -> jax.Array:
-  """Makes the son of a father: `downscale`, Gaussian noise, clip to [0, 1].
+def _on_the_fathers_grid(
+  kernel: np.ndarray, scale: tuple[float, float]
+) -> np.ndarray | None:
+  """A kernel on a square canvas whose middle is the centre of no shift.
 
-  Args:
-    key: random key of the noise; unused when `noise_std` is the number 0.
-    image: father `[H, W, C]` in [0, 1].
-    scale: as in `downscale`.
-    kernel: as in `downscale`.
-    noise_std: standard deviation of the noise, in image units (1 is white),
-      a number or float32 scalar.
-    border: as in `downscale`.
-
-  Returns:
-    The son, in [0, 1]; its shape is that of `downscale`.
+  At twice the resolution, because that centre may lie between two taps; None
+  where it lies on neither.
   """
-  son = downscale(image, scale, kernel, border=border)
-  if isinstance(noise_std, jax.Array) or noise_std:
-    son = son + noise_std * jax.random.normal(key, son.shape, son.dtype)
-  return jnp.clip(son, 0.0, 1.0)
+  center = blur_kernels.aligned_center(kernel.shape, scale)
+  doubled = [round(2 * c) for c in center]
+  if any(abs(2 * c - d) > 1e-6 for c, d in zip(center, doubled, strict=True)):
+    return None
+  reach = 2 * max(kernel.shape) + max(doubled)
+  canvas = np.zeros((2 * reach + 1, 2 * reach + 1))
+  rows = 2 * np.arange(kernel.shape[0]) - doubled[0] + reach
+  columns = 2 * np.arange(kernel.shape[1]) - doubled[1] + reach
+  canvas[np.ix_(rows, columns)] = np.asarray(kernel, np.float64)
+  return canvas

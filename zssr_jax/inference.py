@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import blur_kernels, degradation
 from zssr_jax.config import Config
-from zssr_jax.models import registry
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import dihedral, resize
 
 # Copies of the output are back-projected together up to this many values.
@@ -180,93 +179,38 @@ def upscale_copies(
   return [outputs[k] for k in members]
 
 
-@functools.partial(jax.jit, static_argnames=('scale', 'iterations', 'border'))
+@functools.partial(jax.jit, static_argnames='iterations')
 def back_project(
-  sr: jax.Array,
-  lr: jax.Array,
-  kernel: jax.Array | None = None,
-  *,
-  scale: tuple[float, float],
-  iterations: int,
-  border: str = 'replicate',
+  sr: jax.Array, lr: jax.Array, degradation: Degradation, *, iterations: int
 ) -> jax.Array:
   """Makes `sr` explain `lr`: `sr += up(lr - down(sr))`, clipped, repeated.
 
   Args:
     sr: `[H, W, C]` in [0, 1].
     lr: `[h, w, C]`.
-    kernel: the training kernel `[h, w]`, or None for bicubic.
-    scale: factors (y, x).
+    degradation: that made `lr`.
     iterations: how often.
-    border: as in `degradation.downscale`.
 
   Returns:
     `[H, W, C]` in [0, 1].
   """
 
   def once(_, sr):
-    down = degradation.downscale(sr, scale, kernel, border=border)
-    # Where the scale does not divide the size, `down` may have a row less
-    # than the input (kernel) or one more (bicubic).
-    rows = min(down.shape[0], lr.shape[0])
-    columns = min(down.shape[1], lr.shape[1])
-    difference = lr[:rows, :columns] - down[:rows, :columns]
-    difference = jnp.zeros_like(lr).at[:rows, :columns].set(difference)
-    up = resize.imresize(difference, scale, shape=sr.shape[:2], border=border)
-    return jnp.clip(sr + up, 0.0, 1.0)
+    rest = degradation.unexplained(sr, lr)
+    rest = jnp.zeros_like(lr).at[: rest.shape[0], : rest.shape[1]].set(rest)
+    return jnp.clip(sr + degradation.up(rest, sr.shape), 0.0, 1.0)
 
   return jax.lax.fori_loop(0, iterations, once, sr)
-
-
-def ensemble_members(
-  kernel: np.ndarray | None, scale: tuple[float, float]
-) -> tuple[int, ...]:
-  """The dihedral transforms under which the degradation stays the same.
-
-  Averaging over a transform is sound only if the transformed input was made
-  by the degradation the network was trained on. Bicubic allows all eight; a
-  kernel those that leave it, placed on the grid of the father, unchanged.
-
-  Args:
-    kernel: `[h, w]` or None for bicubic.
-    scale: factors (y, x); different factors rule out transposing.
-
-  Returns:
-    Transform numbers of `ops.dihedral`, beginning with 0.
-  """
-  candidates = list(range(dihedral.COUNT))
-  if scale[0] != scale[1]:
-    candidates = [k for k in candidates if k % 2 == 0]
-  if kernel is None:
-    return tuple(candidates)
-  kernel = np.asarray(kernel, np.float64)
-  # A square canvas whose middle is the centre that shifts nothing, at twice
-  # the resolution because that centre may lie between two taps.
-  center = blur_kernels.aligned_center(kernel.shape, scale)
-  doubled = [round(2 * c) for c in center]
-  if any(abs(2 * c - d) > 1e-6 for c, d in zip(center, doubled, strict=True)):
-    return (0,)
-  reach = 2 * max(kernel.shape) + max(doubled)
-  canvas = np.zeros((2 * reach + 1, 2 * reach + 1))
-  rows = 2 * np.arange(kernel.shape[0]) - doubled[0] + reach
-  columns = 2 * np.arange(kernel.shape[1]) - doubled[1] + reach
-  canvas[np.ix_(rows, columns)] = kernel
-  tolerance = 1e-3 * np.abs(canvas).max()
-  return tuple(
-    k
-    for k in candidates
-    if np.abs(dihedral.dihedral(canvas, k) - canvas).max() <= tolerance
-  )
 
 
 def super_resolve(
   model: nn.Module,
   params,
   image: np.ndarray,
-  *,
-  scale: tuple[float, float],
-  kernel: np.ndarray | None = None,
+  degradation: Degradation,
   config: Config,
+  *,
+  reach: int,
 ) -> np.ndarray:
   """Applies a trained network to the input.
 
@@ -274,55 +218,16 @@ def super_resolve(
     model: a super-resolving module.
     params: its parameters.
     image: `[h, w, C]` in [0, 1].
-    scale: factors (y, x).
-    kernel: the training kernel, or None for bicubic.
+    degradation: that the network was trained to undo.
     config: ensemble, back-projection, tile size.
+    reach: how many input pixels away the network's layers look at most.
 
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
   """
   image = np.asarray(image, np.float32)
-  members = ensemble_members(kernel, scale) if config.self_ensemble else (0,)
-  shape = resize.scaled_shape(image.shape, scale)
-  units = units_of(scale)
-  padded = image
-  if units is None:
-    # Mirrored, the image would meet another sampling grid.
-    members = tuple(k for k in members if k in _UNMIRRORED)
-  else:
-    padding = [(0, -image.shape[axis] % units[axis]) for axis in (0, 1)]
-    padded = np.pad(image, (*padding, (0, 0)), mode='edge')
-  interpolated = resize.imresize(padded, scale, border=config.border)
-  # 4 pixels more than the layers reach, for a resize inside the model.
-  halo = registry.reach(config.model, config.depth) + 4
-  outputs = upscale_copies(
-    model,
-    params,
-    padded,
-    interpolated,
-    members,
-    scale=scale,
-    tile=config.tile,
-    halo=halo,
-  )
-  outputs = [out[: shape[0], : shape[1]] for out in outputs]
-
-  def correct(sr: np.ndarray) -> np.ndarray:
-    # Copies ride along as channels.
-    copies = sr.shape[2] // image.shape[2]
-    if config.back_projection == 0:
-      return sr
-    return np.asarray(
-      back_project(
-        sr,
-        np.tile(image, (1, 1, copies)),
-        kernel,
-        scale=scale,
-        iterations=config.back_projection,
-        border=config.border,
-      )
-    )
-
+  outputs = _ensemble(model, params, image, degradation, config, reach)
+  correct = functools.partial(_correct, image, degradation, config)
   if len(outputs) == 1:
     return correct(outputs[0])
   if outputs[0].size * len(outputs) <= _TOGETHER:
@@ -332,3 +237,54 @@ def super_resolve(
     outputs = [correct(out) for out in outputs]
   combine = np.median if config.ensemble == 'median' else np.mean
   return correct(combine(np.stack(outputs), axis=0))
+
+
+def _ensemble(
+  model: nn.Module,
+  params,
+  image: np.ndarray,
+  degradation: Degradation,
+  config: Config,
+  reach: int,
+) -> list[np.ndarray]:
+  """What the network makes of the input and its geometric copies."""
+  scale = degradation.scale
+  members = degradation.symmetries() if config.self_ensemble else (0,)
+  units = units_of(scale)
+  padded = image
+  if units is None:
+    # Mirrored, the image would meet another sampling grid.
+    members = tuple(k for k in members if k in _UNMIRRORED)
+  else:
+    padding = [(0, -image.shape[axis] % units[axis]) for axis in (0, 1)]
+    padded = np.pad(image, (*padding, (0, 0)), mode='edge')
+  outputs = upscale_copies(
+    model,
+    params,
+    padded,
+    degradation.up(padded),
+    members,
+    scale=scale,
+    tile=config.tile,
+    # 4 pixels more than the layers reach, for a resize inside the model.
+    halo=reach + 4,
+  )
+  rows, columns = resize.scaled_shape(image.shape, scale)
+  return [out[:rows, :columns] for out in outputs]
+
+
+def _correct(
+  image: np.ndarray, degradation: Degradation, config: Config, sr: np.ndarray
+) -> np.ndarray:
+  """Back-projects a result, or several that ride along as channels."""
+  if config.back_projection == 0:
+    return sr
+  copies = sr.shape[2] // image.shape[2]
+  return np.asarray(
+    back_project(
+      sr,
+      np.tile(image, (1, 1, copies)),
+      degradation,
+      iterations=config.back_projection,
+    )
+  )

@@ -46,3 +46,68 @@ class Registry(Mapping[str, Any]):
 
   def __len__(self) -> int:
     return len(self._places)
+
+  def __or__(self, other: Registry) -> Registry:
+    """Both in one, for what is looked up among all."""
+    return Registry(self._kind, self._places | other._places)
+
+
+# Networks that are trained on the one image: `config.model`.
+MODELS = Registry(
+  'network',
+  {
+    'zssr': 'models.zssr:NETWORK',
+    'pixel_shuffle': 'models.upsamplers:PIXEL_SHUFFLE',
+    'transposed': 'models.upsamplers:TRANSPOSED',
+    'vdsr_backbone': 'models.backbone:NETWORK',
+  },
+)
+# Networks that are trained on many images: methods of the tables.
+EXTERNAL = Registry(
+  'network',
+  {
+    'srcnn': 'models.srcnn:SRCNN_915',
+    'srcnn_955': 'models.srcnn:SRCNN_955',
+    'vdsr': 'models.vdsr:NETWORK',
+    'edsr': 'models.edsr:NETWORK',
+    'edsr_full': 'models.edsr:FULL',
+  },
+)
+NETWORKS = MODELS | EXTERNAL  # each a `models.network.Network`
+# Networks whose features are compared; each a `models.network.Published`.
+FEATURES = Registry('network', {'vgg16': 'models.vgg:PUBLISHED'})
+
+
+def families() -> dict[str, list[str]]:
+  """The networks of `EXTERNAL`, their sizes together.
+
+  Returns:
+    Names in `EXTERNAL` by the name that --weights and the tables use.
+  """
+  found: dict[str, list[str]] = {}
+  for name, network in EXTERNAL.items():
+    found.setdefault(network.family or name, []).append(name)
+  return found
+
+
+# What `Config.losses` and `pretraining` may name.
+LOSSES = Registry(
+  'loss',
+  {
+    'l1': 'training.losses:L1',
+    'luma': 'training.losses:LUMA',
+    'content': 'training.losses:CONTENT',
+    'l2': 'training.losses:L2',
+    'sum': 'training.losses:SUM',
+  },
+)
+# What `Config.kernel` may name beside 'bicubic' and 'given'.
+ESTIMATORS = Registry(
+  'kernel estimator',
+  {
+    'estimate': 'kernel_estimation.spectrum:ESTIMATOR',
+    'recurrence': 'kernel_estimation.patch_recurrence:ESTIMATOR',
+    'kernelgan': 'kernel_estimation.kernel_gan:ESTIMATOR',
+    'joint': 'kernel_estimation.spectrum:JOINT',
+  },
+)

@@ -1,14 +1,16 @@
 """The learned baselines: published scores, colours, tiles, copies."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
+from zssr_jax import registry
 from zssr_jax.baselines import learned
 from zssr_jax.command_line import networks
 from zssr_jax.data import datasets, image_io
 from zssr_jax.errors import InputError
-from zssr_jax.models import registry
 from zssr_jax.ops import color, dihedral, metrics, resize
 from zssr_jax.weights import conversion, foreign
 
@@ -24,10 +26,18 @@ def draw(name, scale=2):
     scale = 0.01 if len(like.shape) == 1 else np.prod(like.shape[:3]) ** -0.5
     return (scale * rng.normal(size=like.shape)).astype(np.float32)
 
-  params = jax.tree.map(leaf, registry.external_shapes(name, scale))
+  params = jax.tree.map(leaf, registry.EXTERNAL[name].shapes(scale))
   if 'tail' in params:  # the blocks of EDSR add up
     params['tail']['kernel'] *= np.float32(0.005)
   return params
+
+
+def change(monkeypatch, name, **changes):
+  """Changes what is known of a network."""
+  network = dataclasses.replace(registry.EXTERNAL[name], **changes)
+  monkeypatch.setattr(learned, 'CHANGED', network, raising=False)
+  place = 'baselines.learned:CHANGED'
+  monkeypatch.setitem(registry.EXTERNAL._places, name, place)
 
 
 def photo(shape):
@@ -40,7 +50,7 @@ def published(root, name, file):
 
 def oracle_scores(root, name, params, scale, images):
   """PSNR in dB of Y, made smaller and larger without rounding in between."""
-  apply = jax.jit(registry.make_external(name, scale).apply)
+  apply = jax.jit(registry.EXTERNAL[name].make(scale=(scale, scale)).apply)
   scores = {}
   for pair in datasets.pairs(root, 'Set5', scale):
     if pair.name not in images:
@@ -108,7 +118,7 @@ def test_luma_after_is_what_the_network_made():
   params['conv3']['kernel'] *= np.float32(0.1)
   sr = learned.make_upscale('srcnn', params)(lr, 2)
   y = color.studio_luma(resize.imresize(lr, 2))[None]
-  model = registry.make_external('srcnn', 2)
+  model = registry.EXTERNAL['srcnn'].make(scale=(2, 2))
   expected = jax.jit(model.apply)({'params': params}, y, y)[0]
   assert 0 < sr.min() and sr.max() < 1
   np.testing.assert_allclose(color.studio_luma(sr), expected, atol=1e-5)
@@ -134,14 +144,15 @@ def test_grey_counts_as_three_equal_channels(name):
   ],
 )
 def test_tiles_give_what_the_whole_image_gives(monkeypatch, name, scale, size):
-  upscale = learned.make_upscale(name, draw(name))
+  params = draw(name)
   lr = photo((*size, 3))
-  whole = upscale(lr, scale)
-  monkeypatch.setattr(learned, '_TILE', {'y': 1, 'rgb': 1})  # the smallest
-  tiled = upscale(lr, scale)
+  whole = learned.make_upscale(name, params)(lr, scale)
+  change(monkeypatch, name, tile=1)  # the smallest
+  tiled = learned.make_upscale(name, params)(lr, scale)
   np.testing.assert_allclose(tiled, whole, atol=1e-5)
-  monkeypatch.setattr(learned, '_REACH', dict.fromkeys(registry.EXTERNAL, 1))
-  seams = np.abs(upscale(lr, scale) - whole).max()
+  change(monkeypatch, name, reach=lambda _: 1)
+  seams = learned.make_upscale(name, params)(lr, scale) - whole
+  seams = np.abs(seams).max()
   assert seams > 1e-4  # so the test can fail
 
 
@@ -156,7 +167,8 @@ def test_any_scale_will_do_for_the_networks_on_luma(monkeypatch, scale, shape):
   assert 0 <= small.min() and small.max() <= 1
   lr = 0.4 + 0.2 * photo((41, 43, 3))
   whole = upscale(lr, scale)
-  monkeypatch.setattr(learned, '_TILE', {'y': 1, 'rgb': 1})
+  change(monkeypatch, 'srcnn', tile=1)
+  upscale = learned.make_upscale('srcnn', draw('srcnn'), ensemble=True)
   tiled = upscale(lr, scale)
   assert tiled.shape == whole.shape
   # Tiles may need a few repeated pixels at the bottom and on the right.

@@ -15,8 +15,8 @@ import pytest
 import scipy.stats
 from PIL import Image
 
-from zssr_jax import degradation
 from zssr_jax.data import datasets
+from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
 from zssr_jax.evaluation import protocols
 
@@ -145,7 +145,7 @@ def test_all_are_images_of_one_shape_and_fit_for_json(scale, channels):
     assert made.kernel.min() >= 0
     # The kernel that is handed out is the one that was used.
     image = jnp.asarray(hr, jnp.float32)
-    again = degradation.downscale(image, scale, jnp.asarray(made.kernel))
+    again = Degradation(scale, jnp.asarray(made.kernel)).down(image)
     assert np.abs(again - made.lr.astype(np.float32)).max() < 0.5 + 1e-3
 
 
@@ -315,11 +315,11 @@ def test_div2krk_at_4_is_the_kernel_for_2_twice():
   assert four.kernel.shape == (31, 31)
   assert four.details == two.details
   image = jnp.asarray(hr, jnp.float32)
-  once = degradation.downscale(image, 2, two.kernel)
-  twice = degradation.downscale(once, 2, two.kernel)
+  once = Degradation(2, two.kernel).down(image)
+  twice = Degradation(2, two.kernel).down(once)
   inside = slice(5, -5)
   np.testing.assert_allclose(
-    degradation.downscale(image, 4, four.kernel)[inside, inside],
+    Degradation(4, four.kernel).down(image)[inside, inside],
     twice[inside, inside],
     atol=1e-3,
   )

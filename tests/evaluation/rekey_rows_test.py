@@ -218,6 +218,23 @@ def test_configs_are_translated_to_the_fields_of_today(
 
 
 @pytest.mark.parametrize(
+  ('luma', 'content', 'losses'),
+  [
+    (0.9, 0.0, (('l1', 0.1), ('luma', 0.9))),  # as in `fast`
+    (0.0, 0.005, (('l1', 1.0), ('content', 0.005))),  # ... `hybrid_loss`
+    (0.0, 0.0, (('l1', 1.0),)),
+    (1.0, 0.0, (('luma', 1.0),)),
+  ],
+)
+def test_the_losses_were_two_numbers_once(script, luma, content, losses):
+  fields = {'luma_share': luma, 'content_weight': content, 'width': 8}
+  expected = Config(losses=losses, width=8)
+  assert script.migrate(fields) == expected
+  # What has been translated stays.
+  assert script.migrate(vars(expected)) == expected
+
+
+@pytest.mark.parametrize(
   ('fields', 'reason'),
   [
     ({'channels': 8}, "unexpected keyword argument 'channels'"),

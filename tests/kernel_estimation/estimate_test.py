@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from zssr_jax import blur_kernels, degradation
+from zssr_jax import blur_kernels
 from zssr_jax.config import KERNELS
 from zssr_jax.data import image_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import kernel_gan, patch_recurrence
 
@@ -177,7 +178,7 @@ def test_finds_the_kernel_of_a_photo(name, scale, variances, angle):
 def test_a_scale_between_whole_numbers_will_do():
   hr = photo('astronaut')[:390].astype(np.float32) / 255
   kernel = blur_kernels.gaussian_kernel((2.0, 0.8), 0.5, 1.5)
-  lr = degradation.downscale(jnp.asarray(hr), 1.5, jnp.asarray(kernel))
+  lr = Degradation(1.5, jnp.asarray(kernel)).down(jnp.asarray(hr))
   found = estimate(np.asarray(lr).clip(0, 1), 1.5)
   assert found.warning is None
   assert blur_kernels.kernel_correlation(kernel, found.kernel, 1.5) > 0.97

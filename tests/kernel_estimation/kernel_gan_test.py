@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import blur_kernels, degradation
+from zssr_jax import blur_kernels
+from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import kernel_gan
 from zssr_jax.ops import resize
 
@@ -103,14 +104,14 @@ def test_generator_follows_the_kernel_convention():
   windows = kernel_gan.patches(jnp.asarray(image.transpose(2, 0, 1)), 13, 2)
   made = kernel_gan.generate(jnp.asarray(kernel), windows)
   # Its first output has tap (0, 0) at pixel (0, 0): 6 pixels, 3 outputs, in.
-  whole = degradation.downscale(jnp.asarray(image), 2, jnp.asarray(kernel))
+  whole = Degradation(2, jnp.asarray(kernel)).down(jnp.asarray(image))
   np.testing.assert_allclose(made[0], whole[3:-3, 3:-3, 0], atol=1e-5)
 
 
 def test_bicubic_target_is_imresize():
   image = random_image(40, 40, 1)
-  made = degradation.downscale(
-    jnp.asarray(image), 2, jnp.asarray(kernel_gan.bicubic_kernel())
+  made = Degradation(2, jnp.asarray(kernel_gan.bicubic_kernel())).down(
+    jnp.asarray(image)
   )
   true = resize.imresize(image, 0.5)
   np.testing.assert_allclose(made[3:-3, 3:-3], true[3:-3, 3:-3], atol=1e-5)
@@ -187,10 +188,10 @@ def test_finished_kernel_is_centred_and_sparse():
 def test_kernel_of_four_is_that_of_two_used_twice():
   kernel = blur_kernels.resample_kernel(random_kernel(13), 2, 2, center=True)
   image = jnp.asarray(random_image(160, 160, 1))
-  once = degradation.downscale(image, 2, jnp.asarray(kernel))
-  both = degradation.downscale(once, 2, jnp.asarray(kernel))
+  once = Degradation(2, jnp.asarray(kernel)).down(image)
+  both = Degradation(2, jnp.asarray(kernel)).down(once)
   four = kernel_gan.twice(kernel)
-  direct = degradation.downscale(image, 4, jnp.asarray(four))
+  direct = Degradation(4, jnp.asarray(four)).down(image)
   np.testing.assert_allclose(
     direct[10:-10, 10:-10], both[10:-10, 10:-10], atol=1e-5
   )
@@ -220,7 +221,7 @@ def test_estimate_keeps_the_contract_and_follows_the_key(scale):
 def test_estimate_of_a_gaussian_beats_bicubic(eigenvalues):
   true = blur_kernels.gaussian_kernel(eigenvalues, 0.0, 2)
   hr = jnp.asarray(dead_leaves(320, 400)[..., :1] / 255, jnp.float32)
-  lr = np.asarray(degradation.downscale(hr, 2, jnp.asarray(true)))
+  lr = np.asarray(Degradation(2, jnp.asarray(true)).down(hr))
   found = kernel_gan.estimate(lr, 2, jax.random.key(0), iterations=500)
   bicubic = correlation(kernel_gan.bicubic_kernel(), true)
   assert correlation(found, true) > bicubic + 0.05

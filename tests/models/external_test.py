@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from zssr_jax.models import edsr, registry, srcnn, vdsr
+from zssr_jax import registry
+from zssr_jax.models import edsr, srcnn, vdsr
 from zssr_jax.ops import resize
 
 
@@ -64,14 +65,14 @@ def correlate(image, kernel, mode):
   ],
 )
 def test_the_number_of_weights_is_the_published_one(name, scale, published):
-  assert count(registry.external_shapes(name, scale)) == published
+  assert count(registry.EXTERNAL[name].shapes(scale)) == published
 
 
 @pytest.mark.parametrize(
   ('name', 'published'), [('srcnn', 8_032), ('srcnn_955', 57_184)]
 )
 def test_srcnn_is_counted_without_its_biases(name, published):
-  shapes = registry.external_shapes(name, 3)
+  shapes = registry.EXTERNAL[name].shapes(3)
   assert count(shapes, biases=False) == published
   assert count(shapes) == published + 64 + 32 + 1
 
@@ -79,10 +80,10 @@ def test_srcnn_is_counted_without_its_biases(name, published):
 @pytest.mark.parametrize('name', registry.EXTERNAL)
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_the_output_has_the_shape_of_the_interpolated_image(name, scale):
-  channels = {'y': 1, 'rgb': 3}[registry.EXTERNAL[name]]
+  channels = {'y': 1, 'rgb': 3}[registry.EXTERNAL[name].color]
   lr, interpolated = pair(scale, channels)
   out, _ = jax.eval_shape(
-    registry.make_external(name, scale).init_with_output,
+    registry.EXTERNAL[name].make(scale=(scale, scale)).init_with_output,
     jax.random.key(0),
     lr,
     interpolated,
@@ -92,11 +93,11 @@ def test_the_output_has_the_shape_of_the_interpolated_image(name, scale):
 
 def test_names_and_scales_that_do_not_exist_are_refused():
   with pytest.raises(ValueError, match="unknown network 'rcan'; there are: sr"):
-    registry.make_external('rcan', 2)
+    registry.EXTERNAL['rcan'].make(scale=(2, 2))
   with pytest.raises(ValueError, match='scale 2, 3 or 4, not 8 x 8'):
-    registry.make_external('edsr', 8)
+    registry.EXTERNAL['edsr'].make(scale=(8, 8))
   with pytest.raises(ValueError, match='not 2 x 3'):
-    registry.make_external('edsr_full', (2, 3))
+    registry.EXTERNAL['edsr_full'].make(scale=(2, 3))
   with pytest.raises(ValueError, match='RGB, not 1 channels'):
     edsr.Edsr(2).init(jax.random.key(0), *pair(2, 1))
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax.models import registry, upsamplers
+from zssr_jax import registry
+from zssr_jax.models import upsamplers
 from zssr_jax.ops import resize
 
 NAMES = ['pixel_shuffle', 'transposed']
@@ -48,7 +49,7 @@ def test_a_transposed_convolution_scatters_as_a_loop_does(stride):
 def test_a_new_network_leaves_no_checkerboard_on_a_flat_image(name, scale):
   lr = jnp.full((1, 24, 24, 3), 0.4) + jnp.arange(3.0).reshape(1, 1, 1, 3) / 10
   flat = resize.imresize(lr[0], scale)[None]
-  model = registry.make_model(name, scale=scale, width=16)
+  model = registry.NETWORKS[name].make(scale=scale, width=16)
   out, _ = model.init_with_output(jax.random.key(1), lr, flat)
   # Away from the zero padding of the eight layers.
   margin = [8 * int(s) for s in scale]
@@ -63,7 +64,7 @@ def test_a_new_network_leaves_no_checkerboard_on_a_flat_image(name, scale):
 def test_the_sub_pixels_can_learn_to_differ(name):
   lr = jax.random.uniform(jax.random.key(0), (1, 12, 12, 1))
   up = resize.imresize(lr[0], 2)[None]
-  model = registry.make_model(name, scale=(2.0, 2.0), depth=3, width=8)
+  model = registry.NETWORKS[name].make(scale=(2.0, 2.0), depth=3, width=8)
   params = model.init(jax.random.key(1), lr, up)
   target = jax.random.uniform(jax.random.key(2), up.shape)
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import config
-from zssr_jax.models import registry
+from zssr_jax import registry
 from zssr_jax.ops import resize
 
 
@@ -21,18 +20,18 @@ def count(params):
 
 def test_the_published_network_has_its_published_number_of_weights():
   lr, interpolated = pair(2)
-  model = registry.make_model('zssr', scale=(2.0, 2.0))
+  model = registry.NETWORKS['zssr'].make(scale=(2.0, 2.0))
   assert count(model.init(jax.random.key(0), lr, interpolated)) == 224_640
 
 
-@pytest.mark.parametrize('name', config.MODELS)
+@pytest.mark.parametrize('name', registry.MODELS)
 @pytest.mark.parametrize('scale', [(3, 3), (1.5, 2), (1, 2)])
 @pytest.mark.parametrize('channels', [1, 4])
 def test_every_network_returns_the_shape_of_the_interpolated_image(
   name, scale, channels
 ):
   lr, interpolated = pair(scale, channels)
-  model = registry.make_model(name, scale=scale, depth=2, width=4)
+  model = registry.NETWORKS[name].make(scale=scale, depth=2, width=4)
   out, _ = model.init_with_output(jax.random.key(0), lr, interpolated)
   assert (
     out.shape
@@ -46,10 +45,10 @@ def test_every_network_returns_the_shape_of_the_interpolated_image(
   )
 
 
-@pytest.mark.parametrize('name', config.MODELS)
+@pytest.mark.parametrize('name', registry.MODELS)
 def test_without_weights_a_network_returns_the_interpolated_image(name):
   lr, interpolated = pair(2)
-  model = registry.make_model(name, scale=(2.0, 2.0), depth=3, width=4)
+  model = registry.NETWORKS[name].make(scale=(2.0, 2.0), depth=3, width=4)
   params = model.init(jax.random.key(0), lr, interpolated)
   params = jax.tree.map(jnp.zeros_like, params)
   np.testing.assert_array_equal(
@@ -59,7 +58,7 @@ def test_without_weights_a_network_returns_the_interpolated_image(name):
 
 def test_the_gain_sets_the_variance_of_the_weights():
   lr, interpolated = pair(2)
-  model = registry.make_model('zssr', scale=(2.0, 2.0), gain=0.5)
+  model = registry.NETWORKS['zssr'].make(scale=(2.0, 2.0), gain=0.5)
   params = model.init(jax.random.key(0), lr, interpolated)['params']['Body_0']
   hidden = params['Conv_3']['kernel']
   assert np.isclose(float(hidden.var()) * 9 * 64, 0.5, rtol=0.05)
@@ -69,4 +68,4 @@ def test_the_gain_sets_the_variance_of_the_weights():
 
 def test_an_unknown_model_is_refused_by_name():
   with pytest.raises(ValueError, match='unet'):
-    registry.make_model('unet', scale=(2.0, 2.0))
+    registry.NETWORKS['unet'].make(scale=(2.0, 2.0))

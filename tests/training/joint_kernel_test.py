@@ -9,8 +9,8 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 
-from zssr_jax import blur_kernels, degradation
-from zssr_jax.kernel_estimation import spectrum
+from zssr_jax import blur_kernels
+from zssr_jax.degradation import Degradation
 from zssr_jax.training import joint_kernel
 
 SCALE = (2.0, 2.0)
@@ -34,13 +34,22 @@ def measured(kernel):
   return np.array([kernel.sum(1) @ y**2, y @ kernel @ x, kernel.sum(0) @ x**2])
 
 
-def make(start, prior=None, precision=0.0, ratio=(1, 1), progress=ALL):
-  return joint_kernel.make_blind(
+def stage_of(
+  start, prior, precision, *, ratio=(1, 1), progress=ALL, scale=SCALE
+):
+  """A stage of `scale`, `ratio` times the run's; matrices are the run's."""
+  whole = tuple(s / r for s, r in zip(scale, ratio, strict=True))
+  source = joint_kernel.JointKernel(Degradation(whole), start, prior, precision)
+  return source.at(scale, progress)
+
+
+def make(start, prior=None, precision=0.0, progress=ALL, scale=SCALE):
+  return stage_of(
     matrix(start),
     matrix(start if prior is None else prior),
     precision * np.eye(3),
-    ratio=ratio,
     progress=progress,
+    scale=scale,
   )
 
 
@@ -84,7 +93,7 @@ def test_taps_are_a_centred_gaussian(covariance, scale):
 @pytest.mark.parametrize(('covariance', 'scale'), CASES)
 def test_taps_are_what_the_final_kernel_will_be(covariance, scale):
   kernel = np.asarray(joint_kernel.taps(jnp.asarray(covariance), scale))
-  final = spectrum.gaussian(matrix(covariance), scale)
+  final = blur_kernels.gaussian_of(matrix(covariance), scale)
   # With two scales, taps shared between neighbours make it a little wider.
   least = 0.998 if scale[0] == scale[1] else 0.99
   assert blur_kernels.kernel_correlation(kernel, final, scale) > least
@@ -104,9 +113,10 @@ def test_taps_follow_the_angle_of_degradations_gaussian():
 
 @pytest.mark.parametrize('start', [c for c, _ in CASES])
 def test_the_state_begins_with_the_covariance_asked_for(start):
-  state = joint_kernel.init(make(start))
+  made = make(start)
+  state = made.init()
   np.testing.assert_allclose(
-    joint_kernel.covariance(state), matrix(start), rtol=1e-4, atol=1e-5
+    made.told(state), matrix(start), rtol=1e-4, atol=1e-5
   )
 
 
@@ -123,9 +133,10 @@ def test_the_state_begins_with_the_covariance_asked_for(start):
   ],
 )
 def test_a_start_that_is_no_kernels_becomes_one(start):
-  state = joint_kernel.init(make(start))
+  made = make(start)
+  state = made.init()
   assert np.isfinite(state.root).all()
-  found = joint_kernel.covariance(state)
+  found = made.told(state)
   assert np.linalg.eigvalsh(found).min() > 0
   # What there is of it is kept.
   wide = np.array([start[0] > 0.2, start[2] > 0.2])
@@ -142,9 +153,7 @@ def test_a_stage_gets_everything_in_its_own_pixels(ratio):
   root = rng.standard_normal((3, 3))
   precision = 5 * root @ root.T
   start, prior = matrix((4.0, 1.0, 3.0)), matrix((3.0, 0.5, 5.0))
-  made = joint_kernel.make_blind(
-    start, prior, precision, ratio=ratio, progress=(0.25, 0.5)
-  )
+  made = stage_of(start, prior, precision, ratio=ratio, progress=(0.25, 0.5))
   # A pixel of the stage is `1 / ratio` pixels of the whole scale.
   shrink = np.diag(ratio)
   np.testing.assert_allclose(
@@ -165,6 +174,9 @@ def test_a_stage_gets_everything_in_its_own_pixels(ratio):
   spread = np.asarray(made.spread, np.float64)
   np.testing.assert_allclose(spread @ spread.T, wanted, rtol=1e-3, atol=1e-5)
   np.testing.assert_allclose(made.progress, (0.25, 0.5))
+  # And tells what it has learnt in those of the run.
+  told = made.told(made.init())
+  np.testing.assert_allclose(told, start, rtol=1e-4, atol=1e-4)
 
 
 def test_draws_stay_finite_where_the_spectrum_says_nothing():
@@ -181,15 +193,13 @@ def test_draws_stay_finite_where_the_spectrum_says_nothing():
 
 @jax.jit
 def _draws(keys, state, made, share):
-  return jax.vmap(lambda key: joint_kernel.draw(key, state, made, share))(keys)
+  return jax.vmap(lambda key: made.draw(key, state, share)[1])(keys)
 
 
 def draws(made, share):
   """Covariances `[3000, 3]`."""
   keys = jax.random.split(jax.random.key(1), 3000)
-  return np.asarray(
-    _draws(keys, joint_kernel.init(made), made, jnp.float32(share))
-  )
+  return np.asarray(_draws(keys, made.init(), made, jnp.float32(share)))
 
 
 def test_draws_spread_as_asked_for_while_learning_and_not_after():
@@ -197,9 +207,7 @@ def test_draws_spread_as_asked_for_while_learning_and_not_after():
   root = rng.standard_normal((3, 3))
   precision = 60 * (root @ root.T + np.eye(3))
   start = (2.5, 0.4, 2.0)
-  made = joint_kernel.make_blind(
-    matrix(start), matrix(start), precision, ratio=(1, 1), progress=ALL
-  )
+  made = stage_of(matrix(start), matrix(start), precision)
   found = draws(made, 0.5)
   np.testing.assert_allclose(found.mean(0), start, atol=0.03)
   wanted = joint_kernel._SPREAD**2 * np.linalg.inv(precision + np.eye(3) / 4)
@@ -217,7 +225,7 @@ def test_learning_is_in_the_middle_third_of_the_run_not_of_the_stage():
   for number, learns in ((0, False), (1, True), (2, False)):
     made = make((2, 0, 2), progress=(number / 3, (number + 1) / 3))
     for share in (0.01, 0.5, 0.98):
-      assert bool(joint_kernel._learns(made, jnp.float32(share))) == learns
+      assert bool(made._learns(jnp.float32(share))) == learns
   made = make((2, 0, 2))
   for share, learns in (
     (0.33, False),
@@ -225,22 +233,13 @@ def test_learning_is_in_the_middle_third_of_the_run_not_of_the_stage():
     (0.66, True),
     (0.67, False),
   ):
-    assert bool(joint_kernel._learns(made, jnp.float32(share))) == learns
+    assert bool(made._learns(jnp.float32(share))) == learns
 
 
-@functools.partial(jax.jit, static_argnames=('scale', 'steps'))
-def _learn(state, made, image, result, son, share, first, *, scale, steps):
+@functools.partial(jax.jit, static_argnames='steps')
+def _learn(state, made, image, result, son, share, first, *, steps):
   def one(state, step):
-    state = joint_kernel.update(
-      state,
-      made,
-      step,
-      share,
-      attempt=lambda: (image, result),
-      son=son,
-      scale=scale,
-    )
-    return state, None
+    return made.update(state, step, share, lambda: (image, result), son), None
 
   numbers = first + jnp.arange(steps, dtype=jnp.int32)
   return jax.lax.scan(one, state, numbers)[0]
@@ -249,9 +248,7 @@ def _learn(state, made, image, result, son, share, first, *, scale, steps):
 def explained(result, covariance, scale):
   """A son that its own kernel explains altogether: its slope is 0."""
   covariance = jnp.asarray(covariance, jnp.float32)
-  image = degradation.downscale(
-    result, scale, joint_kernel.taps(covariance, scale)
-  )
+  image = Degradation(scale, joint_kernel.taps(covariance, scale)).down(result)
   return image, result, covariance
 
 
@@ -260,17 +257,16 @@ def learn(
 ):
   """The covariance, (yy, yx, xx), after so many training steps."""
   state = _learn(
-    joint_kernel.init(made),
+    made.init(),
     made,
     image,
     result,
     son or explained(result, (2.0, 0.0, 2.0), scale),
     jnp.float32(share),
     jnp.int32(first),
-    scale=scale,
     steps=steps,
   )
-  return three(joint_kernel.covariance(state))
+  return three(made.told(state))
 
 
 def test_an_input_that_looks_like_a_son_leaves_the_kernel_where_it_is():
@@ -295,18 +291,19 @@ def test_an_input_that_looks_like_a_son_leaves_the_kernel_where_it_is():
 def test_the_kernel_goes_where_it_explains_a_sharp_result(true, scale):
   result = jnp.asarray(texture(48))
   kernel = joint_kernel.taps(jnp.asarray(true), scale)
-  image = degradation.downscale(result, scale, kernel)
+  image = Degradation(scale, kernel).down(result)
   start = (1.8, 0.0, 1.8)
-  found = learn(make(start, precision=1e-3), image, result, scale=scale)
+  made = make(start, precision=1e-3, scale=scale)
+  found = learn(made, image, result, scale=scale)
   before = np.abs(np.subtract(start, true)).max()
   assert np.abs(found - true).max() < 0.15 * before
 
 
 def test_steps_are_taken_every_third_time_and_only_in_the_middle_third():
   result = jnp.asarray(texture(32))
-  image = degradation.downscale(
-    result, SCALE, joint_kernel.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
-  )
+  image = Degradation(
+    SCALE, joint_kernel.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
+  ).down(result)
   made = make((2.0, 0.0, 2.0))
 
   begin = learn(made, image, result, steps=1, first=1)
@@ -328,8 +325,8 @@ def test_steps_are_taken_every_third_time_and_only_in_the_middle_third():
 def test_the_prior_pulls_back():
   result = jnp.asarray(texture(32))
   prior, true = (2.0, 0.0, 2.0), (3.5, 0.0, 3.5)
-  image = degradation.downscale(
-    result, SCALE, joint_kernel.taps(jnp.asarray(true), SCALE)
+  image = Degradation(SCALE, joint_kernel.taps(jnp.asarray(true), SCALE)).down(
+    result
   )
   # An image that no kernel explains quite.
   image += 0.03 * jax.random.normal(jax.random.key(0), image.shape)
@@ -360,19 +357,18 @@ def test_the_prior_pulls_back():
 @pytest.mark.parametrize('scale', [(2.0, 2.0), (1.5, 3.0)])
 def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
   result = jnp.asarray(texture(24))
-  image = degradation.downscale(
-    result, scale, joint_kernel.taps(jnp.asarray([2.0, 0.0, 2.0]), scale)
-  )
-  made = make((2.0, 0.0, 2.0), precision=1.0)
+  image = Degradation(
+    scale, joint_kernel.taps(jnp.asarray([2.0, 0.0, 2.0]), scale)
+  ).down(result)
+  made = make((2.0, 0.0, 2.0), precision=1.0, scale=scale)
   state = _learn(
-    joint_kernel.init(made)._replace(root=jnp.asarray(root)),
+    made.init()._replace(root=jnp.asarray(root)),
     made,
     image,
     result,
     explained(result, (2.0, 0.0, 2.0), scale),
     jnp.float32(0.5),
     jnp.int32(0),
-    scale=scale,
     steps=1,
   )
   assert np.isfinite(state.root).all()
@@ -385,8 +381,8 @@ def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
 @pytest.mark.parametrize('side', [3, 4, 5])
 def test_a_crop_of_a_few_pixels_has_a_say_too(side):
   result = jnp.asarray(texture(2 * side))
-  image = degradation.downscale(
-    result, SCALE, joint_kernel.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
-  )
+  image = Degradation(
+    SCALE, joint_kernel.taps(jnp.asarray([3.0, 0.0, 3.0]), SCALE)
+  ).down(result)
   found = learn(make((2.0, 0.0, 2.0)), image, result, steps=1)
   assert found[0] > 2 + joint_kernel._RATE and found[2] > 2 + joint_kernel._RATE

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import zssr_jax
+from zssr_jax import registry
 from zssr_jax.config import Config
+from zssr_jax.degradation import Degradation
 from zssr_jax.models import vgg
+from zssr_jax.ops import resize
 from zssr_jax.training import losses
 
 LAYERS = (('relu1_2', 1.0), ('relu2_1', 0.5))
@@ -37,7 +40,10 @@ def test_a_share_of_l1_is_that_of_the_luma(image, share):
   expected = share * np.abs(difference @ weights).mean()
   expected += (1 - share) * np.abs(difference).mean()
   output, father = (jnp.asarray(x, jnp.float32) for x in (output, father))
-  got = losses.luma_l1(output, father, share)
+  mix = (('luma', share), ('l1', 1 - share))
+  got, parts = losses.evaluate(losses.terms_of(mix, 3), output, father)
+  assert set(parts) == {'luma', 'l1'}
+  np.testing.assert_allclose(sum(parts.values()), got, rtol=1e-6)
   np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
@@ -45,13 +51,20 @@ def test_a_share_of_l1_is_that_of_the_luma(image, share):
 def test_other_than_three_channels_have_no_luma(channels):
   output, father = np.random.default_rng(1).random((2, 1, 8, 8, channels))
   output, father = (jnp.asarray(x, jnp.float32) for x in (output, father))
-  assert losses.luma_l1(output, father, 0.5) == losses.l1(output, father)
+  mix = losses.terms_of((('l1', 0.1), ('luma', 0.9)), channels)
+  assert [(term.name, term.weight) for term in mix] == [('l1', 1.0)]
+  got, _ = losses.evaluate(mix, output, father)
+  assert got == losses.l1(output, father)
 
 
 def test_a_run_is_trained_on_the_share_of_the_luma_that_its_config_says(image):
   first = {
     share: zssr_jax.train_image(
-      image, 2, config=TINY.replace(luma_share=share, max_steps=1)
+      image,
+      2,
+      config=TINY.replace(
+        losses=(('luma', share), ('l1', 1 - share)), max_steps=1
+      ),
     ).history.loss[0]
     for share in (0.0, 0.5, 1.0)
   }
@@ -94,7 +107,7 @@ def test_training_lowers_the_content_loss_further_with_it(variables, image):
 
   def run(weight):
     config = TINY.replace(
-      content_weight=weight,
+      losses=(('l1', 1.0), ('content', weight)) if weight else (('l1', 1.0),),
       content_layers=LAYERS,
       max_steps=40,
       learning_rate=2e-3,
@@ -107,13 +120,10 @@ def test_training_lowers_the_content_loss_further_with_it(variables, image):
 
   plain, hybrid = run(0.0), run(5.0)
   assert hybrid.history.loss[0] > 2 * plain.history.loss[0]
-  from zssr_jax import degradation
-  from zssr_jax.models import registry
-  from zssr_jax.ops import resize
 
-  son = degradation.downscale(jnp.asarray(smooth), 2)
-  model = registry.make_model(
-    'pixel_shuffle', scale=(2.0, 2.0), depth=3, width=8
+  son = Degradation(2).down(jnp.asarray(smooth))
+  model = registry.NETWORKS['pixel_shuffle'].make(
+    scale=(2.0, 2.0), depth=3, width=8, gain=1.0
   )
 
   def measured(result):
@@ -127,7 +137,9 @@ def test_training_lowers_the_content_loss_further_with_it(variables, image):
 
 
 def test_a_content_loss_needs_weights_and_colours(variables, image):
-  config = TINY.replace(content_weight=0.1, content_layers=LAYERS)
+  config = TINY.replace(
+    losses=(('l1', 1.0), ('content', 0.1)), content_layers=LAYERS
+  )
   with pytest.raises(ValueError, match='needs the weights of VGG16'):
     zssr_jax.train_image(image, 2, config=config)
   with pytest.raises(ValueError, match='1 or 3 channels, not 2'):

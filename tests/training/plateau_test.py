@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from zssr_jax import config as config_lib
-from zssr_jax.models import registry
+from zssr_jax import registry
 from zssr_jax.training import loop, plateau, pool, step
 
 
@@ -272,7 +272,7 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
     scale=scale,
     config=config,
   )
-  model = registry.make_model('pixel_shuffle', scale=scale, depth=2, width=4)
+  model = registry.NETWORKS['pixel_shuffle'].make(scale=scale, depth=2, width=4)
   params = model.init(
     jax.random.key(1), windows.son[:1], windows.interpolated[:1]
   )['params']

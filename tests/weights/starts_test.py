@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import zssr_jax
-from zssr_jax.models import backbone, registry, vdsr
+from zssr_jax import registry
+from zssr_jax.models import backbone, vdsr
 from zssr_jax.ops import resize
 from zssr_jax.weights import parameters, starts
 
@@ -22,7 +23,7 @@ def smooth(side=32, channels=3):
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_the_package_brings_a_start_that_fits_its_network(scale):
   params = zssr_jax.load_start('transferred', scale)
-  model = registry.make_model('pixel_shuffle', scale=(float(scale),) * 2)
+  model = registry.NETWORKS['pixel_shuffle'].make(scale=(float(scale),) * 2)
   lr = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
   hr = jax.ShapeDtypeStruct((1, 8 * scale, 8 * scale, 3), jnp.float32)
   fresh = jax.eval_shape(model.init, jax.random.key(0), lr, hr)['params']
@@ -30,7 +31,9 @@ def test_the_package_brings_a_start_that_fits_its_network(scale):
 
 
 def test_the_starts_of_the_package_are_small():
-  sizes = [path.stat().st_size for path in starts.FOLDER.glob('start_*.npz')]
+  sizes = [
+    path.stat().st_size for path in starts.FOLDER.glob('start_*.safetensors')
+  ]
   assert len(sizes) == 3 and sum(sizes) <= 1.5e6
 
 
@@ -55,18 +58,18 @@ def test_random_is_no_start():
 
 
 def test_a_start_for_another_scale_is_refused(tmp_path):
-  path = tmp_path / 'start.npz'
+  path = tmp_path / 'start.safetensors'
   parameters.save_params(path, {'a': np.zeros(2, np.float32)}, scale=3)
   assert starts.load_start(path, 3)['a'].shape == (2,)
   for scale in (2, (3, 2)):
-    with pytest.raises(ValueError, match='start.npz: is for scale 3'):
+    with pytest.raises(ValueError, match='start.safetensors: is for scale 3'):
       starts.load_start(path, scale)
   with pytest.raises(ValueError, match='no transferred start for scale 1.5'):
     starts.load_start('transferred', 1.5)
 
 
 def test_a_file_that_names_no_scale_is_for_all(tmp_path):
-  path = tmp_path / 'any.npz'
+  path = tmp_path / 'any.safetensors'
   parameters.save_params(path, {'a': np.zeros(2, np.float32)}, network='zssr')
   for scale in (2, (1.5, 2)):
     assert starts.load_start(path, scale)['a'].shape == (2,)

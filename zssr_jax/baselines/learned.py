@@ -13,26 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax import inference
-from zssr_jax.models import registry
+from zssr_jax import inference, registry
+from zssr_jax.degradation import Degradation
+from zssr_jax.models.network import Network
 from zssr_jax.ops import color, resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.weights import parameters
 
 Upscale = Callable[[np.ndarray, Scale, np.ndarray | None], np.ndarray]
-
-# Side of a tile in pixels of what the network works on, the interpolated or the
-# LR image: bounds the memory and spares large images a compilation each.
-_TILE = {'y': 512, 'rgb': 256}
-# How far the layers reach there. EDSR's blocks have two convolutions each;
-# head, body's end and upsampler add one, the tail less than one more.
-_REACH = {
-  'srcnn': 6,
-  'srcnn_955': 8,
-  'vdsr': 20,
-  'edsr': 2 * 16 + 5,
-  'edsr_full': 2 * 32 + 5,
-}
 
 
 def make_upscale(
@@ -42,7 +30,7 @@ def make_upscale(
 
   Args:
     name: one of `registry.EXTERNAL`.
-    params: its parameters, such as `registry.weights.load_params` gives.
+    params: its parameters, such as `parameters.load_params` gives.
     ensemble: average the results of the eight rotated and mirrored copies
       ('EDSR+'); four where the scale differs between the axes.
 
@@ -56,12 +44,8 @@ def make_upscale(
   Raises:
     ValueError: for an unknown name, or parameters of another network.
   """
-  if name not in registry.EXTERNAL:
-    raise ValueError(
-      f'unknown network {name!r}; there are: {", ".join(registry.EXTERNAL)}'
-    )
-  on_luma = registry.EXTERNAL[name] == 'y'
-  if on_luma:
+  network: Network = registry.EXTERNAL[name]
+  if network.any_scale:
     _check(name, params, 2.0)  # for every scale the same
 
   def upscale(
@@ -72,9 +56,10 @@ def make_upscale(
     if lr.ndim != 3 or lr.shape[2] not in (1, 3):
       raise ValueError(f'an image is [h, w, 1] or [h, w, 3], not {lr.shape}')
     scales = resize.scale_pair(scale)
-    if not on_luma:
+    if not network.any_scale:
       _check(name, params, scales)
-    run = functools.partial(_run, name, params, scales, ensemble)
+    run = functools.partial(_run, network, params, scales, ensemble)
+    on_luma = network.color == 'y'
     out = _refine_luma(run, lr, scales) if on_luma else _on_rgb(run, lr)
     return np.clip(out, 0, 1)
 
@@ -82,12 +67,13 @@ def make_upscale(
 
 
 def _check(name: str, params: Mapping[str, Any], scale: Scale) -> None:
-  shapes = registry.external_shapes(name, scale)
+  network = registry.EXTERNAL[name]
+  shapes = network.shapes(scale)
   try:
     parameters.check_shapes(params, shapes)
   except ValueError as error:
     factor = resize.scale_pair(scale)[0]
-    at = '' if registry.EXTERNAL[name] == 'y' else f' at scale {factor:g}'
+    at = '' if network.any_scale else f' at scale {factor:g}'
     raise ValueError(f'these are no weights of {name}{at}: {error}') from None
 
 
@@ -111,7 +97,7 @@ def _on_rgb(run: Callable[..., np.ndarray], lr: np.ndarray) -> np.ndarray:
 
 
 def _run(
-  name: str,
+  network: Network,
   params: Mapping[str, Any],
   scale: tuple[float, float],
   ensemble: bool,
@@ -121,7 +107,7 @@ def _run(
   """Runs a network, in tiles, over one image or its copies.
 
   Args:
-    name: of the network.
+    network: what to run.
     params: its parameters.
     scale: factors (y, x).
     ensemble: average over the copies.
@@ -131,14 +117,13 @@ def _run(
   Returns:
     float32 `[H, W, C]` in [0, 1].
   """
-  model = registry.make_external(name, scale)
-  colour = registry.EXTERNAL[name]
+  model = network.make(scale=scale)
   shape = resize.scaled_shape(lr.shape, scale)
   if interpolated is None:  # its shape says where the tiles of the output go
     interpolated = np.zeros((*shape, lr.shape[2]), np.float32)
-  factor = min(scale) if colour == 'y' else 1.0
-  halo = math.ceil(_REACH[name] / factor)
-  tile = max(math.ceil(_TILE[colour] / factor), 4 * halo)
+  factor = 1.0 if network.at_lr else min(scale)
+  halo = math.ceil(network.reach(0) / factor)  # these have a depth of their own
+  tile = max(math.ceil(network.tile / factor), 4 * halo)
   if max(lr.shape[:2]) > tile:
     # A scale between whole numbers allows tiles only of sizes that fit it.
     units = inference.units_of(scale) or (1, 1)
@@ -152,7 +137,7 @@ def _run(
     params,
     lr,
     interpolated,
-    inference.ensemble_members(None, scale) if ensemble else (0,),
+    Degradation(scale).symmetries() if ensemble else (0,),
     scale=scale,
     tile=tile,
     halo=halo,

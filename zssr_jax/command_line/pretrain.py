@@ -18,10 +18,10 @@ import jax
 import numpy as np
 from absl import flags
 
+from zssr_jax import registry
 from zssr_jax.command_line import app, jobs
 from zssr_jax.data import datasets, files, image_io
 from zssr_jax.errors import InputError
-from zssr_jax.models import registry
 from zssr_jax.ops import color, resize
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.pretraining import loop, patches
@@ -31,11 +31,10 @@ from zssr_jax.weights import parameters
 # Test images: to train on them would make every number of the tables a lie.
 _TEST_SETS = ('B100', 'MZSR_g20_Set5', 'Set5', 'Set14', 'zssr_known_kernel')
 # Networks that a single image trains as well, and those for many.
-_STARTS = ('pixel_shuffle', 'transposed', 'zssr')
+_STARTS = sorted(n for n, net in registry.MODELS.items() if not net.parts)
 _NETWORKS = (*_STARTS, *registry.EXTERNAL)
 _SIZE = {'depth': 8, 'width': 64}  # of the former; the latter have their own
-# These work on the interpolated image, whatever the scale it came from.
-_ANY_SCALE = ('zssr', 'srcnn', 'srcnn_955', 'vdsr')
+_ANY_SCALE = [n for n in _NETWORKS if registry.NETWORKS[n].any_scale]
 _SETTINGS = 'meta'  # of a checkpoint: JSON
 _ANEW = '--overwrite to begin anew'
 _SLOWER = f'pass a lower --rate, and {_ANEW}'
@@ -71,7 +70,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
     ('loss', default.loss, "l1, l2, luma, or sum, VDSR's."),
     ('optimizer', default.optimizer, "adam, or sgd by VDSR's recipe."),
     ('data', None, 'Data root; else ZSSR_JAX_DATA.'),
-    ('output', None, 'File of the parameters, .npz.'),
+    ('output', None, 'File of the parameters, .safetensors.'),
     ('validate', None, 'Data set whose PSNR is measured now and then.'),
     ('init', None, 'Parameters to start from, where their shapes fit.'),
   ):
@@ -160,10 +159,10 @@ def parse_options(argv: list[str]) -> Options:
       f' {flag["network"]} has its own'
     )
   if not flag['output']:
-    raise InputError('no --output=FILE.npz to write the parameters to')
+    raise InputError('no --output=FILE.safetensors to write the parameters to')
   output = Path(flag['output'])
-  if output.suffix != '.npz':
-    raise InputError(f'--output={output}: must end in .npz')
+  if output.suffix != '.safetensors':
+    raise InputError(f'--output={output}: must end in .safetensors')
   if output.is_dir():
     raise InputError(f'--output={output}: is a folder; name a file')
   folders = tuple(flag['data_folders'])
@@ -211,7 +210,8 @@ def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
   names = {field.name for field in dataclasses.fields(step_lib.Recipe)}
   chosen = {name: flag[name] for name in names & set(flag)}
   chosen['scales'] = scales
-  chosen['color'] = registry.EXTERNAL.get(flag['network'], 'rgb')
+  on_luma = registry.NETWORKS[flag['network']].color == 'y'
+  chosen['color'] = 'y' if on_luma else 'rgb'
   try:
     return step_lib.Recipe(**chosen)
   except ValueError as error:
@@ -220,12 +220,9 @@ def _make_recipe(flag: dict[str, Any]) -> step_lib.Recipe:
 
 def _make_model(options: Options) -> nn.Module:
   scale = float(options.recipe.scales[0])
-  if options.network in _STARTS:
-    return registry.make_model(
-      options.network, scale=(scale, scale), **options.size
-    )
+  make = registry.NETWORKS[options.network].make
   try:
-    return registry.make_external(options.network, scale)
+    return make(scale=(scale, scale), **options.size)
   except ValueError as error:
     raise InputError(f'--scale={scale:g}: {error}') from None
 

@@ -24,6 +24,7 @@ import numpy as np
 import scipy.ndimage
 
 from zssr_jax import blur_kernels, super_resolution
+from zssr_jax import stages as stages_lib
 from zssr_jax.baselines import interpolation
 from zssr_jax.config import Config
 from zssr_jax.data import files, image_io
@@ -281,7 +282,7 @@ def _train(
     assert task.config is not None
     shape = task.case.lr_shape
     try:
-      stages = super_resolution.plan_stages(shape, task.case.scale, task.config)
+      stages = stages_lib.plan_stages(shape, task.case.scale, task.config)
     except ValueError as error:
       yield task, error
       continue

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zssr_jax import registry
 from zssr_jax.baselines import blind_sr, interpolation, self_ex_sr
 
 Upscale = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
@@ -36,7 +37,7 @@ class Method(NamedTuple):
 
   upscale: Upscale | None = None
   keeps_image: bool = True  # too slow to make again, or worth a report's place
-  # One of `command_line.networks.NAMES`, whose weights make the `upscale`.
+  # A family of `registry.families`, whose weights make the `upscale`.
   network: str | None = None
   ensemble: bool = False  # of the network's results
 
@@ -46,16 +47,22 @@ class Method(NamedTuple):
     return self.upscale is None and self.network is None
 
 
+def _of_networks() -> dict[str, Method]:
+  """The networks that are trained on many images."""
+  found = {}
+  for family, sizes in registry.families().items():
+    found[family] = Method(network=family)
+    if registry.EXTERNAL[sizes[0]].ensemble:
+      found[f'{family}_plus'] = Method(network=family, ensemble=True)
+  return found
+
+
 REGISTRY: dict[str, Method] = {
   'nearest': Method(interpolation.nearest, keeps_image=False),
   'bilinear': Method(interpolation.bilinear, keeps_image=False),
   'bicubic': Method(interpolation.bicubic, keeps_image=False),
   'lanczos': Method(interpolation.lanczos, keeps_image=False),
-  'srcnn': Method(network='srcnn'),
-  'srcnn_955': Method(network='srcnn_955'),
-  'vdsr': Method(network='vdsr'),
-  'edsr': Method(network='edsr'),
-  'edsr_plus': Method(network='edsr', ensemble=True),
+  **_of_networks(),
   'self_ex_sr': Method(self_ex_sr.upscale),
   'blind_sr': Method(blind_sr.upscale),
   ZSSR: Method(),

@@ -33,8 +33,9 @@ import numpy as np
 import scipy.signal
 from PIL import Image
 
-from zssr_jax import blur_kernels, degradation
+from zssr_jax import blur_kernels
 from zssr_jax.data import kernel_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import color, resize
 from zssr_jax.ops.resize import Scale
 
@@ -96,7 +97,7 @@ def degrade(
     seed: any integer; `four` does not depend on it.
 
   Returns:
-    The image, of the shape that `degradation.downscale` gives; its kernel, in
+    The image, of the shape that `Degradation.down` gives; its kernel, in
     the convention of `zssr_jax.degradation`; what was drawn: `eigenvalues`
     (variances, in HR pixels squared) and `angle` (radians from the x axis,
     towards growing y, to the axis of the first), for `div2krk` at 4 those of
@@ -259,5 +260,5 @@ def _blur(
   # any rounding error would send some of those down.
   with jax.enable_x64(True):
     image = jnp.asarray(hr, jnp.float64)
-    lr = degradation.downscale(image, scales, jnp.asarray(kernel, jnp.float64))
+    lr = Degradation(scales, jnp.asarray(kernel, jnp.float64)).down(image)
     return np.floor(np.asarray(lr).clip(0, 255) + 0.5).astype(np.uint8)

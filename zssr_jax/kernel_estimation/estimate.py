@@ -1,8 +1,7 @@
 """Blur kernels from the image alone, and whether they are to be trusted.
 
-An estimator is a function `(image, scale, key) -> kernel`. `estimate` runs one
-by its name and guards it: whatever the image, it returns a kernel that does no
-harm, or none, and says so.
+`estimate` runs an `estimator.Estimator` by its name and guards it: whatever
+the image, it returns a kernel that does no harm, or none, and says so.
 """
 
 from __future__ import annotations
@@ -13,22 +12,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from zssr_jax import blur_kernels, errors
-from zssr_jax.kernel_estimation import (
-  kernel_gan,
-  noise,
-  patch_recurrence,
-  spectrum,
-)
+from zssr_jax import blur_kernels, errors, registry
+from zssr_jax.kernel_estimation import noise, spectrum
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
-ESTIMATORS = {
-  'estimate': spectrum.estimate,
-  'recurrence': patch_recurrence.estimate,
-  'kernelgan': kernel_gan.estimate,
-  'joint': spectrum.estimate,  # where the joint optimisation starts
-}
 _LEAST_SIDE = 64
 # Ratio of the power of coarse structure to the noise's below which there is
 # nothing to be measured; 1 for white noise.
@@ -43,7 +31,7 @@ class Estimate(NamedTuple):
   """The kernel found in an image, and how far it is to be trusted."""
 
   kernel: np.ndarray | None  # float32 [h, w]; None: fell back to bicubic
-  method: str  # a name of `ESTIMATORS`
+  method: str  # a name of `registry.ESTIMATORS`
   agreement: float  # correlation of two halves' estimates; NaN: not measured
   warning: str | None  # one line
   fit: spectrum.Fit | None = None  # of the image's spectrum
@@ -60,7 +48,7 @@ def estimate(
   Args:
     image: `[H, W, C]` in [0, 1].
     scale: number or pair (y, x).
-    method: a name of `ESTIMATORS`.
+    method: a name of `registry.ESTIMATORS`.
     key: random key, by default `jax.random.key(0)`.
 
   Returns:
@@ -72,10 +60,7 @@ def estimate(
   Raises:
     ValueError: for an unknown method, or a scale it is not made for.
   """
-  if method not in ESTIMATORS:
-    raise ValueError(
-      f'unknown kernel estimator {method!r}; there are: {", ".join(ESTIMATORS)}'
-    )
+  estimator = registry.ESTIMATORS[method]
   scales = resize.scale_pair(scale)
   side = min(image.shape[:2])
   if side < _LEAST_SIDE:
@@ -91,10 +76,10 @@ def estimate(
   fit = spectrum.fit(power, scales, noise_std=level)
   key = jax.random.key(0) if key is None else key
   try:
-    if ESTIMATORS[method] is spectrum.estimate:
+    if estimator.function is spectrum.estimate:
       kernel = spectrum.kernel_of(fit, scales)  # without fitting once more
     else:
-      kernel = ESTIMATORS[method](image, scale, key)
+      kernel = estimator.function(image, scale, key)
   except errors.NoKernelError as error:
     return _none(method, str(error))
   if any(k > n for k, n in zip(kernel.shape, image.shape[:2], strict=True)):

@@ -36,6 +36,7 @@ import scipy.ndimage
 import scipy.signal
 
 from zssr_jax import blur_kernels, errors
+from zssr_jax.kernel_estimation.estimator import Estimator
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
@@ -543,3 +544,8 @@ def _train(image: np.ndarray, key: jax.Array, iterations: int) -> np.ndarray:
       keys[chunk],
     )
   return np.asarray(compose(state.generator))
+
+
+ESTIMATOR = Estimator(
+  estimate, 'kernel found by KernelGAN', 'kernel by KernelGAN'
+)

@@ -32,6 +32,7 @@ import numpy as np
 import scipy.ndimage
 
 from zssr_jax import blur_kernels, errors
+from zssr_jax.kernel_estimation.estimator import Estimator
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
@@ -215,3 +216,8 @@ def _unit(patches: jax.Array) -> tuple[jax.Array, jax.Array]:
   patches = patches - patches.mean(1, keepdims=True)
   norm = jnp.sqrt((patches**2).sum(1, keepdims=True)) + 1e-4
   return patches / norm, norm
+
+
+ESTIMATOR = Estimator(
+  estimate, 'kernel found by patch recurrence', 'kernel by patch recurrence'
+)

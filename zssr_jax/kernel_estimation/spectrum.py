@@ -27,6 +27,7 @@ import scipy.optimize
 
 from zssr_jax import blur_kernels
 from zssr_jax.kernel_estimation import noise
+from zssr_jax.kernel_estimation.estimator import Estimator
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
@@ -163,27 +164,7 @@ def estimate(
 
 def kernel_of(found: Fit, scale: Scale) -> np.ndarray:
   """The kernel that `estimate` makes of a fit for the same scale."""
-  return gaussian(_CAUTION * found.covariance, scale)
-
-
-def gaussian(covariance: np.ndarray, scale: Scale) -> np.ndarray:
-  """The centred Gaussian kernel, float32 `[h, w]`, of a covariance.
-
-  Args:
-    covariance: `[2, 2]` in (y, x), HR pixels squared.
-    scale: number or pair (y, x).
-  """
-  scales = resize.scale_pair(scale)
-  values, vectors = np.linalg.eigh(covariance)
-  # A tap stands for a pixel, which itself has a variance of 1/12.
-  variances = np.maximum(values - 1 / 12, 0)
-  angle = math.atan2(vectors[0, 0], vectors[1, 0])
-  kernel = blur_kernels.gaussian_kernel(
-    (float(variances[0]), float(variances[1])), angle, max(scales)
-  )
-  if scales[0] == scales[1]:
-    return kernel
-  return blur_kernels.resample_kernel(kernel, scales, scales, center=True)
+  return blur_kernels.gaussian_of(_CAUTION * found.covariance, scale)
 
 
 def _covariance(p: np.ndarray) -> np.ndarray:
@@ -239,3 +220,13 @@ class _Folds:
     log_power += self._out - 4 * math.pi**2 * exponent
     top = np.maximum(log_power.max(0), p[2])
     return top + np.log(np.exp(log_power - top).sum(0) + np.exp(p[2] - top))
+
+
+ESTIMATOR = Estimator(estimate, 'kernel estimated', 'estimated kernel')
+# Where the joint optimisation starts (`training.joint_kernel`).
+JOINT = Estimator(
+  estimate,
+  'kernel learned along',
+  'kernel estimated jointly',
+  learnt_along=True,
+)

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from zssr_jax.models import vdsr, zssr
+from zssr_jax.models import network, vdsr, zssr
 from zssr_jax.ops import color
 
 # Of Y in studio range, which VDSR was trained on, per full range.
@@ -51,3 +51,11 @@ class VdsrBackbone(nn.Module):
     start = interpolated + jax.lax.stop_gradient(residual)
     body = zssr.Body(channels, self.depth, self.width, self.gain)
     return start + body(start)
+
+
+NETWORK = network.Network(
+  make=lambda scale, **size: VdsrBackbone(**size),
+  color='any',
+  reach=lambda depth: vdsr.Vdsr.depth + depth,
+  parts={'backbone': 'vdsr'},
+)

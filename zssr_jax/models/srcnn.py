@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
+import numpy as np
 
-from zssr_jax.models import layers
+from zssr_jax.models import layers, network
 
 
 class Srcnn(nn.Module):
@@ -43,3 +48,58 @@ class Srcnn(nn.Module):
       if not last:
         x = nn.relu(x)
     return x
+
+
+def _columns(layer: str) -> Callable[[np.ndarray], np.ndarray]:
+  """Lays out a kernel of the authors' MATLAB files.
+
+  There a patch is a column, its pixels column by column. The first layer is
+  `[patch, O]`, the second `[I, patch, O]`, the third `[I, patch]`.
+  """
+
+  def lay_out(array: np.ndarray) -> np.ndarray:
+    if layer == '1' and array.ndim == 2:
+      array = array[None]
+    elif layer == '3' and array.ndim == 2:
+      array = array[..., None]
+    side = math.isqrt(array.shape[1]) if array.ndim == 3 else 0
+    if not side or side**2 != array.shape[1]:
+      raise ValueError('no kernels of SRCNN')
+    inputs, _, outputs = array.shape
+    array = array.reshape(inputs, side, side, outputs)  # [I, x, y, O]
+    return array.transpose(2, 1, 0, 3)
+
+  return lay_out
+
+
+_PARTS = {'features.0': 1, 'map.0': 2, 'reconstruction': 3}
+_PUBLISHED = network.Published(
+  rules=(
+    (
+      r'(conv[123])\.(weight|bias)',
+      lambda m: network.torch_place(m[1], m[2]),
+    ),
+    (
+      r'(features\.0|map\.0|reconstruction)\.(weight|bias)',
+      lambda m: network.torch_place(f'conv{_PARTS[m[1]]}', m[2]),
+    ),
+    (r'weights_conv([123])', lambda m: (f'conv{m[1]}/kernel', _columns(m[1]))),
+    (r'biases_conv([123])', lambda m: (f'conv{m[1]}/bias', network.bias)),
+  ),
+  file='weights/srcnn_915_x3_chxy95.npz',
+  file_scale=3,
+)
+SRCNN_915 = network.Network(
+  make=lambda scale, **_: Srcnn(),
+  color='y',
+  reach=lambda _: 6,
+  any_scale=True,
+  tile=512,
+  published=_PUBLISHED,
+)
+SRCNN_955 = dataclasses.replace(
+  SRCNN_915,
+  make=lambda scale, **_: Srcnn(kernels=(9, 5, 5)),
+  reach=lambda _: 8,
+  published=dataclasses.replace(_PUBLISHED, file=''),
+)

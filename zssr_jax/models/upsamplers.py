@@ -17,6 +17,7 @@ Neither starts with a checkerboard: on a flat image each has a flat residual.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax.models import zssr
+from zssr_jax.models import network, zssr
 from zssr_jax.ops import conv, resize
 
 
@@ -175,3 +176,9 @@ def _add(
       lambda image: resize.imresize(image, reduce, shape=shape)
     )(residual)
   return interpolated + residual
+
+
+PIXEL_SHUFFLE = network.Network(
+  make=PixelShuffle, color='any', reach=lambda depth: depth, at_lr=True
+)
+TRANSPOSED = dataclasses.replace(PIXEL_SHUFFLE, make=Transposed)

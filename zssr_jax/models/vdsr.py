@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from zssr_jax.models import zssr
+from zssr_jax.models import network, zssr
 
 
 class Vdsr(nn.Module):
@@ -33,3 +33,28 @@ class Vdsr(nn.Module):
     # A small start, so that training begins near the interpolated image.
     last = zssr.Conv(interpolated.shape[-1], 0.1, name=f'conv{self.depth:02}')
     return interpolated + last(x)
+
+
+NETWORK = network.Network(
+  make=lambda scale, **_: Vdsr(),
+  color='y',
+  reach=lambda _: Vdsr.depth,
+  any_scale=True,
+  tile=512,
+  published=network.Published(
+    rules=(
+      (
+        r'conv(\d\d)_weight_OIHW',
+        lambda m: (f'conv{m[1]}/kernel', network.oihw),
+      ),
+      # twtygqyy's names.
+      (r'input\.weight', lambda m: network.torch_place('conv01', 'weight')),
+      (
+        r'residual_layer\.(\d+)\.conv\.(weight)',
+        lambda m: network.torch_place(f'conv{int(m[1]) + 2:02}', m[2]),
+      ),
+      (r'output\.weight', lambda m: network.torch_place('conv20', 'weight')),
+    ),
+    file='weights/vdsr_twtygqyy.npz',
+  ),
+)

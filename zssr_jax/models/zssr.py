@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from zssr_jax.models import network
 from zssr_jax.ops import conv
 
 # The last layer starts at a tenth of the others' variance, or less, so that
@@ -77,3 +78,11 @@ class Zssr(nn.Module):
     channels = interpolated.shape[-1]
     body = Body(channels, self.depth, self.width, self.gain)
     return interpolated + body(interpolated)
+
+
+NETWORK = network.Network(
+  make=lambda scale, **size: Zssr(**size),
+  color='any',
+  reach=lambda depth: depth,
+  any_scale=True,
+)

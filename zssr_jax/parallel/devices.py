@@ -15,7 +15,7 @@ import concurrent.futures
 import functools
 import itertools
 import queue
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import blur_kernels
 from zssr_jax.config import Config
 from zssr_jax.pretraining import loop as pretraining_loop
 from zssr_jax.pretraining import step as pretraining_step
 from zssr_jax.training import loop, pool
+from zssr_jax.training import losses as loss_lib
 from zssr_jax.training import step as step_lib
 
 # Padded pool sides are multiples of this, so that images of nearly one size
@@ -140,7 +140,7 @@ def _run_alone(
     device = free.get()
     try:
       with jax.default_device(device):
-        return loop.drive(item.start())
+        return drive(item.start())
     except ValueError as error:
       return error
     finally:
@@ -189,29 +189,50 @@ def _run_group(runs: list[Any], devices: Sequence[jax.Device]) -> list[Any]:
       jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
       pending = {slot: job for slot, job in jobs.items() if job is not None}
       # An image whose kernel was not to be found goes on with bicubic.
-      for blind in (False, True):
-        alike = {
-          s: j for s, j in pending.items() if (j.kernel is None) == blind
-        }
-        if alike:
-          trained = train_together(list(alike.values()), devices)
-          for slot, answer in zip(alike, trained, strict=True):
-            answers[slot] = answer
+      alike: dict[Any, list[int]] = {}
+      for slot, job in pending.items():
+        kind = jax.tree.structure(job.data.source)
+        alike.setdefault(kind, []).append(slot)
+      for slots in alike.values():
+        group = [pending[slot] for slot in slots]
+        trained = train_together(group, devices)
+        for slot, answer in zip(slots, trained, strict=True):
+          answers[slot] = answer
       waiting = list(pending)
   return results
+
+
+def drive(
+  run: Generator[loop.Job, Any, T],
+  progress: Callable[[loop.Progress], None] | None = None,
+) -> T:
+  """Trains what a run asks for, job by job, and returns its result.
+
+  Args:
+    run: yields jobs and is sent what comes of each, such as
+      `super_resolution.run_image`.
+    progress: as in `train`.
+  """
+  trained: Any = None
+  while True:
+    try:
+      job = run.send(trained)
+    except StopIteration as stop:
+      return stop.value
+    trained = loop.train(job, progress)
 
 
 @functools.lru_cache(maxsize=64)
 def _make_chunk(
   model: nn.Module,
-  scale: tuple[float, float],
   side: int,
+  losses: tuple[loss_lib.Term, ...],
   config: Config,
   length: int,
   devices: tuple[jax.Device, ...],
 ) -> Callable[..., tuple[step_lib.State, step_lib.Record]]:
   """`loop.make_chunk` over stacked arguments `[D, ...]`, one per device."""
-  chunk = loop.make_chunk(model, scale, side, config, length)
+  chunk = loop.make_chunk(model, side, losses, config, length)
   return jax.pmap(chunk, devices=devices)
 
 
@@ -246,33 +267,30 @@ def train_together(
   count = len(jobs)
   devices = tuple(devices)
   lead = jobs[0]
-  fathers = _pad_alike([job.fathers for job in jobs])
   # Copies that are done from the start fill the devices that are left over.
   fill = range(count, len(devices))
   states = [job.state for job in jobs]
   states += [lead.state._replace(done=jnp.ones((), bool)) for _ in fill]
-  kernels = _pad_kernels([job.kernel for job in jobs])
-  data = [(fathers[i], kernels[i], job.windows) for i, job in enumerate(jobs)]
+  data = _pad_alike([job.data for job in jobs])
   data += [data[0] for _ in fill]
-  state = _stack(states)
-  stacked = _stack(data)
+  state, stacked = _stack(states), _stack(data)
   chunk = _make_chunk(
     lead.model,
-    lead.scale,
     lead.side,
+    lead.losses,
     lead.config,
     loop.chunk_length(),
     devices,
   )
   watches = [loop.Watch(job) for job in jobs]
   while not (done := np.asarray(state.done)).all():
-    after, record = chunk(state, *stacked)
+    after, record = chunk(state, stacked)
     record = jax.device_get(record)
     accepted = np.ones(len(devices), bool)
     given_up = np.zeros(len(devices), bool)
     for slot, watch in enumerate(watches):
       if not done[slot]:
-        part = step_lib.Record(*(values[slot] for values in record))
+        part = jax.tree.map(lambda values, slot=slot: values[slot], record)
         accepted[slot] = watch.accepts(part)
         given_up[slot] = watch.hopeless
     if accepted.all():
@@ -285,10 +303,8 @@ def train_together(
       )
   state = jax.device_get(state._replace(key=jnp.zeros(len(devices))))
   return [
-    loop.finish(
-      jax.tree.map(lambda leaf, i=i: leaf[i], state), lead.config, watch
-    )
-    for i, watch in enumerate(watches)
+    loop.finish(jax.tree.map(lambda leaf, i=i: leaf[i], state), job, watch)
+    for i, (job, watch) in enumerate(zip(jobs, watches, strict=True))
   ]
 
 
@@ -331,19 +347,24 @@ def data_parallel(
   return pretraining_loop.Machine(chunk, spread, collect)
 
 
-def _pad_alike(pools: Sequence[pool.Pool]) -> list[pool.Pool]:
-  """Pads pools to one size, the same for all groups of a shape class."""
-  side = max(max(p.images.shape[1:3]) for p in pools)
-  slots = max(p.images.shape[0] for p in pools)
-  return [pool.pad_pool(p, slots, _up(side, _SIDE_BUCKET)) for p in pools]
+def _pad_alike(data: Sequence[step_lib.Data]) -> list[step_lib.Data]:
+  """Pads pools and kernels to one size each.
 
-
-def _pad_kernels(kernels: Sequence[Any]) -> list[Any]:
-  """Pads kernels to one size; stretched ones may differ by a few taps."""
-  if not isinstance(kernels[0], jax.Array):
-    return list(kernels)
-  shape = np.max([kernel.shape for kernel in kernels], axis=0)
-  return [blur_kernels.pad_kernel(kernel, tuple(shape)) for kernel in kernels]
+  That of the pools is the same for all groups of a shape class; stretched
+  kernels may differ by a few taps.
+  """
+  side = max(max(d.fathers.images.shape[1:3]) for d in data)
+  slots = max(d.fathers.images.shape[0] for d in data)
+  kernels = [d.source.degradation.kernel for d in data]
+  shapes = [kernel.shape for kernel in kernels if kernel is not None]
+  taps = tuple(np.max(shapes, axis=0).tolist()) if shapes else (1, 1)
+  return [
+    d._replace(
+      fathers=pool.pad_pool(d.fathers, slots, _up(side, _SIDE_BUCKET)),
+      source=d.source.padded(taps),
+    )
+    for d in data
+  ]
 
 
 def _up(n: int, step: int) -> int:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, degradation
 from zssr_jax.ops import color as color_lib
 from zssr_jax.ops import resize
 
@@ -235,14 +235,7 @@ def _blur(hr: jax.Array, kernels: jax.Array, scale: int) -> jax.Array:
   """
 
   def blur_one(patch, kernel):
-    return jax.lax.conv_general_dilated(
-      patch.transpose(2, 0, 1)[..., None],
-      kernel[:, :, None, None],
-      (scale, scale),
-      'VALID',
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      precision=jax.lax.Precision.HIGHEST,
-    )[..., 0].transpose(1, 2, 0)
+    return degradation.correlate(patch, kernel, (scale, scale))
 
   def one_by_one(hr, kernels):
     return jax.lax.map(lambda pair: blur_one(*pair), (hr, kernels))

@@ -8,7 +8,6 @@ MZSR, Soh et al. 2020): so does a start come about that adapts quickly.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zssr_jax import registry
 from zssr_jax.pretraining import patches
 from zssr_jax.training import losses
 
@@ -75,8 +75,8 @@ class Recipe:
       ),
       (self.steps >= 1, f'steps must be at least 1: {self.steps}'),
       (
-        self.loss in _LOSSES,
-        f'loss must be one of {", ".join(_LOSSES)}: {self.loss}',
+        self.loss in LOSSES,
+        f'loss must be one of {", ".join(LOSSES)}: {self.loss}',
       ),
       (
         self.optimizer in _DIRECTIONS,
@@ -124,20 +124,10 @@ class State(NamedTuple):
   key: jax.Array
 
 
-def _l2(output: jax.Array, target: jax.Array) -> jax.Array:
-  return jnp.mean((output - target) ** 2)
-
-
-def _sum(output: jax.Array, target: jax.Array) -> jax.Array:
-  return 0.5 * jnp.sum((output - target) ** 2) / output.shape[0]
-
-
-_LOSSES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
-  'l1': losses.l1,
-  'l2': _l2,
-  'sum': _sum,
-  'luma': functools.partial(losses.luma_l1, share=0.9),
-}
+# What `Recipe.loss` names beside the losses themselves.
+_MIXES = {'luma': (('luma', 0.9), ('l1', 0.1))}
+# Without those that take another network's parameters.
+LOSSES = tuple(n for n, loss in registry.LOSSES.items() if not loss.network)
 # What turns gradients into directions.
 _DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
   'adam': optax.scale_by_adam,
@@ -190,10 +180,14 @@ def make_step(
     shares: how many these are; divides the batch, or its tasks.
   """
   optimizer = _DIRECTIONS[recipe.optimizer]()
+  terms = losses.terms_of(
+    _MIXES.get(recipe.loss, ((recipe.loss, 1.0),)),
+    1 if recipe.color == 'y' else 3,
+  )
 
   def loss_of(params, batch):
     output = model.apply({'params': params}, batch.lr, batch.interpolated)
-    return _LOSSES[recipe.loss](jnp.asarray(output), batch.hr)
+    return losses.evaluate(terms, jnp.asarray(output), batch.hr)[0]
 
   slope_of = jax.value_and_grad(loss_of)
 

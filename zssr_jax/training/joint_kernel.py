@@ -22,8 +22,10 @@ kernel alone.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,8 +33,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zssr_jax import blur_kernels, degradation
+from zssr_jax import blur_kernels
+from zssr_jax.degradation import Degradation
+from zssr_jax.training.kernel_source import Attempt
 
+# What the spectrum says is taken this much narrower: less so than where it
+# has the last word (`spectrum.estimate`), since learning narrows it, too.
+_CAUTION = 0.85
 _RATE = 0.01  # Adam's, of the root of the covariance in pixels
 _EVERY = 3  # training steps to one of the kernel
 _SPREAD = 0.75  # of the kernels drawn, in standard deviations of the prior
@@ -41,74 +48,166 @@ _BEGIN, _END = 1 / 3, 2 / 3  # share of the run between which it is learnt
 _NARROWEST = 0.05  # variance, HR pixels squared
 
 
-class Blind(NamedTuple):
-  """What a stage needs in place of a kernel; HR pixels of that stage."""
+class Learnt(NamedTuple):
+  """The kernel so far, and its optimiser."""
+
+  root: jax.Array  # float32 [3], lower triangular root (a, b, c) of c
+  optimizer: Any
+
+
+class JointKernel(NamedTuple):
+  """The kernel source of a run; see `kernel_source.Known` for the methods."""
+
+  degradation: Degradation  # at the whole scale, with the kernel so far
+  covariance: np.ndarray  # float64 [2, 2] in (y, x), HR pixels squared, so far
+  prior: np.ndarray  # the same, what the spectrum says
+  precision: np.ndarray  # float64 [3, 3], its precision, of (yy, yx, xx)
+
+  def at(
+    self, factors: tuple[float, float], progress: tuple[float, float]
+  ) -> Stage:
+    """The source of a gradual stage: all in its own HR pixels."""
+    scale = self.degradation.scale
+    y, x = (f / s for f, s in zip(factors, scale, strict=True))
+    stretch = np.array([y * y, y * x, x * x])
+    precision = self.precision / np.outer(stretch, stretch)
+    # Where the spectrum says nothing, draws must stay finite all the same.
+    spread = np.linalg.cholesky(
+      np.linalg.inv(precision + np.diag(1 / (2 * stretch) ** 2))
+    )
+    return Stage(
+      start=jnp.asarray(_three(self.covariance) * stretch, jnp.float32),
+      prior=jnp.asarray(_three(self.prior) * stretch, jnp.float32),
+      precision=jnp.asarray(precision, jnp.float32),
+      spread=jnp.asarray(spread, jnp.float32),
+      progress=jnp.asarray(progress, jnp.float32),
+      degradation=self.degradation.replace(scale=factors, kernel=None),
+      ratio=(y, x),
+    )
+
+  def knowing(self, told: Sequence[np.ndarray]) -> JointKernel:
+    """After a stage: the mean of what its networks' kernels have become."""
+    covariance = np.mean(told, axis=0)
+    kernel = blur_kernels.gaussian_of(covariance, self.degradation.scale)
+    return self._replace(
+      covariance=covariance, degradation=self.degradation.replace(kernel=kernel)
+    )
+
+
+def make_joint_kernel(
+  degradation: Degradation, covariance: np.ndarray, precision: np.ndarray
+) -> JointKernel:
+  """The source that a run begins with.
+
+  Args:
+    degradation: with the kernel that the image's spectrum tells.
+    covariance: `[2, 2]` in (y, x), HR pixels squared, of the spectrum's fit.
+    precision: `[3, 3]`, its precision, of (yy, yx, xx).
+  """
+  prior = _CAUTION * covariance
+  return JointKernel(degradation, prior, prior, precision)
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=[
+    'start',
+    'prior',
+    'precision',
+    'spread',
+    'progress',
+    'degradation',
+  ],
+  meta_fields=['ratio'],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+  """The kernel source of a gradual stage, in its HR pixels; a pytree."""
 
   start: jax.Array  # float32 [3], covariance (yy, yx, xx) to begin with
   prior: jax.Array  # float32 [3], c0
   precision: jax.Array  # float32 [3, 3], P
   spread: jax.Array  # float32 [3, 3], a root of P's inverse
   progress: jax.Array  # float32 [2], share of the run at its begin and end
+  degradation: Degradation  # without a kernel
+  ratio: tuple[float, float]  # the stage's factors (y, x) over the run's
 
+  def init(self) -> Learnt:
+    """The kernel before a stage's first step."""
+    yy, yx, xx = _proper(self.start)
+    a = jnp.sqrt(yy - _NARROWEST)
+    b = yx / a
+    root = jnp.stack([a, b, jnp.sqrt(xx - _NARROWEST - b * b)])
+    return Learnt(root, _optimizer().init(root))
 
-class State(NamedTuple):
-  """The kernel and its optimiser."""
+  def draw(
+    self, key: jax.Array, learnt: Learnt, share: jax.Array
+  ) -> tuple[Degradation, jax.Array]:
+    """A degradation around the kernel so far, and its covariance `[3]`."""
+    spread = jnp.where(self._learns(share), _SPREAD, 0.0)
+    offset = jnp.sum(self.spread * jax.random.normal(key, (3,))[None], axis=1)
+    covariance = _proper(_of_root(learnt.root) + spread * offset)
+    return self._degradation(covariance), covariance
 
-  root: jax.Array  # float32 [3], lower triangular root (a, b, c) of c
-  optimizer: Any
+  def update(
+    self,
+    learnt: Learnt,
+    step: jax.Array,
+    share: jax.Array,
+    attempt: Attempt,
+    son: tuple[jax.Array, jax.Array, jax.Array],
+  ) -> Learnt:
+    """Takes a step of the kernel, when one is due."""
+    slope = jax.grad(self.unexplained)
 
+    def move(learnt):
+      now, to_root = jax.vjp(_of_root, learnt.root)
+      prior = jnp.sum(self.precision * (now - self.prior)[None], axis=1)
+      image, result = attempt()
+      odd = slope(now, image, result)
+      usual = slope(son[2], son[0], son[1])
+      (gradient,) = to_root(prior + _CONSISTENCY * (odd - usual))
+      with jax.numpy_dtype_promotion('standard'):
+        change, optimizer = _optimizer().update(gradient, learnt.optimizer)
+      return Learnt(learnt.root + change, optimizer)
 
-def make_blind(
-  covariance: np.ndarray,
-  prior: np.ndarray,
-  precision: np.ndarray,
-  *,
-  ratio: tuple[float, float],
-  progress: tuple[float, float],
-) -> Blind:
-  """Brings covariances of the whole scale to that of a stage.
+    due = (step % _EVERY == 0) & self._learns(share)
+    return jax.lax.cond(due, move, lambda learnt: learnt, learnt)
 
-  Args:
-    covariance: `[2, 2]` in (y, x), where to begin, at the whole scale.
-    prior: the same, what the spectrum says.
-    precision: `[3, 3]`, its precision, of (yy, yx, xx).
-    ratio: the stage's factors (y, x) over the whole scale's.
-    progress: share of the run done at the stage's begin and end.
-  """
-  y, x = ratio
-  stretch = np.array([y * y, y * x, x * x])
-  precision = precision / np.outer(stretch, stretch)
-  # Where the spectrum says nothing, draws must stay finite all the same.
-  spread = np.linalg.cholesky(
-    np.linalg.inv(precision + np.diag(1 / (2 * stretch) ** 2))
-  )
-  values = (
-    _three(covariance) * stretch,
-    _three(prior) * stretch,
-    precision,
-    spread,
-    progress,
-  )
-  return Blind(*(jnp.asarray(v, jnp.float32) for v in values))
+  def told(self, learnt: Learnt) -> np.ndarray:
+    """The kernel's covariance `[2, 2]` in (y, x), HR pixels of the run."""
+    yy, yx, xx = np.asarray(_of_root(learnt.root), np.float64)
+    return np.array([[yy, yx], [yx, xx]]) / np.outer(self.ratio, self.ratio)
 
+  def padded(self, shape: tuple[int, int]) -> Stage:
+    """The same: there is no kernel to be padded."""
+    del shape
+    return self
 
-def _three(matrix: np.ndarray) -> np.ndarray:
-  return np.asarray([matrix[0, 0], matrix[0, 1], matrix[1, 1]])
+  def unexplained(
+    self, covariance: jax.Array, image: jax.Array, result: jax.Array
+  ) -> jax.Array:
+    """Returns r of this module, a scalar.
 
+    Args:
+      covariance: `[3]`, (yy, yx, xx).
+      image: `[h, w, C]`.
+      result: what the network makes of it `[H, W, C]`.
+    """
+    rest = self._degradation(covariance).unexplained(result, image)
+    rows, columns = rest.shape[:2]
+    margin = min(8, rows // 4, columns // 4)
+    rest = rest[margin : rows - margin, margin : columns - margin]
+    return jnp.log(jnp.mean(rest**2) + 1e-8)
 
-def init(blind: Blind) -> State:
-  """The state before a stage's first step."""
-  yy, yx, xx = _proper(blind.start)
-  a = jnp.sqrt(yy - _NARROWEST)
-  b = yx / a
-  root = jnp.stack([a, b, jnp.sqrt(xx - _NARROWEST - b * b)])
-  return State(root, _optimizer().init(root))
+  def _degradation(self, covariance: jax.Array) -> Degradation:
+    kernel = taps(covariance, self.degradation.scale)
+    return self.degradation.replace(kernel=kernel)
 
-
-def covariance(state: State) -> np.ndarray:
-  """The kernel's covariance `[2, 2]` in (y, x), HR pixels of the stage."""
-  yy, yx, xx = np.asarray(_of_root(state.root), np.float64)
-  return np.array([[yy, yx], [yx, xx]])
+  def _learns(self, share: jax.Array) -> jax.Array:
+    begin, end = self.progress
+    now = begin + (end - begin) * share
+    return (now >= _BEGIN) & (now < _END)
 
 
 def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
@@ -132,89 +231,8 @@ def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
   return kernel / kernel.sum()
 
 
-def draw(
-  key: jax.Array, state: State, blind: Blind, share: jax.Array
-) -> jax.Array:
-  """Covariance of the kernel of a son, `[3]`.
-
-  Args:
-    key: random key.
-    state: holds the current kernel.
-    blind: says how far around it to draw.
-    share: of the stage that is done, 0 to 1.
-  """
-  spread = jnp.where(_learns(blind, share), _SPREAD, 0.0)
-  offset = jnp.sum(blind.spread * jax.random.normal(key, (3,))[None], axis=1)
-  return _proper(_of_root(state.root) + spread * offset)
-
-
-def unexplained(
-  covariance: jax.Array,
-  image: jax.Array,
-  result: jax.Array,
-  scale: tuple[float, float],
-) -> jax.Array:
-  """Returns r of this module, a scalar.
-
-  Args:
-    covariance: `[3]`, (yy, yx, xx).
-    image: `[h, w, C]`.
-    result: what the network makes of it `[H, W, C]`.
-    scale: factors (y, x).
-  """
-  again = degradation.downscale(result, scale, taps(covariance, scale))
-  rows, columns = (
-    min(a, b) for a, b in zip(image.shape[:2], again.shape[:2], strict=True)
-  )
-  rest = again[:rows, :columns] - image[:rows, :columns]
-  margin = min(8, rows // 4, columns // 4)
-  rest = rest[margin : rows - margin, margin : columns - margin]
-  return jnp.log(jnp.mean(rest**2) + 1e-8)
-
-
-def update(
-  state: State,
-  blind: Blind,
-  step: jax.Array,
-  share: jax.Array,
-  *,
-  attempt: Callable[[], tuple[jax.Array, jax.Array]],
-  son: tuple[jax.Array, jax.Array, jax.Array],
-  scale: tuple[float, float],
-) -> State:
-  """Takes a step of the kernel, when one is due.
-
-  Args:
-    state: before.
-    blind: the prior.
-    step: number of the training step.
-    share: of the stage that is done, 0 to 1.
-    attempt: returns a crop of the input `[h, w, C]` and the network's result
-      for it; called only when needed.
-    son: a son, the network's result for it, and its covariance `[3]`.
-    scale: factors (y, x).
-  """
-  slope = jax.grad(unexplained)
-
-  def move(state):
-    now, to_root = jax.vjp(_of_root, state.root)
-    prior = jnp.sum(blind.precision * (now - blind.prior)[None], axis=1)
-    image, result = attempt()
-    odd = slope(now, image, result, scale)
-    usual = slope(son[2], son[0], son[1], scale)
-    (gradient,) = to_root(prior + _CONSISTENCY * (odd - usual))
-    with jax.numpy_dtype_promotion('standard'):
-      change, optimizer = _optimizer().update(gradient, state.optimizer)
-    return State(state.root + change, optimizer)
-
-  due = (step % _EVERY == 0) & _learns(blind, share)
-  return jax.lax.cond(due, move, lambda state: state, state)
-
-
-def _learns(blind: Blind, share: jax.Array) -> jax.Array:
-  begin, end = blind.progress
-  now = begin + (end - begin) * share
-  return (now >= _BEGIN) & (now < _END)
+def _three(matrix: np.ndarray) -> np.ndarray:
+  return np.asarray([matrix[0, 0], matrix[0, 1], matrix[1, 1]])
 
 
 def _optimizer() -> optax.GradientTransformation:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -18,7 +18,8 @@ import jax
 import numpy as np
 
 from zssr_jax.config import Config
-from zssr_jax.training import history, joint_kernel, pool
+from zssr_jax.training import history as history_lib
+from zssr_jax.training import losses
 from zssr_jax.training import step as step_lib
 
 # Steps per call. A CPU step takes 10 to 200 ms: ten of them keep Ctrl-C and
@@ -46,42 +47,43 @@ class Job(NamedTuple):
   """One network in one stage of an image: all that its training needs."""
 
   model: nn.Module
-  scale: tuple[float, float]
   side: int  # of the crop, pixels
+  losses: tuple[losses.Term, ...]
   config: Config
   stage: tuple[int, int]  # its number, from 0, and how many there are
   state: step_lib.State
-  fathers: pool.Pool
-  kernel: jax.Array | joint_kernel.Blind | None  # [h, w], None: bicubic
-  windows: step_lib.Windows
+  data: step_lib.Data
+
+  @property
+  def factors(self) -> tuple[float, float]:
+    """What it is trained to enlarge by, (y, x)."""
+    return self.data.source.degradation.scale
 
 
 class Trained(NamedTuple):
   """What comes of a job."""
 
   params: step_lib.Params  # averaged when the config asks for that
-  covariance: np.ndarray | None  # [2, 2] of a kernel learnt along, else None
-  history: history.History
+  told: Any  # what the kernel source has to say, see `kernel_source`
+  history: history_lib.History
 
 
 @functools.lru_cache(maxsize=64)
 def make_chunk(
   model: nn.Module,
-  scale: tuple[float, float],
   side: int,
+  losses: tuple[losses.Term, ...],
   config: Config,
   length: int,
 ) -> Callable[..., tuple[step_lib.State, step_lib.Record]]:
-  """Builds the jitted `chunk(state, pool, kernel, windows)` of `length` steps.
+  """Builds the jitted `chunk(state, data)` of `length` steps.
 
   Cached on its arguments, so that equal shapes never compile twice.
   """
-  step = step_lib.make_step(model, scale=scale, side=side, config=config)
+  step = step_lib.make_step(model, side=side, losses=losses, config=config)
 
-  def chunk(state, fathers, kernel, windows):
-    return jax.lax.scan(
-      lambda s, _: step(s, fathers, kernel, windows), state, length=length
-    )
+  def chunk(state, data):
+    return jax.lax.scan(lambda s, _: step(s, data), state, length=length)
 
   return jax.jit(chunk)
 
@@ -103,6 +105,7 @@ class Watch:
     self._drops = 0
     self._usual = math.inf
     self._losses: list[np.ndarray] = []
+    self._parts: list[dict[str, np.ndarray]] = []
     self._rates: list[np.ndarray] = []
     self._errors: list[np.ndarray] = []
     self._error_steps: list[np.ndarray] = []
@@ -135,6 +138,7 @@ class Watch:
       return False
     self._usual = 0.9 * self._usual + 0.1 * loss
     self._losses.append(record.loss[active])
+    self._parts.append({n: v[active] for n, v in record.losses.items()})
     self._rates.append(record.learning_rate[active])
     new = np.flatnonzero(record.error_is_new)
     self._error_steps.append(self._steps + new)
@@ -156,16 +160,22 @@ class Watch:
       )
     return True
 
-  def history(self) -> history.History:
+  def history(self) -> history_lib.History:
     """What happened in the chunks that were kept."""
-    return history.History(
-      loss=history.join(self._losses, np.float32),
-      learning_rate=history.join(self._rates, np.float32),
-      error_steps=history.join(self._error_steps, np.int32),
-      error=history.join(self._errors, np.float32),
+    return history_lib.History(
+      loss=history_lib.join(self._losses, np.float32),
+      losses={
+        term.name: history_lib.join(
+          [part[term.name] for part in self._parts], np.float32
+        )
+        for term in self._job.losses
+      },
+      learning_rate=history_lib.join(self._rates, np.float32),
+      error_steps=history_lib.join(self._error_steps, np.int32),
+      error=history_lib.join(self._errors, np.float32),
       drops=tuple(self._dropped),
       rollbacks=tuple(self.rollbacks),
-      stages=((*self._job.scale, self._steps),),
+      stages=((*self._job.factors, self._steps),),
     )
 
 
@@ -193,43 +203,26 @@ def train(
     progress: called with a `Progress` after each chunk.
 
   """
-  chunk = make_chunk(job.model, job.scale, job.side, job.config, chunk_length())
+  chunk = make_chunk(
+    job.model, job.side, job.losses, job.config, chunk_length()
+  )
   watch = Watch(job, progress)
   state = job.state
   while not bool(state.done):
-    after, record = chunk(state, job.fathers, job.kernel, job.windows)
+    after, record = chunk(state, job.data)
     if watch.accepts(jax.device_get(record)):
       state = after
     elif watch.hopeless:
       break
     else:
       state = go_back(state, len(watch.rollbacks))
-  return finish(state, job.config, watch)
+  return finish(state, job, watch)
 
 
-def drive(
-  run: Generator[Job, Any, T],
-  progress: Callable[[Progress], None] | None = None,
-) -> T:
-  """Trains what a run asks for, job by job, and returns its result.
-
-  Args:
-    run: yields jobs and is sent what comes of each (`zssr.run_image`).
-    progress: as in `train`.
-  """
-  trained: Any = None
-  while True:
-    try:
-      job = run.send(trained)
-    except StopIteration as stop:
-      return stop.value
-    trained = train(job, progress)
-
-
-def finish(state: step_lib.State, config: Config, watch: Watch) -> Trained:
+def finish(state: step_lib.State, job: Job, watch: Watch) -> Trained:
   """What the last state of a run leaves."""
   return Trained(
-    params=state.average if config.weight_average else state.params,
-    covariance=joint_kernel.covariance(state.blind) if state.blind else None,
+    params=state.average if job.config.weight_average else state.params,
+    told=job.data.source.told(state.learnt),
     history=watch.history(),
   )

@@ -5,7 +5,6 @@ Everything here is pure and runs inside jit; `loop.py` strings steps together.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from zssr_jax import degradation
 from zssr_jax.config import Config
-from zssr_jax.ops import resize
-from zssr_jax.training import joint_kernel, losses, plateau, pool
+from zssr_jax.degradation import Degradation
+from zssr_jax.training import losses as loss_lib
+from zssr_jax.training import plateau, pool
 
 Params = Any
 
 
 class State(NamedTuple):
-  """All that changes from step to step."""
+  """All that changes from step to step, and nothing else."""
 
   step: jax.Array  # int32, completed steps
   params: Params
@@ -37,8 +36,7 @@ class State(NamedTuple):
   rate: jax.Array  # float32, factor on the learning rate, halved by a rollback
   key: jax.Array
   done: jax.Array  # bool
-  noise_std: jax.Array  # float32, of the noise on the sons, see make_pair
-  blind: Any  # joint_kernel.State of a kernel that is learnt, or ()
+  learnt: Any  # what the kernel source has learnt, () where it knows all
 
 
 class Windows(NamedTuple):
@@ -47,13 +45,22 @@ class Windows(NamedTuple):
   father: jax.Array  # [M, S, S, C]
   son: jax.Array  # [M, h, w, C]
   interpolated: jax.Array  # [M, S, S, C], cubic upscale of the son
-  vgg: Any = ()  # variables of VGG16, () without content loss
+
+
+class Data(NamedTuple):
+  """All that a training takes and does not change."""
+
+  fathers: pool.Pool
+  source: Any  # of the sons' degradation, see `kernel_source`
+  windows: Windows
+  variables: Any  # of the networks that losses take, by name; {} for none
 
 
 class Record(NamedTuple):
   """What one step reports."""
 
   loss: jax.Array  # float32
+  losses: dict[str, jax.Array]  # float32, its parts by name
   learning_rate: jax.Array  # float32, the rate of this step
   error: jax.Array  # float32, reconstruction MSE
   error_is_new: jax.Array  # bool, measured in this step
@@ -62,7 +69,7 @@ class Record(NamedTuple):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
-  """Adam or SGD with the plateau schedule of zssr.md, or another."""
+  """Adam or SGD with the plateau schedule of section 3.1, or another."""
   if config.schedule == 'plateau':
     schedule = plateau.scale_by_plateau_on_std(
       check_every=config.check_every,
@@ -116,18 +123,16 @@ def drops_of(state: State) -> jax.Array:
 
 
 def init_state(
-  key: jax.Array,
-  params: Params,
-  config: Config,
-  noise_std: float | None = None,
-  kernel: Any = None,
+  key: jax.Array, params: Params, source: Any, config: Config
 ) -> State:
-  """State before the first step, training from `params`.
+  """State before the first step.
 
-  `noise_std` in place of the config's, if given; `kernel` as in `make_step`.
+  Args:
+    key: random key of all draws.
+    params: to train from.
+    source: of the sons' degradation, see `kernel_source`.
+    config: the run's settings.
   """
-  if noise_std is None:
-    noise_std = config.noise_std
   return State(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -140,62 +145,29 @@ def init_state(
     rate=jnp.ones((), jnp.float32),
     key=key,
     done=jnp.asarray(config.max_steps == 0),
-    noise_std=jnp.asarray(noise_std, jnp.float32),
-    blind=joint_kernel.init(kernel)
-    if isinstance(kernel, joint_kernel.Blind)
-    else (),
+    learnt=source.init(),
   )
 
 
 def make_pair(
-  key: jax.Array,
-  father: jax.Array,
-  kernel: jax.Array | None,
-  *,
-  scale: tuple[float, float],
-  config: Config,
-  noise_std: jax.Array,
+  key: jax.Array, father: jax.Array, degradation: Degradation
 ) -> tuple[jax.Array, jax.Array]:
   """Degrades a father crop and interpolates the son back.
 
   Args:
     key: random key of the noise.
     father: `[S, S, C]` in [0, 1].
-    kernel: `[h, w]` or None for bicubic.
-    scale: factors (y, x).
-    config: whether there is noise, and the border.
-    noise_std: its standard deviation. An array, so that one program serves
-      every image of a run, however noisy.
+    degradation: at the factors that are trained.
 
   Returns:
     The son and its cubic upscale, of the father's shape.
   """
-  son = degradation.degrade(
-    key,
-    father,
-    scale,
-    kernel,
-    noise_std=noise_std if config.noise_std or config.estimate_noise else 0.0,
-    border=config.border,
-  )
-  return son, resize.imresize(
-    son,
-    scale,
-    shape=(father.shape[0], father.shape[1]),
-    border=config.border,
-  )
+  son = degradation.son(key, father)
+  return son, degradation.up(son, father.shape)
 
 
 def make_windows(
-  key: jax.Array,
-  image: np.ndarray,
-  kernel: jax.Array | None,
-  *,
-  side: int,
-  scale: tuple[float, float],
-  config: Config,
-  noise_std: float | None = None,
-  vgg: Any = None,
+  key: jax.Array, image: np.ndarray, side: int, degradation: Degradation
 ) -> Windows:
   """Spreads up to 2 x 2 windows of a crop's size over the input.
 
@@ -205,12 +177,8 @@ def make_windows(
   Args:
     key: random key of the sons' noise.
     image: the input `[H, W, C]`.
-    kernel: `[h, w]` or None.
     side: crop side in pixels.
-    scale: factors (y, x).
-    config: noise and border.
-    noise_std: in place of the config's, if given.
-    vgg: variables of `models.vgg.Vgg16`, for the content loss.
+    degradation: at the factors that are trained.
   """
   rows = sorted({0, image.shape[0] - side})
   columns = sorted({0, image.shape[1] - side})
@@ -218,25 +186,13 @@ def make_windows(
   fathers = np.stack(
     [image[y : y + side, x : x + side] for y in rows for x in columns]
   )
-  if noise_std is None:
-    noise_std = config.noise_std
-  windows = _pair_windows(
-    key,
-    fathers,
-    kernel,
-    jnp.asarray(noise_std, jnp.float32),
-    scale=scale,
-    config=config,
-  )
-  return windows._replace(vgg=vgg) if config.content_weight else windows
+  return _pair_windows(key, fathers, degradation)
 
 
-@functools.partial(jax.jit, static_argnames=('scale', 'config'))
-def _pair_windows(key, fathers, kernel, noise_std, *, scale, config) -> Windows:
+@jax.jit
+def _pair_windows(key, fathers, degradation) -> Windows:
   pairs = [
-    make_pair(
-      k, father, kernel, scale=scale, config=config, noise_std=noise_std
-    )
+    make_pair(k, father, degradation)
     for k, father in zip(
       jax.random.split(key, fathers.shape[0]), fathers, strict=True
     )
@@ -246,183 +202,179 @@ def _pair_windows(key, fathers, kernel, noise_std, *, scale, config) -> Windows:
 
 
 def make_step(
-  model: nn.Module, *, scale: tuple[float, float], side: int, config: Config
-) -> Callable[..., tuple[State, Record]]:
-  """Builds `step(state, pool, kernel, windows) -> (state, record)`.
-
-  The kernel is an array `[h, w]`, None for bicubic, or a `joint_kernel.Blind`
-  when it is to be learnt along.
+  model: nn.Module,
+  *,
+  side: int,
+  losses: tuple[loss_lib.Term, ...],
+  config: Config,
+) -> Callable[[State, Data], tuple[State, Record]]:
+  """Builds `step(state, data) -> (state, record)`, which idles once it is done.
 
   Args:
     model: a super-resolving module.
-    scale: factors (y, x).
     side: crop side in pixels.
+    losses: what is minimised.
     config: the run's settings.
   """
   optimizer = make_optimizer(config)
 
-  def share_done(state):
-    return state.step.astype(jnp.float32) / max(config.max_steps, 1)
-
-  def draw(key, state, fathers, kernel):
-    crop_key, noise_key = jax.random.split(key)
-    covariance = jnp.zeros(3)
-    if isinstance(kernel, joint_kernel.Blind):
-      covariance = joint_kernel.draw(
-        jax.random.fold_in(key, 2), state.blind, kernel, share_done(state)
-      )
-      kernel = joint_kernel.taps(covariance, scale)
-    crop = pool.draw_crop(
-      crop_key,
-      fathers,
-      side=side,
-      dihedrals=config.dihedral,
-      affine=config.affine,
-      affine_min_scale=config.affine_min_scale,
-      affine_aspect_std=config.affine_aspect_std,
-      affine_shear_std=config.affine_shear_std,
-    )
-    pair = make_pair(
-      noise_key,
-      crop,
-      kernel,
-      scale=scale,
-      config=config,
-      noise_std=state.noise_std,
-    )
-    return crop, *pair, covariance
-
-  def draw_batch(key, *args):
-    if config.batch == 1:
-      return [x[None] for x in draw(key, *args)]
-    # One after the other: vmap would turn the switch over the eight
-    # transforms into computing all eight.
-    keys = jax.random.split(key, config.batch)
-    return jax.lax.map(lambda k: draw(k, *args), keys)
-
   def run_model(params, son, interpolated) -> jax.Array:
     return jnp.asarray(model.apply({'params': params}, son, interpolated))
 
-  def loss_of(params, father, son, interpolated, vgg):
+  def loss_of(params, father, son, interpolated, variables):
     output = run_model(params, son, interpolated)
-    loss = losses.luma_l1(output, father, config.luma_share)
-    if config.content_weight:
-      loss = loss + config.content_weight * losses.content(
-        output, father, vgg, config.content_layers
-      )
-    return loss, output
+    loss, parts = loss_lib.evaluate(losses, output, father, variables)
+    return loss, (parts, output)
 
-  def measure(params, windows):
-    # The paper's error is that of an image, which cannot leave [0, 1].
-    output = run_model(params, windows.son, windows.interpolated)
-    return jnp.mean((jnp.clip(output, 0.0, 1.0) - windows.father) ** 2)
-
-  def crop_of_input(key, params, windows, shape):
-    """A crop of the input, as large as a son, and what comes of it."""
-    inputs = windows.father
-    size = [min(n, m) for n, m in zip(shape, inputs.shape[1:3], strict=True)]
-    room = jnp.asarray(inputs.shape[:3]) - jnp.asarray([1, *size]) + 1
-    spot = jax.random.uniform(jax.random.fold_in(key, 3), (3,))
-    corner = (spot * room.astype(spot.dtype)).astype(jnp.int32)
-    crop = jax.lax.dynamic_slice(
-      inputs, (*corner, 0), (1, *size, inputs.shape[3])
-    )
-    up = resize.imresize(
-      crop[0],
-      scale,
-      shape=resize.scaled_shape(tuple(size), scale),
-      border=config.border,
-    )
-    return crop[0], run_model(params, crop, up[None])[0]
-
-  def step(state, fathers, kernel, windows):
+  def step(state: State, data: Data):
     key = jax.random.fold_in(state.key, state.step)
-    father, son, interpolated, covariance = draw_batch(
-      key, state, fathers, kernel
+    father, son, interpolated, drawn = _draw_batch(
+      key, state, data, side, config
     )
-    (loss, output), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-      state.params, father, son, interpolated, windows.vgg
-    )
-    # optax's Adam mixes dtypes, which the strict mode of tests forbids.
-    with jax.numpy_dtype_promotion('standard'):
-      updates, optimizer_state = optimizer.update(
-        gradient,
-        state.optimizer,
-        state.params,
-        value=state.error,
-        is_new=state.error_is_new,
-      )
-    updates = jax.tree.map(lambda u: state.rate * u, updates)
-    params = optax.apply_updates(state.params, updates)
-    average = state.average
-    if config.weight_average:
-      # Young averages follow faster, so that the start is soon forgotten.
-      age = state.step.astype(jnp.float32)
-      decay = jnp.minimum(config.weight_average, (1 + age) / (10 + age))
-      average = jax.tree.map(
-        lambda a, p: decay * a + (1 - decay) * p, average, params
-      )
+    (loss, (parts, output)), gradient = jax.value_and_grad(
+      loss_of, has_aux=True
+    )(state.params, father, son, interpolated, data.variables)
+    new = _take_step(optimizer, gradient, state, config)
     is_new = state.step % config.measure_every == 0
     error = jax.lax.cond(
-      is_new, lambda: measure(params, windows), lambda: state.error
+      is_new,
+      lambda: _measure(run_model, new.params, data.windows),
+      lambda: state.error,
     )
-    learnt = state.blind
-    if isinstance(kernel, joint_kernel.Blind):
-      learnt = joint_kernel.update(
-        learnt,
-        kernel,
-        state.step,
-        share_done(state),
-        attempt=lambda: crop_of_input(key, params, windows, son.shape[1:3]),
-        son=(son[0], output[0], covariance[0]),
-        scale=scale,
-      )
-    count = state.step + 1
-    stale = jnp.where(
-      error < state.lowest, 0, state.stale + is_new.astype(jnp.int32)
+    learnt = data.source.update(
+      state.learnt,
+      state.step,
+      _share_done(state, config),
+      lambda: _try_input(run_model, key, new.params, data, son.shape[1:3]),
+      (son[0], output[0], jax.tree.map(lambda x: x[0], drawn)),
     )
-    done = count >= config.max_steps
-    if config.patience:
-      done |= stale >= config.patience
-    new = State(
-      step=count,
-      params=params,
-      average=average,
-      optimizer=optimizer_state,
-      error=error,
-      error_is_new=is_new,
-      lowest=jnp.minimum(state.lowest, error),
-      stale=stale,
-      rate=state.rate,
-      key=state.key,
-      done=done,
-      noise_std=state.noise_std,
-      blind=learnt,
-    )
-    rate = current_rate(new, config)
-    drops = drops_of(new)
-    if config.schedule == 'plateau':
-      # The drop due after the last step was taken by this step's update.
-      ended = (
-        new.optimizer[1].scale * (config.learning_rate * state.rate)
-        < config.min_learning_rate
-      )
-      new = new._replace(done=new.done | ended)
+    new = _judge(new._replace(learnt=learnt), error, is_new, config)
+    rate, drops = current_rate(new, config), drops_of(new)
+    new = new._replace(done=new.done | _plateau_is_over(new, config))
     active = jnp.ones((), bool)
-    return new, Record(loss, rate, error, is_new, drops, active)
+    return new, Record(loss, parts, rate, error, is_new, drops, active)
 
-  def step_unless_done(state, fathers, kernel, windows):
-    def idle(state):
-      zero = jnp.zeros((), jnp.float32)
-      false = jnp.zeros((), bool)
-      drops = drops_of(state)
-      return state, Record(zero, zero, state.error, false, drops, false)
-
-    return jax.lax.cond(
-      state.done,
-      idle,
-      lambda state: step(state, fathers, kernel, windows),
-      state,
+  def idle(state: State, data: Data):
+    del data
+    zero, no = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
+    parts = {term.name: zero for term in losses}
+    return state, Record(
+      zero, parts, zero, state.error, no, drops_of(state), no
     )
+
+  def step_unless_done(state, data):
+    return jax.lax.cond(state.done, idle, step, state, data)
 
   return step_unless_done
+
+
+def _share_done(state: State, config: Config) -> jax.Array:
+  return state.step.astype(jnp.float32) / max(config.max_steps, 1)
+
+
+def _draw(key, state: State, data: Data, side: int, config: Config):
+  """A father crop, its son, that interpolated, and what drew its kernel."""
+  crop_key, noise_key = jax.random.split(key)
+  degradation, drawn = data.source.draw(
+    jax.random.fold_in(key, 2), state.learnt, _share_done(state, config)
+  )
+  crop = pool.draw_crop(
+    crop_key,
+    data.fathers,
+    side=side,
+    dihedrals=config.dihedral,
+    affine=config.affine,
+    affine_min_scale=config.affine_min_scale,
+    affine_aspect_std=config.affine_aspect_std,
+    affine_shear_std=config.affine_shear_std,
+  )
+  return crop, *make_pair(noise_key, crop, degradation), drawn
+
+
+def _draw_batch(key, state: State, data: Data, side: int, config: Config):
+  """`config.batch` times `_draw`, stacked."""
+  if config.batch == 1:
+    drawn = _draw(key, state, data, side, config)
+    return jax.tree.map(lambda x: x[None], drawn)
+  # One after the other: vmap would turn the switch over the eight
+  # transforms into computing all eight.
+  keys = jax.random.split(key, config.batch)
+  return jax.lax.map(lambda k: _draw(k, state, data, side, config), keys)
+
+
+def _take_step(optimizer, gradient, state: State, config: Config) -> State:
+  """The state with new parameters and the step counted."""
+  # optax's Adam mixes dtypes, which the strict mode of tests forbids.
+  with jax.numpy_dtype_promotion('standard'):
+    updates, optimizer_state = optimizer.update(
+      gradient,
+      state.optimizer,
+      state.params,
+      value=state.error,
+      is_new=state.error_is_new,
+    )
+  updates = jax.tree.map(lambda u: state.rate * u, updates)
+  params = optax.apply_updates(state.params, updates)
+  average = state.average
+  if config.weight_average:
+    # Young averages follow faster, so that the start is soon forgotten.
+    age = state.step.astype(jnp.float32)
+    decay = jnp.minimum(config.weight_average, (1 + age) / (10 + age))
+    average = jax.tree.map(
+      lambda a, p: decay * a + (1 - decay) * p, average, params
+    )
+  return state._replace(
+    step=state.step + 1,
+    params=params,
+    average=average,
+    optimizer=optimizer_state,
+  )
+
+
+def _measure(run_model, params, windows: Windows) -> jax.Array:
+  """The reconstruction MSE of section 3.1."""
+  # The paper's error is that of an image, which cannot leave [0, 1].
+  output = run_model(params, windows.son, windows.interpolated)
+  return jnp.mean((jnp.clip(output, 0.0, 1.0) - windows.father) ** 2)
+
+
+def _try_input(run_model, key, params, data: Data, shape):
+  """A crop of the input, as large as a son, and what comes of it."""
+  inputs = data.windows.father
+  size = [min(n, m) for n, m in zip(shape, inputs.shape[1:3], strict=True)]
+  room = jnp.asarray(inputs.shape[:3]) - jnp.asarray([1, *size]) + 1
+  spot = jax.random.uniform(jax.random.fold_in(key, 3), (3,))
+  corner = (spot * room.astype(spot.dtype)).astype(jnp.int32)
+  crop = jax.lax.dynamic_slice(
+    inputs, (*corner, 0), (1, *size, inputs.shape[3])
+  )
+  up = data.source.degradation.up(crop[0])
+  return crop[0], run_model(params, crop, up[None])[0]
+
+
+def _judge(state: State, error, is_new, config: Config) -> State:
+  """Takes a reconstruction error down, and ends a run that is long enough."""
+  stale = jnp.where(
+    error < state.lowest, 0, state.stale + is_new.astype(jnp.int32)
+  )
+  done = state.step >= config.max_steps
+  if config.patience:
+    done |= stale >= config.patience
+  return state._replace(
+    error=error,
+    error_is_new=is_new,
+    lowest=jnp.minimum(state.lowest, error),
+    stale=stale,
+    done=done,
+  )
+
+
+def _plateau_is_over(state: State, config: Config) -> jax.Array:
+  """Whether the plateau schedule has brought the rate below its least."""
+  if config.schedule != 'plateau':
+    return jnp.zeros((), bool)
+  # The drop due after the last step was taken by this step's update.
+  return (
+    state.optimizer[1].scale * (config.learning_rate * state.rate)
+    < config.min_learning_rate
+  )

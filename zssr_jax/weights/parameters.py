@@ -1,8 +1,9 @@
 """Weight files: our own format, and the published ones of the data root.
 
-Ours (`save_params`, `load_params`) is an `.npz` file whose arrays are named
-by their path in the flax tree, such as `block00/conv1/kernel`, float32 or
-float16; one more entry, `#zssr_jax`, holds facts about them as JSON.
+Ours (`save_params`, `load_params`) is a `.safetensors` file whose arrays are
+named by their path in the flax tree, such as `block00/conv1/kernel`, float32
+or float16; the entry `zssr_jax` of its metadata holds facts about them as
+JSON. Until version 0.1.0 it was an `.npz` file, which `load_old` reads.
 
 Those in `weights/` of the data root (`data.datasets.data_root`) hold plain
 arrays, kernels as HWIO. All are read as arrays only, never as pickles, which
@@ -14,23 +15,27 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import secrets
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
+from flax import traverse_util
 
+from zssr_jax.data import files
 from zssr_jax.models import vgg
 
-# How files begin that are whole, but not ours: HDF5, MATLAB's, pickles.
-_OTHERS = (b'\x89HDF', b'MATLAB', b'\x80')
+# How files begin that are whole, but not ours: HDF5, MATLAB's, pickles, zip.
+_OTHERS = (b'\x89HDF', b'MATLAB', b'\x80', b'PK\x03\x04')
 _AGAIN = 'get a whole copy'
-# The entry that makes a file ours, and the layout it says it has.
-_MARK = '#zssr_jax'
-_VERSION = 1
+# The entry of the metadata that makes a file ours, and its layout's version.
+MARK = 'zssr_jax'
+_VERSION = 2
+_OLD_MARK = '#zssr_jax'  # an array of an `.npz` file, version 1
 
 Fact = str | int | float | bool
 
@@ -52,6 +57,14 @@ _LPIPS_LAYERS = {
 }
 
 
+def _check_exists(path: pathlib.Path) -> None:
+  if not path.exists():
+    raise FileNotFoundError(
+      f'{path}: no such weight file; put it there, or name a data folder that'
+      ' has it (ZSSR_JAX_DATA or --data)'
+    )
+
+
 def load_archive(
   path: pathlib.Path, names: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
@@ -68,11 +81,7 @@ def load_archive(
     OSError: when the file is missing or cannot be read.
     ValueError: when it is damaged or no archive of plain arrays.
   """
-  if not path.exists():
-    raise FileNotFoundError(
-      f'{path}: no such weight file; put it there, or name a data folder that'
-      ' has it (ZSSR_JAX_DATA or --data)'
-    )
+  _check_exists(path)
   # An own handle: numpy leaves its open where the file is no archive.
   with path.open('rb') as stream:
     try:
@@ -80,12 +89,14 @@ def load_archive(
         wanted = archive.files if names is None else names
         return {n: archive[n] for n in wanted if n in archive.files}
     except Exception:  # text, a pickle, a cut or corrupted archive
-      stream.seek(0)
-      other = stream.read(8).startswith(_OTHERS)
       raise ValueError(
-        f'{path}: not a whole .npz file of numbers; '
-        + ('convert it with bin/convert_weights' if other else _AGAIN)
+        f'{path}: not a whole .npz file of numbers; {_AGAIN}'
       ) from None
+
+
+def is_real(array: np.ndarray) -> bool:
+  """Whether an array holds real numbers, of whatever precision."""
+  return array.dtype.kind == 'f' or array.dtype.name == 'bfloat16'
 
 
 def _check_finite(path: pathlib.Path, name: str, array: np.ndarray) -> None:
@@ -120,21 +131,18 @@ def _read(
   return {n: jnp.asarray(a, jnp.float32) for n, a in found.items()}
 
 
-def flatten(params: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
   """The leaves of a parameter tree by their '/'-joined paths.
 
   Raises:
     ValueError: for a name that cannot be part of a path.
   """
-  leaves: dict[str, Any] = {}
-  for name, value in params.items():
-    if not name or '/' in name or name.startswith('#'):
-      raise ValueError(f'{prefix}{name!r} cannot name a parameter')
-    if isinstance(value, Mapping):
-      leaves |= flatten(value, f'{prefix}{name}/')
-    else:
-      leaves[f'{prefix}{name}'] = value
-  return leaves
+  leaves = traverse_util.flatten_dict(dict(params))
+  for path in leaves:
+    for name in path:
+      if not isinstance(name, str) or not name or '/' in name:
+        raise ValueError(f'{name!r} cannot name a parameter')
+  return {'/'.join(path): leaf for path, leaf in leaves.items()}
 
 
 def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,18 +151,11 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
   Raises:
     ValueError: when one path leads through another's leaf.
   """
-  tree: dict[str, Any] = {}
-  for path, value in leaves.items():
-    *parents, name = path.split('/')
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-      if not isinstance(node, dict):
-        raise ValueError(f'{path} lies below another parameter')
-    if name in node:
-      raise ValueError(f'{path} is there twice, or others lie below it')
-    node[name] = value
-  return tree
+  for path in leaves:
+    parts = path.split('/')
+    if any('/'.join(parts[:i]) in leaves for i in range(1, len(parts))):
+      raise ValueError(f'{path} lies below another parameter')
+  return traverse_util.unflatten_dict(dict(leaves), sep='/')
 
 
 def check_shapes(params: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
@@ -162,7 +163,7 @@ def check_shapes(params: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
 
   Args:
     params: tree of arrays.
-    shapes: tree of what has a shape, as `models.external_shapes` gives it.
+    shapes: tree of what has a shape, as `Network.shapes` gives it.
 
   Raises:
     ValueError: naming the first parameter that is missing, of another shape,
@@ -205,10 +206,11 @@ def save_params(
   arrays = {}
   for name, leaf in flatten(params).items():
     leaf = np.asarray(leaf)
-    if leaf.dtype.kind != 'f' and leaf.dtype.name != 'bfloat16':
+    if not is_real(leaf):
       raise ValueError(f'{path}: {name} is {leaf.dtype}, not real numbers')
     with np.errstate(over='ignore'):
-      array = leaf.astype(np.float16 if half else np.float32)
+      # The library writes the memory as it lies.
+      array = leaf.astype(np.float16 if half else np.float32, order='C')
     if not np.isfinite(array).all():
       whole = half and np.isfinite(leaf).all()
       raise ValueError(
@@ -224,19 +226,18 @@ def save_params(
   for fact, value in facts.items():
     if not isinstance(value, Fact):
       raise ValueError(f'{path}: {fact} is a {type(value).__name__}, no fact')
-  header = json.dumps({'version': _VERSION, 'facts': facts})
-  # As bytes, since NumPy's text drops what ends in a zero.
-  arrays[_MARK] = np.frombuffer(header.encode(), np.uint8)
-  temporary = path.with_name(f'.{secrets.token_hex(6)}.tmp')
-  try:
-    # As numpy.savez does, for which some names would be its own arguments.
-    with zipfile.ZipFile(temporary, 'x') as archive:
-      for name, array in arrays.items():
-        with archive.open(f'{name}.npy', 'w', force_zip64=True) as entry:
-          np.lib.format.write_array(entry, array, allow_pickle=False)
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  # One entry, for the library writes several in random order.
+  header = {'version': _VERSION, 'facts': facts, 'crc32': _checksum(arrays)}
+  content = safetensors.numpy.save(arrays, {MARK: json.dumps(header)})
+  files.write_files({path: content})
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+  """Tells a damaged file, which the library does not."""
+  total = 0
+  for name in sorted(arrays):
+    total = zlib.crc32(arrays[name].tobytes(), total)
+  return total
 
 
 def load_params(
@@ -255,33 +256,81 @@ def load_params(
     ValueError: when it is damaged, holds NaN or is not one of ours.
   """
   path = pathlib.Path(path)
-  found = load_archive(path)
-  if _MARK not in found:
+  _check_exists(path)
+  with path.open('rb') as stream:  # its errors say more than the library's
+    other = stream.read(8).startswith(_OTHERS)
+  try:
+    with safetensors.safe_open(path, framework='numpy') as file:
+      header = (file.metadata() or {}).get(MARK)
+      found = {name: file.get_tensor(name) for name in file.keys()}
+  except Exception:
+    raise ValueError(
+      f'{path}: not a whole .safetensors file; '
+      + ('convert it with bin/convert_weights' if other else _AGAIN)
+    ) from None
+  if header is None:
     raise ValueError(
       f'{path}: not a weight file of zssr_jax; convert it with'
       ' bin/convert_weights'
     )
+  facts, checksum = _read_header(path, header, _VERSION)
+  if checksum != _checksum(found):
+    raise ValueError(f'{path}: its numbers are damaged; {_AGAIN}')
+  return _finish(path, found), facts
+
+
+def is_old(path: str | os.PathLike[str]) -> bool:
+  """Whether a file is one of ours as `load_old` reads it."""
   try:
-    header = json.loads(found.pop(_MARK).tobytes())
+    with zipfile.ZipFile(path) as archive:
+      return f'{_OLD_MARK}.npy' in archive.namelist()
+  except (OSError, zipfile.BadZipFile):
+    return False
+
+
+def load_old(
+  path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, Fact]]:
+  """Reads an `.npz` file of version 0.1.0, for which `is_old` holds.
+
+  Returns, Raises: as `load_params`.
+  """
+  path = pathlib.Path(path)
+  found = load_archive(path)
+  facts, _ = _read_header(path, found.pop(_OLD_MARK).tobytes(), 1)
+  return _finish(path, found), facts
+
+
+def _read_header(
+  path: pathlib.Path, text: str | bytes, known: int
+) -> tuple[dict[str, Fact], int | None]:
+  """The facts and the checksum, if there is one."""
+  try:
+    header = json.loads(text)
     version, facts = header['version'], dict(header['facts'])
   except Exception:  # whatever stands there instead
+    raise ValueError(f'{path}: its entry {MARK} is damaged; {_AGAIN}') from None
+  if version != known:
     raise ValueError(
-      f'{path}: its entry {_MARK} is damaged; get a whole copy'
-    ) from None
-  if version != _VERSION:
-    raise ValueError(
-      f'{path}: is of version {version}, this program reads {_VERSION}; update'
+      f'{path}: is of version {version}, this program reads {known}; update'
       ' the program or convert the weights again'
     )
+  return facts, header.get('crc32')
+
+
+def _finish(
+  path: pathlib.Path, found: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+  """The tree of a file's arrays, float32."""
   for name, array in found.items():
-    if array.dtype.kind != 'f':
+    if not is_real(array):
       raise ValueError(f'{path}: {name} is {array.dtype}, not real numbers')
     _check_finite(path, name, array)
   try:
     tree = nest(found)
   except ValueError as error:
     raise ValueError(f'{path}: {error}; convert the weights again') from None
-  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree), facts
+  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
 
 
 def load_vgg16(
@@ -304,7 +353,7 @@ def load_vgg16(
     ValueError: when it is damaged or holds something else, or for an unknown
       layer.
   """
-  wanted = vgg16_shapes(layers)
+  wanted = vgg.shapes(layers)
   source = pathlib.Path(source)
   if source.is_file():
     params, facts = load_params(source)
@@ -336,19 +385,6 @@ def load_vgg16(
       for name in wanted
     }
   }
-
-
-def vgg16_shapes(layers: Iterable[str]) -> dict[str, Any]:
-  """The parameter tree of `vgg.Vgg16(layers)`, shapes only.
-
-  Raises:
-    ValueError: for an unknown layer.
-  """
-  model = vgg.Vgg16(tuple(layers))
-  # The network itself says which arrays of which shapes it takes; the
-  # smallest image that has a pixel in the last block is enough for that.
-  image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), image)['params']
 
 
 def load_lpips_heads(root: str | os.PathLike[str]) -> dict[str, jax.Array]:

@@ -54,7 +54,7 @@ def load_start(
       f'there is no transferred start for scale {y:g} x {x:g}, only for'
       f' {", ".join(map(str, _SCALES))}; start from random'
     )
-  return parameters.load_params(FOLDER / f'start_x{y:g}.npz')[0]
+  return parameters.load_params(FOLDER / f'start_x{y:g}.safetensors')[0]
 
 
 def complete(fresh: Mapping[str, Any], start: Any) -> dict[str, Any]:

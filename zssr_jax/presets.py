@@ -1,0 +1,178 @@
+"""The shipped configs by name: the only place that says their settings.
+
+What each is for, what it scored and what it cost, is said by the file of that
+name in `configs/`, which makes it a config of the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from zssr_jax.config import Config
+from zssr_jax.errors import InputError
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
+
+_ROUNDING = 0.29 / 255  # noise that rounding to 8 bits leaves in the input
+# Fields in whose place others hold where a start is not random.
+_OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
+
+PRESETS: dict[str, Config] = {
+  'best': Config(
+    model='pixel_shuffle',
+    gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
+    latest=2,
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=100,
+    max_steps=1000,
+    ensemble='mean',
+    noise_std=_ROUNDING,
+    networks=2,
+    losses=(('l1', 0.5), ('luma', 0.5)),
+  ),
+  'fast': Config(
+    model='pixel_shuffle',
+    start='transferred',
+    start_steps=100,
+    start_rate=2e-4,
+    schedule='cosine',
+    learning_rate=3e-3,
+    warmup=20,
+    max_steps=800,
+    ensemble='mean',
+    losses=(('l1', 0.1), ('luma', 0.9)),
+  ),
+  'gradual': Config(
+    model='pixel_shuffle',
+    gradual=(*((n / 6, n / 6) for n in range(1, 7)), (1, 1)),
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=100,
+    max_steps=700,
+  ),
+  'hybrid_loss': Config(
+    model='pixel_shuffle',
+    losses=(('l1', 1.0), ('content', 0.005)),
+    content_layers=(('relu3_3', 1.0),),
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=50,
+    max_steps=600,
+    weight_average=0.99,
+    self_ensemble=False,
+  ),
+  'ideal': Config(warmup=100),
+  'mzsr': Config(
+    model='pixel_shuffle',
+    start='transferred',
+    optimizer='sgd',
+    schedule='constant',
+    learning_rate=1e-2,
+    max_steps=10,
+  ),
+  'nonideal': Config(
+    model='pixel_shuffle',
+    width=32,
+    kernel='estimate',
+    noise_std=_ROUNDING,
+    gradual=((0.5, 0.5), (1, 1), (1, 1)),
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=100,
+    max_steps=400,
+  ),
+  'nonideal_fast': Config(
+    model='pixel_shuffle',
+    start='transferred',
+    kernel='estimate',
+    noise_std=_ROUNDING,
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=10,
+    max_steps=300,
+    ensemble='mean',
+  ),
+  'pixel_shuffle': Config(model='pixel_shuffle', warmup=100),
+  'real': Config(
+    model='pixel_shuffle',
+    width=32,
+    noise_std=0.03,
+    estimate_noise=0.8,
+    back_projection=0,
+    min_father_scale=0.75,
+    gradual=((0.5, 0.5), (1, 1), (1, 1)),
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=50,
+    max_steps=300,
+  ),
+  'smoke': Config(
+    model='pixel_shuffle',
+    width=16,
+    depth=4,
+    crop=32,
+    max_steps=20,
+    self_ensemble=False,
+    back_projection=1,
+  ),
+  'transferred': Config(
+    model='pixel_shuffle',
+    start='transferred',
+    schedule='cosine',
+    learning_rate=2e-4,
+    max_steps=100,
+  ),
+  'transposed': Config(model='transposed', warmup=100),
+  'vdsr_backbone': Config(model='vdsr_backbone', warmup=100),
+}
+
+
+def load_config(name: str, **changes: Any) -> Config:
+  """Returns a shipped config, with some of its fields changed.
+
+    config = load_config('nonideal', max_steps=200)
+
+  A `max_steps` or `learning_rate` asked for holds, whatever the config's start
+  would have in its place.
+
+  Args:
+    name: one of `PRESETS`: the name of a file in `configs/`.
+    **changes: fields of `Config` by name.
+
+  Raises:
+    InputError: for an unknown name, naming the nearest one.
+    TypeError: for a field that `Config` does not have.
+    ValueError: for a value out of its range.
+  """
+  if name not in PRESETS:
+    near = difflib.get_close_matches(str(name), PRESETS, 1)
+    known = ', '.join(PRESETS)
+    hint = f'did you mean {near[0]}?' if near else f'known: {known}'
+    raise InputError(f'{name}: no such config; {hint}')
+  return override(PRESETS[name], changes)
+
+
+def override(config: Config, changes: dict[str, Any]) -> Config:
+  """Returns a config with the fields changed that a user asks for.
+
+  Other than by `Config.replace`, what is asked for as `max_steps` or
+  `learning_rate` holds with a start or without.
+  """
+  freed = {
+    of_start: Config.__dataclass_fields__[of_start].default
+    for field, of_start in _OF_START.items()
+    if field in changes
+  }
+  return config.replace(**{**freed, **changes})
+
+
+def config_dict(name: str) -> ConfigDict:
+  """Returns a shipped config as the command line's `--config` wants it."""
+  # Not at the top: only the command line needs it.
+  from ml_collections import ConfigDict
+
+  return ConfigDict(dataclasses.asdict(load_config(name)))

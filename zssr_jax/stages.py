@@ -1,0 +1,281 @@
+"""The gradual stages of one image (ZSSR section 3.3).
+
+Each stage trains for a larger factor than the one before, and its result
+joins the fathers of the next. What passes from stage to stage is `Carried`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zssr_jax import checks, inference
+from zssr_jax.config import Config
+from zssr_jax.models.network import Network
+from zssr_jax.ops import resize
+from zssr_jax.training import history, loop, losses, pool, step
+from zssr_jax.weights import starts
+
+
+class Stage(NamedTuple):
+  """What a stage trains."""
+
+  factors: tuple[float, float]  # (y, x)
+  side: int  # of the crop, cut from its largest father, pixels
+  window: int  # side of the windows of the reconstruction error, input pixels
+
+
+class Run(NamedTuple):
+  """What all stages of an image have in common."""
+
+  image: np.ndarray  # float32 [h, w, C] in [0, 1]
+  stages: tuple[Stage, ...]
+  network: Network
+  losses: tuple[losses.Term, ...]
+  variables: Mapping[str, Any]  # of the networks that losses take, by name
+  start: Any  # parameters to begin with, or None
+  config: Config
+  key: jax.Array
+
+
+class Carried(NamedTuple):
+  """What a stage is handed, and hands on."""
+
+  source: Any  # of the degradation, see `training.kernel_source`
+  params: tuple[Any, ...] = ()  # of each network
+  results: tuple[np.ndarray, ...] = ()  # of the stages so far
+  histories: tuple[history.History, ...] = ()
+
+
+class Clock:
+  """Seconds by phase: estimate, prepare, train, infer."""
+
+  def __init__(self) -> None:
+    """Starts all phases at 0."""
+    phases = ('estimate', 'prepare', 'train', 'infer')
+    self.seconds = dict.fromkeys(phases, 0.0)
+
+  @contextlib.contextmanager
+  def __call__(self, phase: str) -> Iterator[None]:
+    """Adds the time that is spent inside to a phase."""
+    begin = time.perf_counter()
+    yield
+    self.seconds[phase] += time.perf_counter() - begin
+
+
+def plan_stages(
+  shape: tuple[int, ...], scale: float | tuple[float, float], config: Config
+) -> tuple[Stage, ...]:
+  """What is trained for an input of `shape`, gradual stage by stage.
+
+  Args:
+    shape: of the input.
+    scale: upscaling factor or pair (y, x).
+    config: gives the stages and the limits of the crop.
+
+  Raises:
+    ValueError: for an image too small, or a scale out of range.
+  """
+  stages = []
+  earlier: list[tuple[int, ...]] = []
+  for factors in stage_factors(checks.check_scale(scale), config):
+    window = pool.crop_side(shape, factors, config)
+    sources = _sources(earlier, tuple(shape), config)
+    largest = max(sources, key=lambda s: min(s[:2]))
+    side = pool.crop_side(largest, factors, config)
+    stages.append(Stage(factors, side, window))
+    earlier.append(resize.scaled_shape(shape, factors))
+  return tuple(stages)
+
+
+def stage_factors(
+  scale: tuple[float, float], config: Config
+) -> list[tuple[float, float]]:
+  """The factors (y, x) of each stage: shares of the way from 1 to the scale."""
+  y, x = scale
+  return [
+    (1 + (y - 1) * share_y, 1 + (x - 1) * share_x)
+    for share_y, share_x in config.gradual or ((1.0, 1.0),)
+  ]
+
+
+def _sources(earlier: Any, image: Any, config: Config) -> list[Any]:
+  """What the fathers of a stage are made of."""
+  return [*earlier[-config.latest :], image]  # all, where latest is 0
+
+
+def run_stage(
+  run: Run, number: int, carried: Carried, clock: Clock
+) -> Generator[loop.Job, loop.Trained, Carried]:
+  """Trains the networks of a stage, and enlarges the input by each of them.
+
+  A generator: it yields one `loop.Job` a network, wants the `loop.Trained`
+  sent back, and returns what the next stage is handed.
+
+  Args:
+    run: the image and how it is treated.
+    number: of the stage, from 0.
+    carried: from the stage before.
+    clock: takes the time.
+  """
+  config, stage = run.config, run.stages[number]
+  init_key, window_key, train_key = jax.random.split(
+    jax.random.fold_in(run.key, number), 3
+  )
+  with clock('prepare'):
+    model = make_model(run.network, stage.factors, config)
+    data = _prepare(run, number, carried, window_key)
+  params, results, told, histories = [], [], [], []
+  for member in range(config.networks):
+    with clock('prepare'):
+      # The first network is what a run of one would train.
+      keys = [init_key, train_key]
+      if member:
+        keys = [jax.random.fold_in(k, member) for k in keys]
+      begin = _begin(run, carried, member, model, keys[0], data.windows)
+      state = step.init_state(keys[1], begin, data.source, config)
+    with clock('train'):
+      trained = yield loop.Job(
+        model=model,
+        side=stage.side,
+        losses=run.losses,
+        config=config,
+        stage=(
+          number * config.networks + member,
+          len(run.stages) * config.networks,
+        ),
+        state=state,
+        data=data,
+      )
+    with clock('infer'):
+      found = carried.source.knowing([trained.told]).degradation
+      results.append(
+        inference.super_resolve(
+          model,
+          trained.params,
+          run.image,
+          found.at(stage.factors),
+          config,
+          reach=run.network.reach(config.depth),
+        )
+      )
+    params.append(trained.params)
+    told.append(trained.told)
+    histories.append(trained.history)
+  result = results[0] if len(results) == 1 else np.mean(results, axis=0)
+  return Carried(
+    source=carried.source.knowing(told),
+    params=tuple(params),
+    results=(*carried.results, result),
+    histories=(*carried.histories, *histories),
+  )
+
+
+def _prepare(
+  run: Run, number: int, carried: Carried, key: jax.Array
+) -> step.Data:
+  """Fathers, source and windows of a stage, on the device."""
+  config, stage = run.config, run.stages[number]
+  # A small crop is mostly border, so a large one goes before the variety of
+  # small fathers.
+  sources = [
+    source
+    for source in _sources(carried.results, run.image, config)
+    if min(source.shape[:2]) >= stage.side
+  ]
+  fathers = pool.make_pool(
+    [f for s in sources for f in pool.make_fathers(s, stage.side, config)],
+    run.image.shape,
+    config.father_exponent,
+  )
+  count = len(run.stages)
+  source = carried.source.at(
+    stage.factors, (number / count, (number + 1) / count)
+  )
+  windows = step.make_windows(
+    key,
+    run.image,
+    stage.window,
+    carried.source.degradation.at(stage.factors),
+  )
+  source = jax.tree.map(jnp.asarray, source)
+  return step.Data(fathers, source, windows, run.variables)
+
+
+def make_model(
+  network: Network, factors: tuple[float, float], config: Config
+) -> nn.Module:
+  """The module that is trained for factors (y, x)."""
+  return network.make(
+    scale=factors,
+    depth=config.depth,
+    width=config.width,
+    gain=config.init_gain,
+  )
+
+
+def _begin(
+  run: Run,
+  carried: Carried,
+  member: int,
+  model: nn.Module,
+  key: jax.Array,
+  windows: step.Windows,
+) -> Any:
+  """The parameters of a network's first step in a stage."""
+  fresh = _init_params(model, key, windows.son[:1], windows.interpolated[:1])
+  if not carried.params:
+    return complete_start(fresh, run.start, run.network, run.config)
+  earlier = carried.params[member]
+  # Where the factors change the shapes, the network starts anew.
+  return earlier if _shapes(earlier) == _shapes(fresh) else fresh
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init_params(model, key, son, interpolated) -> Any:
+  return model.init(key, son, interpolated)['params']
+
+
+def _shapes(tree) -> Any:
+  return jax.tree.map(jnp.shape, tree)
+
+
+def complete_start(
+  fresh: Any, start: Any, network: Network, config: Config
+) -> Any:
+  """The parameters of the first step: `start`, completed from `fresh`.
+
+  Args:
+    fresh: the network's random parameters, or their shapes.
+    start: trained ones, whole or some of the modules at the top of the tree;
+      or None.
+    network: to be trained.
+    config: of the training.
+
+  Raises:
+    ValueError: when the start does not fit, or a part that must come trained
+      is missing.
+  """
+  for part in network.parts:
+    if part not in (start or {}):
+      raise ValueError(
+        f'the {config.model} network needs a trained {part}: pass'
+        f" start={{'{part}': parameters}}"
+      )
+  if start is None:
+    return fresh
+  try:
+    return starts.complete(fresh, start)
+  except ValueError as error:
+    raise ValueError(
+      f'start does not fit the {config.model} network of depth'
+      f' {config.depth} and width {config.width}: {error}'
+    ) from None
