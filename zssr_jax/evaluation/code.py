@@ -1,75 +1,58 @@
-"""Which code made a number: a digest of the modules it can have come from."""
+"""Which code made a number: its digest, and the checkout's commit."""
 
 from __future__ import annotations
 
-import ast
 import functools
-import hashlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import zssr_jax
+from zssr_jax.evaluation import bodies, methods
 
-_PACKAGE = 'zssr_jax'
 _ROOT = Path(zssr_jax.__file__).parent
-
-
-def _find(module: str) -> Path | None:
-  """The source file of a module of this package, None where there is none."""
-  path = _ROOT.joinpath(*module.split('.')[1:])
-  for file in (path.with_suffix('.py'), path / '__init__.py'):
-    if file.is_file():
-      return file
-  return None
-
-
-def _imports(tree: ast.AST) -> set[str]:
-  """The modules of this package that a module imports, anywhere in it."""
-  names = set()
-  for node in ast.walk(tree):
-    if isinstance(node, ast.Import):
-      names |= {alias.name for alias in node.names}
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-      names.add(node.module)
-      # A name may be a module or something in one; `_find` tells.
-      names |= {f'{node.module}.{alias.name}' for alias in node.names}
-  # The package itself only gathers names.
-  return {name for name in names if name.startswith(_PACKAGE + '.')}
-
-
-def _strip_docstrings(tree: ast.AST) -> None:
-  for node in ast.walk(tree):
-    body = getattr(node, 'body', None)
-    if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-      value = body[0].value
-      if isinstance(value, ast.Constant) and isinstance(value.value, str):
-        body[0] = ast.Pass()
+_SCORE = 'zssr_jax.ops.metrics:score'
+_TRAIN = 'zssr_jax.super_resolution:train_image'
+_NETWORK = 'zssr_jax.baselines.learned:make_upscale'
 
 
 @functools.cache
-def code_version(*modules: str) -> str:
-  """12 hex digits that change when the code of modules does.
+def _package() -> bodies.Package:
+  return bodies.Package(_ROOT)
 
-  Covers what they import of this package, and that in turn. Comments,
-  docstrings and formatting do not count.
+
+@functools.cache
+def code_version(*entries: str) -> str:
+  """12 hex digits that change when what some functions do may have.
+
+  See `bodies` for what counts and what does not.
 
   Args:
-    modules: full names, such as `zssr_jax.zssr`.
+    entries: functions as 'zssr_jax.module:name', in any order.
+
+  Raises:
+    ValueError: for a function that is not there.
   """
-  todo, seen = sorted(modules), {}
-  while todo:
-    module = todo.pop()
-    file = _find(module)
-    if file is None or module in seen:
-      continue
-    tree = ast.parse(file.read_bytes())
-    _strip_docstrings(tree)
-    seen[module] = ast.dump(tree)
-    todo.extend(_imports(tree))
-  digest = hashlib.sha256()
-  for module, text in sorted(seen.items()):
-    digest.update(f'{module}\0{text}\0'.encode())
-  return digest.hexdigest()[:12]
+  return _package().digest(*entries)
+
+
+def method_version(name: str) -> str:
+  """The `code_version` of a method and of the score it is given.
+
+  Args:
+    name: of `methods.REGISTRY`.
+
+  Raises:
+    ValueError: for an unknown method; it lists the known ones.
+  """
+  method = methods.find(name)
+  if method.trains:
+    return code_version(_TRAIN, _SCORE)
+  if method.upscale is None:
+    return code_version(_NETWORK, _SCORE)
+  made_by: Callable[..., Any] = method.upscale
+  return code_version(f'{made_by.__module__}:{made_by.__qualname__}', _SCORE)
 
 
 @functools.cache

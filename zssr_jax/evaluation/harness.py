@@ -25,7 +25,7 @@ import scipy.ndimage
 
 from zssr_jax import blur_kernels, super_resolution
 from zssr_jax import stages as stages_lib
-from zssr_jax.baselines import interpolation, learned
+from zssr_jax.baselines import interpolation
 from zssr_jax.config import Config
 from zssr_jax.data import files, image_io
 from zssr_jax.evaluation import code, memory, methods, rows
@@ -119,10 +119,7 @@ def plan(
   for name in method_names:
     method = methods.find(name)
     trains = method.trains
-    made_by: Any = super_resolution.train_image
-    if not trains:
-      made_by = method.upscale or learned.make_upscale
-    version = code.code_version(made_by.__module__, 'zssr_jax.ops.metrics')
+    version = code.method_version(name)
     recipe = recipes[name] if trains else None
     for case in cases:
       config = None if recipe is None else recipe.config
@@ -136,24 +133,25 @@ def plan(
         assert networks is not None
         upscale, trained = networks[name](case.scale)
       for seed in seeds if trains else seeds[:1]:
-        facts = {
-          'method': name,
-          'config': config and dataclasses.asdict(config),
-          'seed': seed if trains else None,
-          'dataset': case.dataset,
-          'image': case.image,
-          'scale': case.scale,
-          'degradation': case.degradation,
-          'pixels': case.digest,
-          'code': version,
-        }
         start, vgg = None, None
         if trains:
           start, vgg = start_of(name, case.scale), vgg_of(name)
-        # Not where there is none: earlier rows, without, keep their keys.
-        facts |= {'start': start} if start else {}
-        facts |= {'vgg': vgg} if vgg else {}
-        facts |= {'weights': trained} if trained else {}
+        facts = rows.facts_of(
+          {
+            'method': name,
+            'config': config and dataclasses.asdict(config),
+            'seed': seed,
+            'dataset': case.dataset,
+            'image': case.image,
+            'scale': case.scale,
+            'degradation': case.degradation,
+            'pixels': case.digest,
+            'code': version,
+            'start': start,
+            'vgg': vgg,
+            'weights': trained,
+          }
+        )
         tasks.append(
           Task(
             case=case,

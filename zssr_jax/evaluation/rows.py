@@ -18,6 +18,17 @@ from typing import Any
 Row = dict[str, Any]
 
 NAME = 'rows.jsonl'
+_FACTS = (
+  'method',
+  'config',
+  'dataset',
+  'image',
+  'scale',
+  'degradation',
+  'pixels',
+  'code',
+)
+_TRAINED = ('start', 'vgg', 'weights')  # digests of parameters used
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
@@ -28,6 +39,23 @@ def key_of(facts: Mapping[str, Any]) -> str:
   """
   text = json.dumps(facts, sort_keys=True, allow_nan=False)
   return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
+  """What of a row determines its numbers, and so makes its key.
+
+  Args:
+    row: a row, or the part of one that is known before it is made; its
+      `config` holds the fields by name, or is None for a method that does not
+      train, to which the seed does not matter.
+
+  Returns:
+    What `key_of` takes.
+  """
+  facts = {name: row[name] for name in _FACTS}
+  facts['seed'] = None if row['config'] is None else row['seed']
+  # Not where there is none: rows from before there were any keep their keys.
+  return facts | {name: row[name] for name in _TRAINED if row.get(name)}
 
 
 def read_rows(path: Path) -> list[Row]:
