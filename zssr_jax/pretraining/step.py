@@ -214,7 +214,7 @@ def make_step(
 def _make_slope(
   model: nn.Module, recipe: Recipe, axis: str | None, shares: int
 ) -> Callable[[Params, patches.Corpus, jax.Array], Any]:
-  """Builds `slope(params, corpus, key) -> (loss, gradient)` of drawn patches."""
+  """Builds `slope(params, corpus, key) -> (loss, gradient)` of its patches."""
   terms = losses.terms_of(
     _MIXES.get(recipe.loss, ((recipe.loss, 1.0),)),
     1 if recipe.color == 'y' else 3,
