@@ -31,16 +31,16 @@ def _versions() -> dict[str, str | None]:
   return versions
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
   """Makes a value fit for strict JSON: plain types, null for NaN."""
   if isinstance(value, dict):
-    return {str(k): _strict(v) for k, v in value.items()}
+    return {str(k): strict(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
-    return [_strict(v) for v in value]
+    return [strict(v) for v in value]
   if isinstance(value, np.ndarray):
     if value.dtype == np.float32:  # no more digits than it has
-      return [_strict(float(str(v))) for v in value.ravel()]
-    return _strict(value.tolist())
+      return [strict(float(str(v))) for v in value.ravel()]
+    return strict(value.tolist())
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   return str(value) if isinstance(value, Path) else value
@@ -111,11 +111,11 @@ def make_record(
     'versions': _versions(),
     'config': dataclasses.asdict(result.config),
     # Reconstruction errors are MSEs; steps count through all stages.
-    'history': result.history._asdict(),
+    'history': result.history.to_dict(),
   }
   # A line a key: histories are long, and nobody reads them as columns.
   lines = (
     f'  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}'
-    for key, value in _strict(record).items()
+    for key, value in strict(record).items()
   )
   return '{\n' + ',\n'.join(lines) + '\n}\n'
