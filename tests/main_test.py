@@ -21,7 +21,7 @@ from PIL import Image
 
 import zssr_jax
 from zssr_jax import blur_kernels, super_resolution
-from zssr_jax.command_line import app, arguments, display, upscale
+from zssr_jax.command_line import app, arguments, display
 from zssr_jax.data import files, image_io, kernel_io
 from zssr_jax.errors import InputError
 from zssr_jax.kernel_estimation import estimate as estimation
@@ -835,7 +835,7 @@ def test_a_result_that_cannot_be_written_fails_alone(
       raise OSError(errno.ENOSPC, 'No space left on device', 'b_x2.png')
     write(files)
 
-  monkeypatch.setattr(image_io, 'write_files', full_for_b)
+  monkeypatch.setattr(files, 'write_files', full_for_b)
   code, out, err = cli(f'--input={tmp_path}/*.png')
   assert code == 1
   assert [line[0] for line in out.splitlines()] == ['a', 'c']
@@ -1040,7 +1040,7 @@ def test_without_weights_one_line_says_how_to_get_them(
   empty = tmp_path / 'empty'
   empty.mkdir()
   for root in (None, empty):
-    monkeypatch.setattr(upscale.datasets, 'data_root', lambda root=root: root)
+    monkeypatch.setattr(app.datasets, 'data_root', lambda root=root: root)
     code, _, err = cli(f'--input={path}', f'--config.{override}')
     assert code == 2 and err.count('\n') == 1
     assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err

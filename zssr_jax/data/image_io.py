@@ -100,7 +100,9 @@ def read_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     InputError: as `read_image` does, but for damage behind a file's head.
   """
   with _opened(Path(path), MAX_PIXELS) as image:
-    # Its orientation stands at the end of some PNG files; Pillow looks there.
+    if image.format == 'TIFF':  # Pillow turns it by itself, once decoded
+      image.load()
+    # The orientation stands at the end of some PNG files; Pillow looks there.
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     rows, columns = image.height, image.width
     if turned:
