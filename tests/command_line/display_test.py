@@ -3,8 +3,8 @@
 import functools
 import io
 import re
-import sys
 import threading
+import types
 
 import pytest
 import rich.console
@@ -32,7 +32,9 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def terminal(monkeypatch):
   stream = Terminal()
-  monkeypatch.setattr(sys, 'stderr', stream)
+  # Not sys.stderr, which pytest sets anew before each test.
+  monkeypatch.setattr(display, 'sys', types.SimpleNamespace(stderr=stream))
+  monkeypatch.setenv('TERM', 'xterm')
   console = functools.partial(
     Console, file=stream, force_terminal=True, width=120, height=20
   )
@@ -77,7 +79,7 @@ def test_several_images_are_a_line_each_and_the_count(terminal):
     assert count.startswith('2/5 ') and 'mean 30.00 dB of 1' in count
     assert 'left' in count
     with bars.aside():
-      print('a line', file=sys.stderr)
+      print('a line', file=terminal)
   assert 'a line' in terminal.words
   assert 'mean 30.00 dB' in terminal.words.splitlines()[-1]  # it stays
 
@@ -126,7 +128,7 @@ def test_threads_may_show_at_the_same_time(terminal):
         bars.show(name, at(step))
         if step % 10 == 0:
           with bars.aside():
-            print(f'{name} {step}', file=sys.stderr)
+            print(f'{name} {step}', file=terminal)
       bars.end(name)
       bars.count()
 

@@ -63,12 +63,21 @@ def photos(tmp_path_factory):
   return folder
 
 
+@pytest.fixture(scope='module')
+def alone(photos, tmp_path_factory):
+  """The folder of results of one image at a time."""
+  folder = tmp_path_factory.mktemp('alone')
+  argv = [f'--input={photos}', f'--output={folder}']
+  assert bin_main.main(['main.py', '--config=smoke', *argv]) == 1
+  return folder
+
+
 @pytest.mark.parametrize(
   'flags',
   [('--devices=2',), ('--in_flight=3',), ('--devices=2', '--in_flight=2')],
 )
 def test_results_and_reports_are_those_of_one_at_a_time(
-  cli, photos, tmp_path, flags, monkeypatch
+  cli, photos, alone, tmp_path, flags, monkeypatch
 ):
   together = []
   train_together = devices.train_together
@@ -78,28 +87,25 @@ def test_results_and_reports_are_those_of_one_at_a_time(
     return train_together(jobs, *others)
 
   monkeypatch.setattr(devices, 'train_together', spy)
-  alone = cli(f'--input={photos}', f'--output={tmp_path / "one"}')
-  assert not together
-  several = cli(f'--input={photos}', f'--output={tmp_path / "several"}', *flags)
+  code, out, err = cli(f'--input={photos}', f'--output={tmp_path}', *flags)
   # Those of one shape are the only ones that go by twos, unless in flight.
   assert together == ([2, 2] if flags == ('--devices=2',) else [])
-  for code, out, err in (alone, several):
-    assert code == 1
-    assert [line[0] for line in out.splitlines()] == list('abdef')
-    errors = [line for line in err.splitlines() if line.startswith('error')]
-    assert len(errors) == 1 and f'{photos / "c.png"}: not an image' in errors[0]
-  names = sorted(os.listdir(tmp_path / 'one'))
-  assert names == sorted(os.listdir(tmp_path / 'several')) and len(names) == 10
+  assert code == 1
+  assert [line[0] for line in out.splitlines()] == list('abdef')
+  errors = [line for line in err.splitlines() if line.startswith('error')]
+  assert len(errors) == 1 and f'{photos / "c.png"}: not an image' in errors[0]
+  names = sorted(os.listdir(alone))
+  assert names == sorted(os.listdir(tmp_path)) and len(names) == 10
   for name in 'abdef':
     one, other = (
-      image_io.read_image(tmp_path / folder / f'{name}_x2.png')
-      for folder in ('one', 'several')
+      image_io.read_image(folder / f'{name}_x2.png')
+      for folder in (alone, tmp_path)
     )
     # Two runs of one image differ by rounding.
     assert metrics.score(other, one, 2)[0] > 45
     records = [
-      json.loads((tmp_path / folder / f'{name}_x2.json').read_text())
-      for folder in ('one', 'several')
+      json.loads((folder / f'{name}_x2.json').read_text())
+      for folder in (alone, tmp_path)
     ]
     histories = [record['history'] for record in records]
     assert histories[0]['stages'] == histories[1]['stages']
