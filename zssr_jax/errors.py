@@ -9,3 +9,16 @@ class InputError(ValueError):
 
 class NoKernelError(ValueError):
   """This image gives no kernel by this method; `estimate` then does without."""
+
+
+def concerns_one_image(error: BaseException) -> bool:
+  """Whether the other images of a run can go on after an error.
+
+  They can where an image cannot be used (a ValueError), a file cannot be read
+  or written (an OSError), or one image takes more memory than there is.
+  Everything else is a mistake of the program's.
+  """
+  # An accelerator out of memory raises an error of JAX's own.
+  return isinstance(
+    error, (ValueError, OSError, MemoryError)
+  ) or 'RESOURCE_EXHAUSTED' in str(error)

@@ -194,14 +194,6 @@ def test_the_ensemble_is_the_mean_of_eight_copies(name):
   assert np.abs(sr - copies[0]).max() > 1e-3
 
 
-def test_the_kernel_is_not_used():
-  upscale = learned.make_upscale('srcnn', draw('srcnn'))
-  lr = photo((8, 8, 3))
-  np.testing.assert_array_equal(
-    upscale(lr, 2), upscale(lr, 2, np.ones((3, 3)) / 9)
-  )
-
-
 def test_what_does_not_fit_is_refused_in_one_line():
   with pytest.raises(ValueError, match="unknown network 'rcan'"):
     learned.make_upscale('rcan', {})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import zssr_jax
+from zssr_jax import super_resolution
 from zssr_jax.data import image_io, kernel_io
 
 from .helpers import ROOT, outputs, photo, save, save_beside_old_output
@@ -70,7 +70,7 @@ def test_files_are_read_and_written_while_others_train(
   for name in 'abc':
     save(tmp_path / f'{name}.png')
   read = {name: threading.Event() for name in 'abc'}
-  read_image, train_image = image_io.read_image, zssr_jax.train_image
+  read_image, run_image = image_io.read_image, super_resolution.run_image
   seen = []
 
   def read_and_tell(path):
@@ -78,7 +78,7 @@ def test_files_are_read_and_written_while_others_train(
     read[path.stem].set()
     return image
 
-  def train_and_wait(*args, **options):
+  def run_and_wait(*args, **options):
     name = 'abc'[len(seen)]
     seen.append(name)
     if name != 'c':
@@ -89,10 +89,10 @@ def test_files_are_read_and_written_while_others_train(
       while not earlier.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
       assert earlier.exists()
-    return train_image(*args, **options)
+    return (yield from run_image(*args, **options))
 
   monkeypatch.setattr(image_io, 'read_image', read_and_tell)
-  monkeypatch.setattr(zssr_jax, 'train_image', train_and_wait)
+  monkeypatch.setattr(super_resolution, 'run_image', run_and_wait)
   code, out, err = cli(f'--input={tmp_path}/*.png')
   assert code == 0, err
   assert [line[0] for line in out.splitlines()] == ['a', 'b', 'c'] == seen

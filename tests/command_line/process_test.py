@@ -25,10 +25,11 @@ def test_help_into_a_closed_pipe_is_quiet():
 
 
 def test_progress_counts_gradual_stages_and_ends_early(capsys):
-  with display.Display('a_x2') as show:
+  with display.Display() as show:
+    show.begin('a', 'a_x2')
     for stage, steps in ((0, (10, 20, 30)), (1, (10,))):
       for step in steps:
-        show(zssr_jax.Progress(stage, 2, step, 50, 0.1, 1e-3, 1e-3))
+        show.show('a', zssr_jax.Progress(stage, 2, step, 50, 0.1, 1e-3, 1e-3))
   lines = capsys.readouterr().err.splitlines()
   assert [line.split()[1] for line in lines] == ['10%', '20%', '30%', '60%']
   assert 'stage 2/2  step 10/50  loss 0.1000  error 1.0e-03' in lines[-1]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from zssr_jax.report import page
+from zssr_jax.training.history import History
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 FLAGS = (
@@ -35,13 +36,14 @@ def missing(what):
 def make_page():
   rng = np.random.default_rng(0)
   steps = 1200
-  curves = page.Curves(
+  curves = History(
     loss=rng.lognormal(-4, 0.5, steps),
     learning_rate=np.geomspace(1e-3, 1e-6, steps),
     error_steps=np.arange(0, steps, 50),
     error=np.geomspace(1e-2, 1e-4, steps // 50),
-    stages=(400, 800),
     drops=(300, 1000),
+    rollbacks=(),
+    stages=((2.0, 2.0, 400), (2.0, 2.0, 800)),
   )
   red, blue = (np.tile(c, (200, 300, 1)) for c in ([1.0, 0, 0], [0, 0, 1.0]))
   plain = page.Entry('plain', red, blue, None, None, None, {})
@@ -51,7 +53,7 @@ def make_page():
     *noise,
     reference=noise[1],
     kernel=np.eye(13) / 13,
-    curves=curves,
+    history=curves,
     numbers={'a label that is long': 'a_value_' * 20, 'PSNR': '30.1 dB'},
   )
   row = {'picture': 'plain', 'note': EVIL}

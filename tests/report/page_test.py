@@ -11,18 +11,20 @@ import pytest
 from PIL import Image
 
 from zssr_jax.report import charts, page
+from zssr_jax.training.history import History
 
 rng = np.random.default_rng(0)
 
 
 def make_curves(steps=1000, **changes):
-  curves = page.Curves(
+  curves = History(
     loss=np.geomspace(0.1, 0.01, steps).astype(np.float32),
     learning_rate=np.full(steps, 1e-3, np.float32),
     error_steps=np.arange(0, steps, 50),
     error=np.geomspace(1e-2, 1e-4, len(range(0, steps, 50))),
-    stages=(steps,),
     drops=(),
+    rollbacks=(),
+    stages=((2.0, 2.0, steps),),
   )
   return curves._replace(**changes)
 
@@ -34,7 +36,7 @@ def make_entry(shape=(40, 48, 3), **changes):
     after=rng.random(shape),
     reference=None,
     kernel=None,
-    curves=None,
+    history=None,
     numbers={},
   )
   return entry._replace(**changes)
@@ -193,7 +195,7 @@ def test_names_that_utf8_cannot_hold_do_not_stop_the_report():
 
 
 def test_nothing_is_loaded_from_elsewhere():
-  text = page.make_report('Report', [make_entry(curves=make_curves())])
+  text = page.make_report('Report', [make_entry(history=make_curves())])
   assert not re.search(r'https?:|url\(|@import|(src|href)="//', text)
   name = {'http-equiv': 'Content-Security-Policy'}
   (policy,) = Page(text).all('meta', **name)
@@ -235,7 +237,9 @@ def test_the_kernel_spans_black_to_white():
 
 
 def test_curves_mark_stages_and_drops():
-  curves = make_curves(stages=(250, 750), drops=(500, 800))
+  curves = make_curves(
+    stages=((1.5, 1.5, 250), (2.0, 2.0, 750)), drops=(500, 800)
+  )
   page = Page(charts.draw_curves(curves))
   assert len(page.all('svg')) == 3
   assert (
@@ -290,7 +294,7 @@ def test_odd_curves_are_drawn_as_far_as_they_go(changes, drawn):
 
 
 def test_a_run_without_steps_draws_nothing():
-  nothing = make_curves(0)._replace(stages=(0,))
+  nothing = make_curves(0)._replace(stages=((2.0, 2.0, 0),))
   assert not charts.draw_curves(nothing)
 
 

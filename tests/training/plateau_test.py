@@ -10,7 +10,8 @@ import pytest
 
 from zssr_jax import config as config_lib
 from zssr_jax import registry
-from zssr_jax.training import loop, plateau, pool, step
+from zssr_jax.degradation import Degradation
+from zssr_jax.training import kernel_source, loop, losses, plateau, pool, step
 
 
 def polyfit_slope_and_std(times, values, ddof):
@@ -264,30 +265,22 @@ def test_a_real_run_drops_where_its_own_errors_say(ddof):
   image = np.random.default_rng(0).random((24, 24, 1)).astype(np.float32)
   scale = (2.0, 2.0)
   fathers = pool.make_pool(pool.make_fathers(image, 16, config), image.shape)
-  windows = step.make_windows(
-    jax.random.key(0),
-    image,
-    None,
-    side=16,
-    scale=scale,
-    config=config,
-  )
+  source = kernel_source.Known(Degradation(scale))
+  windows = step.make_windows(jax.random.key(0), image, 16, source.degradation)
   model = registry.NETWORKS['pixel_shuffle'].make(scale=scale, depth=2, width=4)
   params = model.init(
     jax.random.key(1), windows.son[:1], windows.interpolated[:1]
   )['params']
-  state = step.init_state(jax.random.key(2), params, config)
+  state = step.init_state(jax.random.key(2), params, source, config)
   history = loop.train(
     loop.Job(
       model=model,
-      scale=scale,
       side=16,
+      losses=losses.terms_of(config.losses, 1, config),
       config=config,
       stage=(0, 1),
       state=state,
-      fathers=fathers,
-      kernel=None,
-      windows=windows,
+      data=step.Data(fathers, source, windows, {}),
     )
   ).history
   count = len(history.loss)

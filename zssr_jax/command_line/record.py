@@ -16,6 +16,7 @@ import numpy as np
 from zssr_jax import Result, blur_kernels
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.jobs import Job
+from zssr_jax.evaluation.judge import Scores
 from zssr_jax.ops.resize import Scale
 
 _PACKAGES = ('zssr_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
@@ -31,16 +32,16 @@ def _versions() -> dict[str, str | None]:
   return versions
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
   """Makes a value fit for strict JSON: plain types, null for NaN."""
   if isinstance(value, dict):
-    return {str(k): _strict(v) for k, v in value.items()}
+    return {str(k): strict(v) for k, v in value.items()}
   if isinstance(value, (list, tuple)):
-    return [_strict(v) for v in value]
+    return [strict(v) for v in value]
   if isinstance(value, np.ndarray):
     if value.dtype == np.float32:  # no more digits than it has
-      return [_strict(float(str(v))) for v in value.ravel()]
-    return _strict(value.tolist())
+      return [strict(float(str(v))) for v in value.ravel()]
+    return strict(value.tolist())
   if isinstance(value, float):
     return value if math.isfinite(value) else None
   return str(value) if isinstance(value, Path) else value
@@ -82,7 +83,7 @@ def make_record(
   scale: Scale,
   result: Result,
   *,
-  metrics: dict[str, float] | None,
+  metrics: Scores | None,
   seconds: dict[str, float],
 ) -> str:
   """Returns the record of a finished job as strict JSON, a line a key.
@@ -92,7 +93,7 @@ def make_record(
     options: the flags.
     scale: factor or pair (y, x).
     result: what `train_image` returned.
-    metrics: `psnr`, `ssim`, `bicubic_psnr`, `bicubic_ssim`, or None.
+    metrics: where there is a ground truth.
     seconds: per phase.
   """
   device = jax.devices()[0]
@@ -104,18 +105,18 @@ def make_record(
     'seed': options.seed,
     'weights': options.weights,
     'output_shape': result.image.shape,
-    'metrics': metrics,
+    'metrics': metrics and metrics._asdict(),
     'steps': len(result.history.loss),
     'seconds': {k: round(v, 3) for k, v in seconds.items()},
     'device': {'platform': device.platform, 'kind': device.device_kind},
     'versions': _versions(),
     'config': dataclasses.asdict(result.config),
     # Reconstruction errors are MSEs; steps count through all stages.
-    'history': result.history._asdict(),
+    'history': result.history.to_dict(),
   }
   # A line a key: histories are long, and nobody reads them as columns.
   lines = (
     f'  {json.dumps(key)}: {json.dumps(value, allow_nan=False)}'
-    for key, value in _strict(record).items()
+    for key, value in strict(record).items()
   )
   return '{\n' + ',\n'.join(lines) + '\n}\n'

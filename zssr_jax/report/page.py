@@ -25,10 +25,9 @@ import numpy as np
 from PIL import Image
 
 from zssr_jax.ops.color import to_uint8
-from zssr_jax.report.charts import Curves, draw_curves, format_number
+from zssr_jax.report.charts import draw_curves, format_number
 from zssr_jax.report.side_by_side import find_detail
-
-__all__ = ['Curves', 'Entry', 'make_report']
+from zssr_jax.training.history import History
 
 _WINDOW = 512  # largest side of a picture in the slider, pixels
 _SMALL_WINDOW = 256  # the same once the report exceeds the budget
@@ -48,7 +47,7 @@ class Entry(NamedTuple):
   after: np.ndarray  # ours, of that shape
   reference: np.ndarray | None  # ground truth, up to a few pixels that size
   kernel: np.ndarray | None  # [h, w]
-  curves: Curves | None
+  history: History | None
   numbers: dict[str, str]  # label -> formatted value, shown in this order
 
 
@@ -241,7 +240,7 @@ def _section(entry: Entry, number: int, side: int) -> str:
       ),
       f'<p class="key">The framed detail, {detail.columns} × {detail.rows}'
       ' pixels, enlarged without smoothing.</p>',
-      draw_curves(entry.curves) if entry.curves else '',
+      draw_curves(entry.history) if entry.history else '',
       '</section>',
     ]
   )

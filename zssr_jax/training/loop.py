@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -27,8 +27,6 @@ from zssr_jax.training import step as step_lib
 _CHUNK = {'cpu': 10}
 _CHUNK_DEFAULT = 100
 _MAX_ROLLBACKS = 20
-
-T = TypeVar('T')
 
 
 class Progress(NamedTuple):
