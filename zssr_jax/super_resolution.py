@@ -29,6 +29,7 @@ from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import noise, spectrum
 from zssr_jax.models import registry
 from zssr_jax.ops import resize
+from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, loop, pool, step
 from zssr_jax.weights import starts
 
@@ -100,7 +101,7 @@ def train_image(
   run = run_image(
     image, scale, kernel=kernel, config=config, start=start, vgg=vgg, key=key
   )
-  return loop.drive(run, progress)
+  return devices.drive(run, progress)
 
 
 def plan_stages(

@@ -1,21 +1,26 @@
-"""Several images at a time, one per device by `jax.pmap`, or more by threads.
+"""What drives runs: one image, or several, one per device or more by threads.
 
-Each image is a generator of training jobs (`zssr.run_image`). Images of one
-shape class go together, unless several are in flight on a device: their jobs
-are stacked, so that one program trains them all, a chunk of steps at a time. A
-run that has ended, and the copies that fill up the last group, idle inside the
-compiled step. Training on many images shares each batch among the devices
-instead (`data_parallel`). This file is the only one that knows how the mapping
-is done.
+Each image is a generator of training jobs (`super_resolution.run_image`), its
+run. `drive` takes one to its result, `map_images` many.
+
+On several devices images of one shape class go together by `jax.pmap`, unless
+several are in flight on a device: their jobs are stacked, so that one program
+trains them all, a chunk of steps at a time. A run that has ended, and the
+copies that fill up the last group, idle inside the compiled step. Training on
+many images shares each batch among the devices instead (`data_parallel`). This
+file is the only one that knows how the mapping is done.
 """
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import queue
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -25,6 +30,7 @@ import numpy as np
 
 from zssr_jax import blur_kernels
 from zssr_jax.config import Config
+from zssr_jax.errors import concerns_one_image
 from zssr_jax.pretraining import loop as pretraining_loop
 from zssr_jax.pretraining import step as pretraining_step
 from zssr_jax.training import loop, pool
@@ -36,12 +42,20 @@ _SIDE_BUCKET = 128
 
 T = TypeVar('T')
 
+# Yields jobs, is sent what comes of each, and returns the result.
+Run = Generator[loop.Job, Any, T]
+Report = Callable[[loop.Progress], None]
+
 
 class Item(NamedTuple):
   """One image to train."""
 
-  start: Callable[[], Any]  # makes the `Run` of the image
-  shape_class: Hashable  # images whose jobs can be stacked have the same
+  # Reads what there is to read, and returns the image's run. It is called in
+  # a thread, while images before it still train: what is to wait for its turn
+  # belongs into the run.
+  start: Callable[[], Run[Any]]
+  # Images whose jobs can be stacked have the same; None: can with no other.
+  shape_class: Hashable = None
 
 
 def available(count: int) -> list[jax.Device]:
@@ -72,7 +86,7 @@ def shape_class(
     shape: of the input `[h, w, C]`.
     kernel: `[kh, kw]` or None.
     plan: of each stage the factors (y, x), the crop's and the windows' side
-      (`zssr.plan_stages`).
+      (`super_resolution.plan_stages`).
   """
   largest = max(shape[:2])
   padded = []
@@ -90,9 +104,29 @@ def shape_class(
   )
 
 
+def drive(run: Run[T], progress: Report | None = None) -> T:
+  """Trains what a run asks for, job by job, and returns its result.
+
+  Args:
+    run: the run; closed at the end, also after an error.
+    progress: called with a `Progress` a few times a second while training.
+  """
+  trained: Any = None
+  with contextlib.closing(run):
+    while True:
+      try:
+        job = run.send(trained)
+      except StopIteration as stop:
+        return stop.value
+      trained = loop.train(job, progress)
+
+
 def map_images(
-  items: Sequence[Item], devices: Sequence[jax.Device], in_flight: int = 1
-) -> Iterator[tuple[int, Any]]:
+  items: Sequence[Item],
+  devices: Sequence[jax.Device],
+  in_flight: int = 1,
+  progress: Callable[[int, loop.Progress], None] | None = None,
+) -> Generator[tuple[int, Any], None, None]:
   """Trains every item, `in_flight` at a time on each device.
 
   Images of one shape class are trained together, one a device. One that is
@@ -101,103 +135,205 @@ def map_images(
   take turns, and while one is prepared, or its result made, read or judged by
   the host, another trains.
 
+  As many images as there are devices are started (`Item.start`) ahead of
+  their turn. With one device and one in flight no image trains while the
+  caller has a result in hand, so that memory and time that are measured are
+  those of one image.
+
   Args:
-    items: the images; each is started when its turn comes.
+    items: the images.
     devices: from `available`.
     in_flight: images that a device has at a time.
+    progress: called, from any thread, with the index of an item and a
+      `Progress`, a few times a second.
 
   Yields:
-    (index of the item, its result, or the ValueError it raised), as they
-    end; each index once.
+    (index of the item, outcome), as they end; each index once, in their
+    order with one device and one in flight. An outcome is what the run
+    returned, or the error that `errors.concerns_one_image` and that starting,
+    training or finishing it raised; other errors come out of the iteration.
   """
+  groups, alone = _arrange(items, len(devices), in_flight)
+  order = [*itertools.chain(*groups), *alone]
+
+  def report(index: int) -> Report | None:
+    return None if progress is None else functools.partial(progress, index)
+
+  with _Starts(items, order, len(devices)) as starts:
+    for group in groups:
+      outcomes = _run_group(
+        [starts.take(index) for index in group],
+        devices,
+        [report(index) for index in group],
+      )
+      yield from zip(group, outcomes, strict=True)
+    # Each device as often as it has images.
+    slots = [device for device in devices for _ in range(in_flight)]
+    yield from _run_alone(alone, starts, slots, report)
+
+
+def _arrange(
+  items: Sequence[Item], devices: int, in_flight: int
+) -> tuple[list[list[int]], list[int]]:
+  """Splits items into groups that train together and those that do not."""
   classes: dict[Hashable, list[int]] = {}
-  for index, item in enumerate(items):
-    classes.setdefault(item.shape_class, []).append(index)
   alone = []
+  for index, item in enumerate(items):
+    if item.shape_class is None or in_flight > 1:
+      alone.append(index)
+    else:
+      classes.setdefault(item.shape_class, []).append(index)
+  groups = []
   for members in classes.values():
-    for first in range(0, len(members), len(devices)):
-      group = members[first : first + len(devices)]
-      if len(group) == 1 or in_flight > 1:
+    for first in range(0, len(members), devices):
+      group = members[first : first + devices]
+      if len(group) == 1:
         alone += group
-        continue
-      runs = [items[index].start() for index in group]
-      results = _run_group(runs, devices)
-      yield from zip(group, results, strict=True)
-  # Each device as often as it has images.
-  slots = [device for device in devices for _ in range(in_flight)]
-  yield from _run_alone({index: items[index] for index in sorted(alone)}, slots)
+      else:
+        groups.append(group)
+  return groups, sorted(alone)
+
+
+class _Starts:
+  """Starts items in threads of its own, a few ahead of their turn."""
+
+  def __init__(
+    self, items: Sequence[Item], order: Sequence[int], ahead: int
+  ) -> None:
+    """Starts the first ones.
+
+    Args:
+      items: all of them.
+      order: the indices in which they will be taken.
+      ahead: how many to start before they are taken.
+    """
+    self._items = items
+    self._waiting = iter(order)
+    self._started: dict[int, Future[Run[Any]]] = {}
+    self._threads = ThreadPoolExecutor(ahead)
+    self._start(ahead)
+
+  def __enter__(self) -> _Starts:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._threads.shutdown(cancel_futures=True)
+
+  def _start(self, count: int) -> None:
+    for index in itertools.islice(self._waiting, count):
+      start = self._items[index].start
+      self._started[index] = self._threads.submit(start)
+
+  def take(self, index: int) -> Future[Run[Any]]:
+    """The next item's run, and starts another item in its place."""
+    self._start(1)
+    return self._started.pop(index)
 
 
 def _run_alone(
-  items: dict[int, Item], devices: Sequence[jax.Device]
+  indices: Sequence[int],
+  starts: _Starts,
+  slots: Sequence[jax.Device],
+  report: Callable[[int], Report | None],
 ) -> Iterator[tuple[int, Any]]:
-  """Runs each item on whichever of the devices is free."""
+  """Runs each item on whichever of the slots is free."""
   free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
-  for device in devices:
+  for device in slots:
     free.put(device)
 
-  def work(item: Item) -> Any:
+  def work(start: Future[Run[Any]], progress: Report | None) -> Any:
     device = free.get()
     try:
+      run = start.result()
       with jax.default_device(device):
-        return loop.drive(item.start())
-    except ValueError as error:
+        return drive(run, progress)
+    except Exception as error:
+      if not concerns_one_image(error):
+        raise
       return error
     finally:
       free.put(device)
 
-  waiting = iter(items.items())
-  running: dict[concurrent.futures.Future[Any], int] = {}
-  with concurrent.futures.ThreadPoolExecutor(len(devices)) as threads:
+  waiting = iter(indices)
+  running: dict[Future[Any], int] = {}
+  with ThreadPoolExecutor(len(slots)) as threads:
 
     def fill() -> None:
       # No more than there is room for, so that neither results pile up where
       # they are taken slowly, nor an error waits for the rest.
-      room = len(devices) - len(running)
-      for index, item in itertools.islice(waiting, room):
-        running[threads.submit(work, item)] = index
+      for index in itertools.islice(waiting, len(slots) - len(running)):
+        start = starts.take(index)
+        running[threads.submit(work, start, report(index))] = index
 
     fill()
     while running:
       ended, _ = concurrent.futures.wait(
         running, return_when=concurrent.futures.FIRST_COMPLETED
       )
-      outcomes = [(running.pop(future), future.result()) for future in ended]
+      outcomes = collections.deque(
+        sorted((running.pop(future), future) for future in ended)
+      )
+      del ended
+      if len(slots) > 1:
+        fill()
+      while outcomes:  # and none is kept while others train
+        index, future = outcomes.popleft()
+        yield index, future.result()
+        del future
       fill()
-      yield from outcomes
 
 
-def _run_group(runs: list[Any], devices: Sequence[jax.Device]) -> list[Any]:
-  """Drives up to `len(devices)` runs to their results."""
-  results: list[Any] = [None] * len(runs)
-  answers: list[Any] = [None] * len(runs)
-  waiting = list(range(len(runs)))
+def _run_group(
+  starts: Sequence[Future[Run[Any]]],
+  devices: Sequence[jax.Device],
+  reports: Sequence[Report | None],
+) -> list[Any]:
+  """Drives up to `len(devices)` runs to their outcomes."""
+  results: list[Any] = [None] * len(starts)
+  answers: list[Any] = [None] * len(starts)
+  waiting = list(range(len(starts)))
 
   def advance(slot: int) -> loop.Job | None:
     # Preparation and inference belong to the image's own device.
     with jax.default_device(devices[slot]):
       try:
-        return runs[slot].send(answers[slot])
+        return starts[slot].result().send(answers[slot])
       except StopIteration as stop:
         results[slot] = stop.value
-      except ValueError as error:
+      except Exception as error:
+        if not concerns_one_image(error):
+          raise
         results[slot] = error
     return None
 
-  with concurrent.futures.ThreadPoolExecutor(len(runs)) as threads:
+  def train(jobs: dict[int, loop.Job]) -> None:
+    try:
+      trained = train_together(
+        list(jobs.values()), devices, [reports[slot] for slot in jobs]
+      )
+    except Exception as error:  # of memory, most likely
+      if not concerns_one_image(error):
+        raise
+      for slot in jobs:
+        starts[slot].result().close()
+        results[slot] = error
+        waiting.remove(slot)
+    else:
+      for slot, answer in zip(jobs, trained, strict=True):
+        answers[slot] = answer
+
+  with ThreadPoolExecutor(len(starts)) as threads:
     while waiting:
       jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
       pending = {slot: job for slot, job in jobs.items() if job is not None}
+      waiting[:] = pending
       # An image whose kernel was not to be found goes on with bicubic.
       for blind in (False, True):
         alike = {
           s: j for s, j in pending.items() if (j.kernel is None) == blind
         }
         if alike:
-          trained = train_together(list(alike.values()), devices)
-          for slot, answer in zip(alike, trained, strict=True):
-            answers[slot] = answer
-      waiting = list(pending)
+          train(alike)
   return results
 
 
@@ -231,7 +367,9 @@ def _make_choice(devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
 
 
 def train_together(
-  jobs: Sequence[loop.Job], devices: Sequence[jax.Device]
+  jobs: Sequence[loop.Job],
+  devices: Sequence[jax.Device],
+  reports: Sequence[Report | None] = (),
 ) -> list[loop.Trained]:
   """`loop.train` for several jobs at once.
 
@@ -239,6 +377,7 @@ def train_together(
     jobs: 1 to `len(devices)` jobs that agree in all but their arrays' values
       and the padding of their pools.
     devices: where to run them.
+    reports: called with the progress of each job; none at all for nothing.
 
   Returns:
     What `loop.train` does of each job, in host arrays.
@@ -264,7 +403,10 @@ def train_together(
     loop.chunk_length(),
     devices,
   )
-  watches = [loop.Watch(job) for job in jobs]
+  watches = [
+    loop.Watch(job, report)
+    for job, report in itertools.zip_longest(jobs, reports)
+  ]
   while not (done := np.asarray(state.done)).all():
     after, record = chunk(state, *stacked)
     record = jax.device_get(record)

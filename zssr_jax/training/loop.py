@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,8 +26,6 @@ from zssr_jax.training import step as step_lib
 _CHUNK = {'cpu': 10}
 _CHUNK_DEFAULT = 100
 _MAX_ROLLBACKS = 20
-
-T = TypeVar('T')
 
 
 class Progress(NamedTuple):
@@ -205,25 +203,6 @@ def train(
     else:
       state = go_back(state, len(watch.rollbacks))
   return finish(state, job.config, watch)
-
-
-def drive(
-  run: Generator[Job, Any, T],
-  progress: Callable[[Progress], None] | None = None,
-) -> T:
-  """Trains what a run asks for, job by job, and returns its result.
-
-  Args:
-    run: yields jobs and is sent what comes of each (`zssr.run_image`).
-    progress: as in `train`.
-  """
-  trained: Any = None
-  while True:
-    try:
-      job = run.send(trained)
-    except StopIteration as stop:
-      return stop.value
-    trained = train(job, progress)
 
 
 def finish(state: step_lib.State, config: Config, watch: Watch) -> Trained:
