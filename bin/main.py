@@ -40,7 +40,7 @@ sys.path.insert(0, str(ROOT))
 from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
-from zssr_jax.command_line import app, upscale  # noqa: E402
+from zssr_jax.command_line import app, arguments, upscale  # noqa: E402
 
 _TEXT_FLAGS = {
   'input': (None, 'Image, folder or glob. Without: the bundled example.'),
@@ -65,6 +65,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   flags.DEFINE_integer(
     'seed', 0, 'Random seed.', 0, 2**32 - 1, flag_values=values
   )
+  arguments.define_parallel(values)
   flags.DEFINE_multi_string(
     'weights',
     [],

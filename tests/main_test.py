@@ -20,8 +20,8 @@ import scipy.io
 from PIL import Image
 
 import zssr_jax
-from zssr_jax import blur_kernels
-from zssr_jax.command_line import app, arguments, display, upscale
+from zssr_jax import blur_kernels, super_resolution
+from zssr_jax.command_line import app, arguments, display
 from zssr_jax.data import files, image_io, kernel_io
 from zssr_jax.errors import InputError
 from zssr_jax.kernel_estimation import estimate as estimation
@@ -66,7 +66,8 @@ def quick(monkeypatch):
   """
   calls = []
 
-  def train_image(image, scale, *, kernel, config, key, progress, **trained):
+  def run_image(image, scale, *, kernel, config, key, **trained):
+    yield from ()  # nothing is trained
     calls.append(
       {'scale': scale, 'kernel': kernel, 'config': config, **trained}
     )
@@ -80,8 +81,6 @@ def quick(monkeypatch):
         warning='the image is flat;\nbicubic instead' if flat else None,
       )
       kernel = estimate.kernel
-    for step in (50, 100):
-      progress(zssr_jax.Progress(0, 1, step, 100, 0.1, float('nan'), 1e-3))
     return zssr_jax.Result(
       image=np.clip(resize.imresize(image, scale), 0, 1),
       params={},
@@ -101,7 +100,7 @@ def quick(monkeypatch):
       consistency=45.249,
     )
 
-  monkeypatch.setattr(zssr_jax, 'train_image', train_image)
+  monkeypatch.setattr(super_resolution, 'run_image', run_image)
   return calls
 
 
@@ -796,7 +795,7 @@ def test_files_are_read_and_written_while_others_train(
   for name in 'abc':
     save(tmp_path / f'{name}.png')
   read = {name: threading.Event() for name in 'abc'}
-  read_image, train_image = image_io.read_image, zssr_jax.train_image
+  read_image, run_image = image_io.read_image, super_resolution.run_image
   seen = []
 
   def read_and_tell(path):
@@ -804,7 +803,7 @@ def test_files_are_read_and_written_while_others_train(
     read[path.stem].set()
     return image
 
-  def train_and_wait(*args, **options):
+  def run_and_wait(*args, **options):
     name = 'abc'[len(seen)]
     seen.append(name)
     if name != 'c':
@@ -815,10 +814,10 @@ def test_files_are_read_and_written_while_others_train(
       while not earlier.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
       assert earlier.exists()
-    return train_image(*args, **options)
+    return (yield from run_image(*args, **options))
 
   monkeypatch.setattr(image_io, 'read_image', read_and_tell)
-  monkeypatch.setattr(zssr_jax, 'train_image', train_and_wait)
+  monkeypatch.setattr(super_resolution, 'run_image', run_and_wait)
   code, out, err = cli(f'--input={tmp_path}/*.png')
   assert code == 0, err
   assert [line[0] for line in out.splitlines()] == ['a', 'b', 'c'] == seen
@@ -836,7 +835,7 @@ def test_a_result_that_cannot_be_written_fails_alone(
       raise OSError(errno.ENOSPC, 'No space left on device', 'b_x2.png')
     write(files)
 
-  monkeypatch.setattr(image_io, 'write_files', full_for_b)
+  monkeypatch.setattr(files, 'write_files', full_for_b)
   code, out, err = cli(f'--input={tmp_path}/*.png')
   assert code == 1
   assert [line[0] for line in out.splitlines()] == ['a', 'c']
@@ -926,7 +925,10 @@ def test_full_disk_is_one_line_and_leaves_nothing(
 
 
 def test_own_mistakes_are_not_hidden(tmp_path, monkeypatch, cli):
-  monkeypatch.setattr(zssr_jax, 'train_image', lambda *_, **__: None)
+  def nothing(*args, **options):
+    yield from ()
+
+  monkeypatch.setattr(super_resolution, 'run_image', nothing)
   with pytest.raises(AttributeError):
     cli(f'--input={save(tmp_path / "a.png")}')
 
@@ -1038,7 +1040,7 @@ def test_without_weights_one_line_says_how_to_get_them(
   empty = tmp_path / 'empty'
   empty.mkdir()
   for root in (None, empty):
-    monkeypatch.setattr(upscale.datasets, 'data_root', lambda root=root: root)
+    monkeypatch.setattr(app.datasets, 'data_root', lambda root=root: root)
     code, _, err = cli(f'--input={path}', f'--config.{override}')
     assert code == 2 and err.count('\n') == 1
     assert f'--weights={network}=FILE' in err and 'bin/convert_weights' in err
@@ -1154,10 +1156,11 @@ def test_gaussian_is_for_one_scale_on_both_axes():
 
 
 def test_progress_counts_gradual_stages_and_ends_early(capsys):
-  with display.Display('a_x2') as show:
+  with display.Display() as show:
+    show.begin('a', 'a_x2')
     for stage, steps in ((0, (10, 20, 30)), (1, (10,))):
       for step in steps:
-        show(zssr_jax.Progress(stage, 2, step, 50, 0.1, 1e-3, 1e-3))
+        show.show('a', zssr_jax.Progress(stage, 2, step, 50, 0.1, 1e-3, 1e-3))
   lines = capsys.readouterr().err.splitlines()
   assert [line.split()[1] for line in lines] == ['10%', '20%', '30%', '60%']
   assert 'stage 2/2  step 10/50  loss 0.1000  error 1.0e-03' in lines[-1]

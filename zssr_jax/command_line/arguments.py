@@ -42,11 +42,29 @@ class Options:
   kernel: str | None = None  # FILE, FILE:INDEX or gaussian:...
   reference: str | None = None
   seed: int = 0
+  devices: int = 1
+  in_flight: int = 1
   overwrite: bool = False
   report: bool = False
   weights: tuple[str, ...] = ()  # NAME=FILE, see `networks`
   # Not a flag: the kernel of the bundled example, when that is estimated.
   true_kernel: Path | None = None
+
+
+def define_parallel(values: flags.FlagValues) -> None:
+  """Defines --devices and --in_flight."""
+  flags.DEFINE_integer(
+    'devices', 1, 'Devices to train on, an image each.', 1, flag_values=values
+  )
+  flags.DEFINE_integer(
+    'in_flight',
+    1,
+    'Images that each device has at a time: while one is read, prepared or'
+    ' judged, another trains.',
+    1,
+    64,
+    flag_values=values,
+  )
 
 
 def _check_field(name: str, source: str) -> None:

@@ -1,91 +1,195 @@
-"""Training progress on stderr."""
+"""Progress on stderr: of the images that train, and of all there are."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import rich.console
 import rich.progress
 
 from zssr_jax import Progress
 
+_NAME = 16  # characters of a bar's name
+
 
 def _shorten(name: str, length: int) -> str:
   return name if len(name) <= length else name[: length - 1] + '…'
 
 
-class Display:
-  """A progress callback: a bar on a terminal, else a line every 10%."""
+def minutes(seconds: float) -> str:
+  """A time as 'MINUTES:SECONDS'."""
+  whole = round(seconds)
+  return f'{whole // 60}:{whole % 60:02}'
 
-  def __init__(self, name: str):
-    self._name = name
-    self._tenths = 0
-    self._first: tuple[float, float] | None = None  # time, share done
-    self._bar: rich.progress.Progress | None = None
-    console = rich.console.Console(stderr=True)
-    if sys.stderr.isatty() and console.is_interactive:
-      column = rich.progress.TextColumn
-      self._bar = rich.progress.Progress(
-        column('{task.description}', markup=False),
-        rich.progress.BarColumn(bar_width=None),
-        column('{task.fields[state]}', markup=False),
-        console=console,
-        transient=True,
-      )
-      self._task = self._bar.add_task(
-        _shorten(name, 16), total=1.0, state='starting'
-      )
 
-  def __enter__(self) -> Display:
-    if self._bar:
-      self._bar.start()
-    return self
+class _Clock:
+  """Tells the time left from the share that is done."""
 
-  def __exit__(self, *_: object) -> None:
-    if self._bar:
-      self._bar.stop()
+  def __init__(self, share: float | None = None):
+    """Starts to measure now, or at the first share that is seen."""
+    self._first = None if share is None else (time.perf_counter(), share)
 
-  @contextlib.contextmanager
-  def aside(self) -> Iterator[None]:
-    """Takes the bar away while other lines are printed."""
-    self.__exit__()
-    try:
-      yield
-    finally:
-      self.__enter__()
-
-  def __call__(self, p: Progress) -> None:
-    """Shows a report of the training; called a few times a second."""
-    share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
-    stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
-    words = [
-      f'step {p.step}/{p.max_steps}',
-      f'loss {p.loss:.4f}',
-      f'error {p.error:.1e}',
-      f'lr {p.learning_rate:.0e}',
-      *self._time_left(share),
-    ]
-    if self._bar:
-      self._bar.update(
-        self._task,
-        completed=share,
-        description=_shorten(self._name, 16 - len(stage)) + stage,
-        state=' '.join(words),
-      )
-    elif int(share * 10 + 1e-9) > self._tenths:
-      self._tenths = int(share * 10 + 1e-9)
-      head = f'{self._name}  {self._tenths * 10}% {stage}'.rstrip()
-      print('  '.join([head, *words]), file=sys.stderr, flush=True)
-
-  def _time_left(self, share: float) -> list[str]:
+  def left(self, share: float) -> list[str]:
+    """The words for it; none as long as it cannot be told."""
     now = time.perf_counter()
     if self._first is None:  # until now it compiled, which tells no speed
       self._first = now, share
     start, start_share = self._first
     if share <= start_share:
       return []
-    left = round((now - start) * (1 - share) / (share - start_share))
-    return [f'{left // 60}:{left % 60:02} left']
+    seconds = (now - start) * (1 - share) / (share - start_share)
+    return [f'{minutes(seconds)} left']
+
+
+class _Image:
+  """What is known of an image that trains."""
+
+  def __init__(self, name: str):
+    self.name = name
+    self.clock = _Clock()
+    self.tenths = 0
+    self.line: rich.progress.TaskID | None = None
+
+
+class Display:
+  """Images that train, each a bar on a terminal, and the count of all.
+
+  Where there is no terminal, lines take their place that stay: one every
+  tenth of an image, or one for each image that is done. All methods may be
+  called from any thread.
+  """
+
+  def __init__(
+    self,
+    total: int = 1,
+    done: int = 0,
+    *,
+    counts: bool = False,
+    tenths: bool = True,
+  ):
+    """Takes the bars' place on the terminal only when entered.
+
+    Args:
+      total: how many images there are.
+      done: how many were done before.
+      counts: shows how many are done, on a terminal.
+      tenths: prints how far an image is, without a terminal.
+    """
+    self._total, self._done = total, done
+    self._counts, self._tenths = counts, tenths
+    self._clock = _Clock(done / max(total, 1))
+    self._images: dict[Hashable, _Image] = {}
+    self._lock = threading.RLock()
+    self._bars: rich.progress.Progress | None = None
+    console = rich.console.Console(stderr=True)
+    if sys.stderr.isatty() and console.is_interactive:
+      column = rich.progress.TextColumn
+      self._bars = rich.progress.Progress(
+        column('{task.description}', markup=False),
+        rich.progress.BarColumn(bar_width=None),
+        column('{task.fields[state]}', markup=False),
+        console=console,
+        transient=True,
+      )
+      if counts:
+        self._count = self._bars.add_task(
+          f'{done}/{total}', total=total, completed=done, state=''
+        )
+
+  def __enter__(self) -> Display:
+    if self._bars:
+      self._bars.start()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._bars:
+      with self._lock:
+        for key in list(self._images):
+          self.end(key)
+        self._bars.live.transient = not self._counts  # the count may stay
+        self._bars.stop()
+
+  @contextlib.contextmanager
+  def aside(self) -> Iterator[None]:
+    """Takes the bars away while other lines are printed."""
+    with self._lock:
+      if self._bars:
+        self._bars.stop()
+      try:
+        yield
+      finally:
+        if self._bars:
+          self._bars.start()
+
+  def begin(self, key: Hashable, name: str) -> None:
+    """Shows an image, unless it is shown already.
+
+    Args:
+      key: for the calls to come.
+      name: what it is called.
+    """
+    with self._lock:
+      if key in self._images:
+        return
+      image = self._images[key] = _Image(name)
+      if self._bars:
+        image.line = self._bars.add_task(
+          _shorten(name, _NAME), total=1.0, state='starting'
+        )
+
+  def show(self, key: Hashable, p: Progress) -> None:
+    """Shows how far an image is that has begun."""
+    with self._lock:
+      image = self._images[key]
+      share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
+      stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
+      words = [
+        f'step {p.step}/{p.max_steps}',
+        f'loss {p.loss:.4f}',
+        f'error {p.error:.1e}',
+        f'lr {p.learning_rate:.0e}',
+        *image.clock.left(share),
+      ]
+      if self._bars and image.line is not None:
+        self._bars.update(
+          image.line,
+          completed=share,
+          description=_shorten(image.name, _NAME - len(stage)) + stage,
+          state=' '.join(words),
+        )
+      elif self._tenths and int(share * 10 + 1e-9) > image.tenths:
+        image.tenths = int(share * 10 + 1e-9)
+        head = f'{image.name}  {image.tenths * 10}% {stage}'.rstrip()
+        print('  '.join([head, *words]), file=sys.stderr, flush=True)
+
+  def end(self, key: Hashable) -> None:
+    """Takes an image's bar away, if it has one."""
+    with self._lock:
+      image = self._images.pop(key, None)
+      if self._bars and image and image.line is not None:
+        self._bars.remove_task(image.line)
+
+  def count(self, state: str = '', line: str | None = None) -> None:
+    """Counts one more image as done.
+
+    Args:
+      state: words beside the count, on a terminal or not.
+      line: what is said of the image without a terminal; None: nothing.
+    """
+    with self._lock:
+      self._done += 1
+      head = f'{self._done}/{self._total}'
+      left = self._clock.left(self._done / max(self._total, 1))
+      if self._bars:
+        if self._counts:
+          words = ' '.join([state, *left]).strip()
+          self._bars.update(
+            self._count, description=head, completed=self._done, state=words
+          )
+      elif line is not None:
+        words = '  '.join([head, line, state, *left])
+        print(words, file=sys.stderr, flush=True)

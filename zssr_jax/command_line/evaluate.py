@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rich.console
-import rich.progress
 from absl import flags
 from ml_collections import config_flags
 
 from zssr_jax.baselines import interpolation, learned
 from zssr_jax.command_line import app, arguments, networks
+from zssr_jax.command_line.display import Display
 from zssr_jax.config import Config
 from zssr_jax.data import datasets, files, image_io
 from zssr_jax.errors import InputError
@@ -33,6 +30,8 @@ from zssr_jax.evaluation import (
 )
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.report import page
+from zssr_jax.training.history import History
+from zssr_jax.training.loop import Progress
 from zssr_jax.weights import parameters
 
 
@@ -122,6 +121,27 @@ def _networks(
   }
 
 
+def _numbers(
+  flag: Mapping[str, Any],
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+  """The scales and seeds of the flags, none of whose lists may be empty."""
+  for name in ('datasets', 'scales', 'methods', 'seeds', 'degradation'):
+    if not flag[name]:
+      raise InputError(f'--{name}: is empty')
+  try:
+    seeds = tuple(int(text) for text in flag['seeds'])
+  except ValueError:
+    raise InputError(
+      f'--seeds={",".join(flag["seeds"])}: must be whole numbers'
+    ) from None
+  scales = []
+  for text in flag['scales']:
+    scale = arguments.parse_scale(text)
+    assert isinstance(scale, float)  # the list has split any pair
+    scales.append(scale)
+  return tuple(scales), seeds
+
+
 def parse_options(
   argv: list[str],
   define: Callable[[flags.FlagValues, list[str]], None],
@@ -166,27 +186,14 @@ def parse_options(
     if not all(Path(name).is_dir() for name in flag['datasets']):
       raise InputError('no data: pass --data=FOLDER or set ZSSR_JAX_DATA')
     data = Path()
-  for name in ('datasets', 'scales', 'methods', 'seeds', 'degradation'):
-    if not flag[name]:
-      raise InputError(f'--{name}: is empty')
-  try:
-    seeds = tuple(int(text) for text in flag['seeds'])
-  except ValueError:
-    raise InputError(
-      f'--seeds={",".join(flag["seeds"])}: must be whole numbers'
-    ) from None
-  scales = []
-  for text in flag['scales']:
-    scale = arguments.parse_scale(text)
-    assert isinstance(scale, float)  # the list has split any pair
-    scales.append(scale)
+  scales, seeds = _numbers(flag)
   return Options(
     recipes=recipes,
     networks=_networks(flag['methods'], files, data),
     data=data,
     output=Path(flag['output']),
     datasets=tuple(flag['datasets']),
-    scales=tuple(scales),
+    scales=scales,
     methods=tuple(flag['methods']),
     degradation=tuple(kinds),
     degradation_seed=flag['degradation_seed'],
@@ -198,54 +205,36 @@ def parse_options(
   )
 
 
-class _Display:
-  """Images done, running mean and time left: a bar, or a line an image."""
+class _Watch:
+  """Shows what is running, and the means of what is done."""
 
-  def __init__(self, total: int, done: int):
+  def __init__(self, display: Display):
+    self._display = display
     self._scores: dict[str, list[float]] = {}
-    self._bar: rich.progress.Progress | None = None
-    self._total, self._done = total, done
-    self._before, self._start = done, time.perf_counter()
-    console = rich.console.Console(stderr=True)
-    if sys.stderr.isatty() and console.is_interactive:
-      self._bar = rich.progress.Progress(
-        rich.progress.TextColumn('{task.description}', markup=False),
-        rich.progress.BarColumn(),
-        rich.progress.MofNCompleteColumn(),
-        rich.progress.TimeRemainingColumn(),
-        console=console,
-      )
-      self._bar_task = self._bar.add_task('', total=total, completed=done)
 
-  def __enter__(self) -> _Display:
-    if self._bar:
-      self._bar.start()
-    return self
+  def progress(self, task: harness.Task, part: Progress) -> None:
+    name = f'{task.case.image} ×{task.case.scale:g} {task.method}'
+    self._display.begin(task.key, name)
+    self._display.show(task.key, part)
 
-  def __exit__(self, *_: object) -> None:
-    if self._bar:
-      self._bar.stop()
-
-  def show(self, row: rows.Row) -> None:
-    self._done += 1
+  def row(self, row: rows.Row) -> None:
+    self._display.end(row['key'])
     name = f'{row["dataset"]} ×{row["scale"]:g} {row["method"]}'
     seen = self._scores.setdefault(name, [])
     seen.append(row['psnr'])
-    mean = f'{name}: mean {np.mean(seen):.2f} dB of {len(seen)}'
-    if self._bar:
-      self._bar.update(self._bar_task, description=mean, completed=self._done)
-      return
-    elapsed = time.perf_counter() - self._start
-    each = elapsed / (self._done - self._before)
-    left = round(each * (self._total - self._done))
-    print(
-      f'{self._done}/{self._total}  {row["image"]}'
-      f'  {row["psnr"]:.2f} / {row["ssim"]:.4f}'
-      f'  (bicubic {row["bicubic_psnr"]:.2f})  {row["seconds"]:g} s'
-      f'  {mean}  {left // 60}:{left % 60:02} left',
-      file=sys.stderr,
-      flush=True,
+    self._display.count(
+      f'{name}: mean {np.mean(seen):.2f} dB of {len(seen)}',
+      f'{row["image"]}  {row["psnr"]:.2f} / {row["ssim"]:.4f}'
+      f'  (bicubic {row["bicubic_psnr"]:.2f})  {row["seconds"]:g} s',
     )
+
+  def failure(self, failure: harness.Failure) -> None:
+    path = failure.task.case.pair.hr
+    self._display.end(failure.task.key)
+    with self._display.aside():
+      app.complain(
+        app.explain(failure.error, path) or f'{path}: {failure.error}'
+      )
 
 
 def run(options: Options) -> int:
@@ -280,21 +269,31 @@ def run(options: Options) -> int:
     raise InputError(str(error)) from None
   wanted = {task.key for task in tasks}
   failures = 0
-  with _Display(len(wanted), len(wanted & set(store.rows))) as display:
+  done = len(wanted & set(store.rows))
+  with Display(len(wanted), done, counts=True, tenths=False) as display:
+    watch = _Watch(display)
     for outcome in harness.run(
       tasks,
       store,
       devices=devices,
       in_flight=options.in_flight,
       lpips=distance,
+      progress=watch.progress,
     ):
       if isinstance(outcome, harness.Failure):
-        case = outcome.task.case
-        app.complain(f'{case.pair.hr}: {outcome.error}')
+        watch.failure(outcome)
         failures += 1
       else:
-        display.show(outcome)
+        watch.row(outcome)
   write_table(store)
+  _write_report(options, tasks, store)
+  print(f'{store.folder}: {len(store.rows)} rows, table.md, page.html')
+  return 1 if failures else 0
+
+
+def _write_report(
+  options: Options, tasks: Sequence[harness.Task], store: rows.Store
+) -> None:
   finished = [task for task in tasks if task.key in store.rows]
   shown = [store.rows[task.key] for task in finished]
   made = page.make_report(
@@ -304,8 +303,6 @@ def run(options: Options) -> int:
     notes=tables.origin(shown),
   )
   files.write_files({store.folder / app.REPORT: made})
-  print(f'{store.folder}: {len(store.rows)} rows, table.md, page.html')
-  return 1 if failures else 0
 
 
 def write_table(store: rows.Store) -> None:
@@ -329,19 +326,11 @@ def _entries(
       continue
     row = store.rows[task.key]
     pixels = task.case.load()
-    curves, kernel = None, None
+    history: History | None = None
+    others: dict[str, np.ndarray] = {}
     file = harness.curves_path(store, task.key)
     if file.is_file():
-      with np.load(file) as arrays:
-        kernel = arrays['kernel'] if 'kernel' in arrays else None
-        curves = page.Curves(
-          loss=arrays['loss'],
-          learning_rate=arrays['learning_rate'],
-          error_steps=arrays['error_steps'],
-          error=arrays['error'],
-          stages=tuple(arrays['stages'].tolist()),
-          drops=tuple(arrays['drops'].tolist()),
-        )
+      history, others = History.load(file)
     numbers = {
       'PSNR': f'{row["psnr"]:.2f} dB',
       'bicubic': f'{row["bicubic_psnr"]:.2f} dB',
@@ -364,8 +353,8 @@ def _entries(
       before=interpolation.bicubic(pixels.lr, task.case.scale),
       after=image_io.read_image(path),
       reference=pixels.hr,
-      kernel=kernel,
-      curves=curves,
+      kernel=others.get('kernel'),
+      history=history,
       numbers=numbers,
     )
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from zssr_jax.command_line import app, jobs
+from zssr_jax.command_line import app, display, jobs
 from zssr_jax.data import datasets, files, image_io
 from zssr_jax.errors import InputError
 from zssr_jax.models import registry
@@ -594,11 +594,8 @@ def _train(options: Options) -> int:
       point[f'psnr_x{scale}'] = psnr
       words.append(f'{options.validate} x{scale} {psnr:.3f} dB')
     if each:
-      left = round(each * (recipe.steps - step))
-      words += [
-        f'{1000 * each:.0f} ms/step',
-        f'{left // 60}:{left % 60:02} left',
-      ]
+      left = display.minutes(each * (recipe.steps - step))
+      words += [f'{1000 * each:.0f} ms/step', f'{left} left']
     files.add(point)
     print('  '.join(words), flush=True)
 

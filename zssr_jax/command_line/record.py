@@ -16,6 +16,7 @@ import numpy as np
 from zssr_jax import Result, blur_kernels
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.jobs import Job
+from zssr_jax.evaluation.judge import Scores
 from zssr_jax.ops.resize import Scale
 
 _PACKAGES = ('zssr_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
@@ -82,7 +83,7 @@ def make_record(
   scale: Scale,
   result: Result,
   *,
-  metrics: dict[str, float] | None,
+  metrics: Scores | None,
   seconds: dict[str, float],
 ) -> str:
   """Returns the record of a finished job as strict JSON, a line a key.
@@ -92,7 +93,7 @@ def make_record(
     options: the flags.
     scale: factor or pair (y, x).
     result: what `train_image` returned.
-    metrics: `psnr`, `ssim`, `bicubic_psnr`, `bicubic_ssim`, or None.
+    metrics: where there is a ground truth.
     seconds: per phase.
   """
   device = jax.devices()[0]
@@ -104,7 +105,7 @@ def make_record(
     'seed': options.seed,
     'weights': options.weights,
     'output_shape': result.image.shape,
-    'metrics': metrics,
+    'metrics': metrics and metrics._asdict(),
     'steps': len(result.history.loss),
     'seconds': {k: round(v, 3) for k, v in seconds.items()},
     'device': {'platform': device.platform, 'kind': device.device_kind},

@@ -1,6 +1,7 @@
-"""Runs a command line: every input through `train_image`, one after another.
+"""Runs a command line: every input is trained on, and its result written.
 
-Files are read and written by threads of their own, beside the training.
+`parallel.devices.map_images` drives the runs, one after another or several at
+a time; files are read and written by threads beside the training.
 Whatever the user can get wrong ends as one line on stderr. What concerns the
 whole run (flags, config, kernel, output folder) is checked before anything is
 trained; what concerns one file fails that file alone.
@@ -8,14 +9,16 @@ trained; what concerns one file fails that file alone.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import io
-import itertools
 import math
 import os
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -25,15 +28,18 @@ import numpy as np
 from absl import flags
 
 import zssr_jax
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, super_resolution
+from zssr_jax.baselines import interpolation
 from zssr_jax.command_line import app, arguments, jobs, networks, record
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.display import Display
 from zssr_jax.command_line.jobs import Job
 from zssr_jax.data import files, image_io, kernel_io
 from zssr_jax.errors import InputError
-from zssr_jax.ops import metrics, resize
+from zssr_jax.evaluation.judge import Judge, Scores
+from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
+from zssr_jax.parallel import devices as parallel
 from zssr_jax.report import page
 from zssr_jax.report.side_by_side import find_detail, side_by_side
 
@@ -58,56 +64,43 @@ def _read_input(path: Path, scale: Scale) -> np.ndarray:
   return image
 
 
-class _Judge:
-  """Scores a result, and bicubic interpolation, against the ground truth."""
+def _read_reference(job: Job, image: np.ndarray, scale: Scale) -> np.ndarray:
+  """Reads the ground truth and refuses one that is not of this input.
 
-  def __init__(self, job: Job, image: np.ndarray, scale: Scale):
-    """Reads the ground truth and refuses one that is not of this input.
+  An input whose original the scale does not divide comes back up to
+  `scale - 1` pixels larger or smaller; both are cut to what they share.
+  """
+  assert job.reference is not None
+  reference = image_io.read_image(job.reference)
+  have, want = reference.shape, resize.scaled_shape(image.shape, scale)
+  if have[2] != image.shape[2]:
+    raise InputError(
+      f'{job.reference}: has {have[2]} channels, but {job.input} has'
+      f' {image.shape[2]}'
+    )
+  scales = resize.scale_pair(scale)
+  if any(abs(have[a] - want[a]) >= scales[a] for a in (0, 1)):
+    raise InputError(
+      f'{job.reference}: is {have[1]}x{have[0]}, but {job.input} gives'
+      f' {want[1]}x{want[0]} (width x height)'
+    )
+  return reference
 
-    An input whose original the scale does not divide comes back up to
-    `scale - 1` pixels larger or smaller; both are cut to what they share.
-    """
-    assert job.reference is not None
-    self._scale = scale
-    self._reference = image_io.read_image(job.reference)
-    have, want = self._reference.shape, resize.scaled_shape(image.shape, scale)
-    if have[2] != image.shape[2]:
-      raise InputError(
-        f'{job.reference}: has {have[2]} channels, but {job.input} has'
-        f' {image.shape[2]}'
-      )
-    scales = resize.scale_pair(scale)
-    if any(abs(have[a] - want[a]) >= scales[a] for a in (0, 1)):
-      raise InputError(
-        f'{job.reference}: is {have[1]}x{have[0]}, but {job.input} gives'
-        f' {want[1]}x{want[0]} (width x height)'
-      )
-    self._bicubic = np.clip(resize.imresize(image, scale), 0, 1)
-    # Before the training, for what is too small to score is refused here.
-    self._bicubic_score = metrics.score(self._bicubic, self._reference, scale)
 
-  def score(self, image: np.ndarray) -> dict[str, float]:
-    psnr, ssim = metrics.score(image, self._reference, self._scale)
-    bicubic_psnr, bicubic_ssim = self._bicubic_score
-    return {
-      'psnr': psnr,
-      'ssim': ssim,
-      'bicubic_psnr': bicubic_psnr,
-      'bicubic_ssim': bicubic_ssim,
-    }
-
-  def compare(self, image: np.ndarray, psnr: float) -> np.ndarray:
-    """Returns the side-by-side picture `[h, w, 3]`."""
-    rows, columns = np.minimum(image.shape, self._reference.shape)[:2]
-    panels = [
-      (label, pixels[:rows, :columns])
-      for label, pixels in (
-        (f'bicubic  {self._bicubic_score[0]:.2f} dB', self._bicubic),
-        (f'zssr_jax  {psnr:.2f} dB', image),
-        ('ground truth', self._reference),
-      )
-    ]
-    return side_by_side(panels, find_detail(panels[0][1], panels[2][1]))
+def _compare(
+  judge: Judge, image: np.ndarray, reference: np.ndarray, scores: Scores
+) -> np.ndarray:
+  """Returns the side-by-side picture `[h, w, 3]`."""
+  rows, columns = np.minimum(image.shape, reference.shape)[:2]
+  panels = [
+    (label, pixels[:rows, :columns])
+    for label, pixels in (
+      (f'bicubic  {scores.bicubic_psnr:.2f} dB', judge.bicubic),
+      (f'zssr_jax  {scores.psnr:.2f} dB', image),
+      ('ground truth', reference),
+    )
+  ]
+  return side_by_side(panels, find_detail(panels[0][1], panels[2][1]))
 
 
 def _describe_kernel(result: zssr_jax.Result) -> str:
@@ -134,13 +127,28 @@ def _encode_npy(array: np.ndarray) -> bytes:
   return stream.getvalue()
 
 
+class _Plan(NamedTuple):
+  """What all jobs of a run share."""
+
+  options: Options
+  scale: Scale
+  kernel: np.ndarray | None
+  trained: networks.Trained
+  devices: Sequence[jax.Device]
+
+  @property
+  def several(self) -> bool:
+    """Whether more than one image trains at a time."""
+    return len(self.devices) * self.options.in_flight > 1
+
+
 class _Done(NamedTuple):
   """A finished job: what is said of it, and what a report needs."""
 
   job: Job
   summary: str
   result: zssr_jax.Result  # without its image and parameters
-  scores: dict[str, float] | None
+  scores: Scores | None
   seconds: float
 
 
@@ -148,7 +156,8 @@ class _Read(NamedTuple):
   """What a job has on disk."""
 
   image: np.ndarray
-  judge: _Judge | None
+  reference: np.ndarray | None
+  judge: Judge | None  # where there is a reference
   seconds: float
 
 
@@ -156,16 +165,16 @@ def _read(job: Job, scale: Scale) -> _Read:
   """Reads a job's files, and refuses what does not fit."""
   clock = time.perf_counter()
   image = _read_input(job.input, scale)
-  judge = _Judge(job, image, scale) if job.reference else None
-  return _Read(image, judge, time.perf_counter() - clock)
+  reference, judge = None, None
+  if job.reference:
+    reference = _read_reference(job, image, scale)
+    # Before the training, so that what is too small to score is refused.
+    judge = Judge(image, reference, scale)
+  return _Read(image, reference, judge, time.perf_counter() - clock)
 
 
 def _finish(
-  job: Job,
-  options: Options,
-  scale: Scale,
-  read: _Read,
-  result: zssr_jax.Result,
+  job: Job, plan: _Plan, read: _Read, result: zssr_jax.Result
 ) -> _Done:
   """Scores, encodes and writes a result."""
   clock = time.perf_counter()
@@ -173,12 +182,13 @@ def _finish(
   summary = [job.image.name]
   scores = None
   if read.judge:
+    assert read.reference is not None
     scores = read.judge.score(result.image)
-    picture = read.judge.compare(result.image, scores['psnr'])
+    picture = _compare(read.judge, result.image, read.reference, scores)
     contents[job.comparison] = image_io.encode_png(picture)
     summary += [
-      '{psnr:.2f} dB / {ssim:.4f}'.format(**scores),
-      '(bicubic {bicubic_psnr:.2f} / {bicubic_ssim:.4f})'.format(**scores),
+      f'{scores.psnr:.2f} dB / {scores.ssim:.4f}',
+      f'(bicubic {scores.bicubic_psnr:.2f} / {scores.bicubic_ssim:.4f})',
     ]
   contents[job.image] = image_io.encode_png(result.image)
   if about_kernel := _describe_kernel(result):
@@ -196,7 +206,7 @@ def _finish(
   # Not by the clock: other jobs may have come between.
   seconds['total'] = sum(seconds.values())
   contents[job.record] = record.make_record(
-    job, options, scale, result, metrics=scores, seconds=seconds
+    job, plan.options, plan.scale, result, metrics=scores, seconds=seconds
   )
   with app.WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
@@ -211,86 +221,127 @@ def _finish(
 
 
 class _Reports:
-  """Says what became of the jobs, in their order."""
+  """Says what became of the jobs, in the order of the inputs."""
 
-  def __init__(self, options: Options, scale: Scale):
+  def __init__(self, ready: Sequence[Job], plan: _Plan, display: Display):
     self.finished: list[_Done] = []
     self.failures = 0
-    self._options = options
-    self._scale = scale
-    self._awaited: deque[tuple[Job, Future[_Done]]] = deque()
+    self._plan = plan
+    self._display = display
+    self._awaited = deque(ready)
+    self._said: dict[Path, _Done | str] = {}  # not their turn yet
+    self._lock = threading.Lock()
 
-  def expect(self, job: Job, done: Future[_Done]) -> None:
-    self._awaited.append((job, done))
+  def done(self, done: _Done) -> None:
+    """Takes a job that is finished."""
+    self._take(done.job, done)
 
-  @property
-  def due(self) -> bool:
-    return bool(self._awaited) and self._awaited[0][1].done()
+  def failed(self, job: Job, error: Exception) -> None:
+    """Takes a job that came to nothing; raises what is no fault of a file."""
+    line = app.explain(error, job.input)
+    if line is None:
+      raise error
+    self._take(job, line)
 
-  def say(self, *, wait: bool) -> None:
-    """Reports what is done; with `wait` all that is expected."""
-    while self._awaited and (wait or self.due):
-      job, future = self._awaited.popleft()
-      try:
-        done = future.result()
-        print(done.summary, flush=True)
-        if true_kernel := self._options.true_kernel:
-          print(_compare_kernels(done, true_kernel, self._scale), flush=True)
-        estimate = done.result.estimate
-        if estimate and estimate.warning:
-          app.complain(f'{job.input}: {estimate.warning}', 'warning')
-        self.finished.append(done)
-      except Exception as error:
-        line = app.explain(error, job.input)
-        if line is None:
-          raise
-        app.complain(line)
-        self.failures += 1
+  def _take(self, job: Job, outcome: _Done | str) -> None:
+    with self._lock:
+      self._said[job.image] = outcome
+      self._display.count()
+      with self._display.aside():
+        while self._awaited and self._awaited[0].image in self._said:
+          job = self._awaited.popleft()
+          self._say(job, self._said.pop(job.image))
+
+  def _say(self, job: Job, outcome: _Done | str) -> None:
+    if isinstance(outcome, str):
+      app.complain(outcome)
+      self.failures += 1
+      return
+    print(outcome.summary, flush=True)
+    if true_kernel := self._plan.options.true_kernel:
+      words = _compare_kernels(outcome, true_kernel, self._plan.scale)
+      print(words, flush=True)
+    estimate = outcome.result.estimate
+    if estimate and estimate.warning:
+      app.complain(f'{job.input}: {estimate.warning}', 'warning')
+    self.finished.append(outcome)
 
 
-def _run_jobs(
-  ready: Sequence[Job],
-  options: Options,
-  scale: Scale,
-  kernel: np.ndarray | None,
-  trained: networks.Trained,
-) -> _Reports:
-  """Runs the jobs; while one trains, the next is read, the last written."""
-  reports = _Reports(options, scale)
-  with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-    ahead = deque(reader.submit(_read, job, scale) for job in ready[:1])
-    for job, following in itertools.zip_longest(ready, ready[1:]):
-      if following:
-        ahead.append(reader.submit(_read, following, scale))
-      try:
-        read = ahead.popleft().result()
-        with Display(job.image.stem) as display:
+def _shape_class(job: Job, plan: _Plan) -> Hashable:
+  """What decides whether images train together; None: with no other."""
+  if len(plan.devices) == 1 or plan.options.in_flight > 1:
+    return None
+  try:
+    shape = image_io.read_shape(job.input)
+    stages = super_resolution.plan_stages(
+      shape, plan.scale, plan.options.config
+    )
+  except (ValueError, OSError):  # comes again when the job starts
+    return None
+  return parallel.shape_class(shape, plan.kernel, stages)
 
-          def progress(report: zssr_jax.Progress, display=display) -> None:
-            if reports.due:
-              with display.aside():
-                reports.say(wait=False)
-            display(report)
 
-          result = zssr_jax.train_image(
-            read.image,
-            scale,
-            kernel=kernel,
-            config=options.config,
-            start=trained.start(scale),
-            vgg=trained.vgg,
-            key=jax.random.key(options.seed),
-            progress=progress,
-          )
-      except Exception as error:
-        done: Future[_Done] = Future()
-        done.set_exception(error)
-      else:
-        reports.say(wait=True)  # or results would pile up
-        done = writer.submit(_finish, job, options, scale, read, result)
-      reports.expect(job, done)
-      reports.say(wait=False)
-    reports.say(wait=True)
+_Run = parallel.Run[tuple[_Read, zssr_jax.Result]]
+
+
+def _start(job: Job, plan: _Plan, display: Display) -> _Run:
+  """Reads a job's files and returns its run."""
+  read = _read(job, plan.scale)
+
+  def run() -> _Run:
+    display.begin(job.image, job.image.stem)
+    try:
+      result = yield from super_resolution.run_image(
+        read.image,
+        plan.scale,
+        kernel=plan.kernel,
+        config=plan.options.config,
+        start=plan.trained.start(plan.scale),
+        vgg=plan.trained.vgg,
+        key=jax.random.key(plan.options.seed),
+      )
+    finally:
+      display.end(job.image)
+    return read, result
+
+  return run()
+
+
+def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
+  """Runs the jobs; while some train, the next are read, the last written."""
+
+  def progress(index: int, report: zssr_jax.Progress) -> None:
+    display.show(ready[index].image, report)
+
+  def finish(job: Job, read: _Read, result: zssr_jax.Result) -> None:
+    try:
+      reports.done(_finish(job, plan, read, result))
+    except Exception as error:
+      reports.failed(job, error)
+
+  with Display(len(ready), counts=plan.several) as display:
+    reports = _Reports(ready, plan, display)
+    items = [
+      parallel.Item(
+        functools.partial(_start, job, plan, display), _shape_class(job, plan)
+      )
+      for job in ready
+    ]
+    outcomes = parallel.map_images(
+      items, plan.devices, plan.options.in_flight, progress
+    )
+    with ThreadPoolExecutor(1) as writer, contextlib.closing(outcomes):
+      writing: Future[None] | None = None
+      for index, outcome in outcomes:
+        if isinstance(outcome, Exception):
+          reports.failed(ready[index], outcome)
+          continue
+        if writing:
+          writing.result()  # or results would pile up
+        writing = writer.submit(finish, ready[index], *outcome)
+        del outcome
+      if writing:
+        writing.result()
   return reports
 
 
@@ -299,10 +350,10 @@ def _entry(done: _Done, scale: Scale) -> page.Entry:
   job, history = done.job, done.result.history
   numbers = {}
   if done.scores:
-    scores = done.scores
+    psnr, ssim, bicubic_psnr, bicubic_ssim = done.scores
     numbers = {
-      'PSNR': f'{scores["psnr"]:.2f} dB (bicubic {scores["bicubic_psnr"]:.2f})',
-      'SSIM': f'{scores["ssim"]:.4f} (bicubic {scores["bicubic_ssim"]:.4f})',
+      'PSNR': f'{psnr:.2f} dB (bicubic {bicubic_psnr:.2f})',
+      'SSIM': f'{ssim:.4f} (bicubic {bicubic_ssim:.4f})',
     }
   if about_kernel := _describe_kernel(done.result):
     numbers['kernel'] = about_kernel
@@ -310,21 +361,13 @@ def _entry(done: _Done, scale: Scale) -> page.Entry:
     'steps': f'{len(history.loss)}',
     'time': f'{done.seconds:.1f} s',
   }
-  before = resize.imresize(image_io.read_image(job.input), scale)
   return page.Entry(
     title=job.image.stem,
-    before=np.clip(before, 0, 1),
+    before=interpolation.bicubic(image_io.read_image(job.input), scale),
     after=image_io.read_image(job.image),
     reference=image_io.read_image(job.reference) if job.reference else None,
     kernel=done.result.kernel,
-    curves=page.Curves(
-      loss=history.loss,
-      learning_rate=history.learning_rate,
-      error_steps=history.error_steps,
-      error=history.error,
-      stages=tuple(stage[2] for stage in history.stages),
-      drops=history.drops,
-    ),
+    history=history,
     numbers=numbers,
   )
 
@@ -369,6 +412,10 @@ def run(options: Options) -> int:
     InputError: before any training, for what concerns the whole run.
   """
   scale = arguments.parse_scale(options.scale)
+  try:
+    devices = parallel.available(options.devices)
+  except ValueError as error:
+    raise InputError(str(error)) from None
   planned = jobs.plan(options, scale)
   kernel = None
   if options.kernel:
@@ -389,7 +436,8 @@ def run(options: Options) -> int:
     else:
       ready.append(job)
   failures = len(planned) - len(ready)
-  reports = _run_jobs(ready, options, scale, kernel, trained)
+  plan = _Plan(options, scale, kernel, trained, devices)
+  reports = _run_jobs(ready, plan)
   failures += reports.failures
   if options.report and reports.finished:
     _write_report(reports.finished, options, scale)

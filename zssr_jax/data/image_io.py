@@ -7,13 +7,15 @@ that names the file and the remedy. Formats that would come out mangled
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from zssr_jax.data import files
 from zssr_jax.errors import InputError
@@ -59,7 +61,9 @@ def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
   return None
 
 
-def _decode(path: Path, max_pixels: int) -> np.ndarray:
+@contextlib.contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+  """A file's image, not decoded yet; makes InputErrors of what goes wrong."""
   content = files.read_bytes(path)
   try:
     with warnings.catch_warnings():
@@ -70,10 +74,7 @@ def _decode(path: Path, max_pixels: int) -> np.ndarray:
         reason = _refusal(image, max_pixels)
         if reason:
           raise InputError(f'{path}: {reason}')
-        image.load()
-        # A palette is colours by number, so RGB says exactly the same.
-        direct = image.convert('RGB') if image.mode == 'P' else image
-        return np.asarray(ImageOps.exif_transpose(direct))
+        yield image
   except InputError:
     raise
   except Image.UnidentifiedImageError:
@@ -90,6 +91,23 @@ def _decode(path: Path, max_pixels: int) -> np.ndarray:
       f'{path}: damaged or cut short ({files.one_line(error)}); get a whole'
       ' copy'
     ) from None
+
+
+def read_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+  """The shape of what `read_image` would return, mostly without decoding it.
+
+  Raises:
+    InputError: as `read_image` does, but for damage behind a file's head.
+  """
+  with _opened(Path(path), MAX_PIXELS) as image:
+    if image.format == 'TIFF':  # Pillow turns it by itself, once decoded
+      image.load()
+    # The orientation stands at the end of some PNG files; Pillow looks there.
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    rows, columns = image.height, image.width
+    if turned:
+      rows, columns = columns, rows
+    return rows, columns, 1 if image.mode == 'L' else 3
 
 
 def read_image(
@@ -111,7 +129,11 @@ def read_image(
     InputError: when the file is missing, empty, damaged, too large, no image,
       or holds alpha, more than 8 bits, 1 bit, CMYK or several frames.
   """
-  pixels = _decode(Path(path), max_pixels)
+  with _opened(Path(path), max_pixels) as image:
+    image.load()
+    # A palette is colours by number, so RGB says exactly the same.
+    direct = image.convert('RGB') if image.mode == 'P' else image
+    pixels = np.asarray(ImageOps.exif_transpose(direct))
   if pixels.ndim == 2:
     pixels = pixels[..., None]
   return pixels.astype(np.float32) / np.float32(255)

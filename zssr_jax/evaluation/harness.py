@@ -11,11 +11,12 @@ import dataclasses
 import functools
 import importlib.metadata
 import io
+import itertools
 import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +25,16 @@ import numpy as np
 import scipy.ndimage
 
 from zssr_jax import blur_kernels, super_resolution
-from zssr_jax.baselines import interpolation, learned
+from zssr_jax.baselines import learned
 from zssr_jax.config import Config
 from zssr_jax.data import files, image_io
+from zssr_jax.errors import concerns_one_image
 from zssr_jax.evaluation import code, memory, methods, rows
 from zssr_jax.evaluation.cases import Case, Pixels
-from zssr_jax.ops import conv, metrics
+from zssr_jax.evaluation.judge import Judge
+from zssr_jax.ops import conv
 from zssr_jax.parallel import devices as parallel
+from zssr_jax.training import loop
 
 Lpips = Callable[[np.ndarray, np.ndarray], float]
 
@@ -48,7 +52,7 @@ class Recipe(NamedTuple):
 class Network(NamedTuple):
   """What a method whose network is trained on other images upscales with."""
 
-  upscale: methods.Upscale
+  upscale: methods.Upscale | None  # None: the method trains
   weights: str | None  # their digest
 
 
@@ -117,57 +121,62 @@ def plan(
   tasks = []
   for name in method_names:
     method = methods.find(name)
-    trains = method.trains
-    made_by: Any = super_resolution.train_image
-    if not trains:
-      made_by = method.upscale or learned.make_upscale
-    version = code.code_version(made_by.__module__, 'zssr_jax.ops.metrics')
-    recipe = recipes[name] if trains else None
+    recipe = recipes[name] if method.trains else None
+    version = _version(method)
     for case in cases:
-      config = None if recipe is None else recipe.config
       if recipe and recipe.config.kernel == 'given' and case.kernel is None:
         raise ValueError(
           f'{recipe.name} needs a blur kernel, and {case.dataset} in'
           f' degradation {case.degradation} has none'
         )
-      upscale, trained = method.upscale, None
+      network = Network(method.upscale, None)
       if method.network is not None:
         assert networks is not None
-        upscale, trained = networks[name](case.scale)
-      for seed in seeds if trains else seeds[:1]:
-        facts = {
-          'method': name,
-          'config': config and dataclasses.asdict(config),
-          'seed': seed if trains else None,
-          'dataset': case.dataset,
-          'image': case.image,
-          'scale': case.scale,
-          'degradation': case.degradation,
-          'pixels': case.digest,
-          'code': version,
-        }
-        start, vgg = None, None
-        if trains:
-          start, vgg = start_of(name, case.scale), vgg_of(name)
-        # Not where there is none: earlier rows, without, keep their keys.
-        facts |= {'start': start} if start else {}
-        facts |= {'vgg': vgg} if vgg else {}
-        facts |= {'weights': trained} if trained else {}
-        tasks.append(
-          Task(
-            case=case,
-            method=name,
-            seed=seed if trains else 0,
-            recipe=recipe,
-            upscale=upscale,
-            weights=trained,
-            code=version,
-            key=rows.key_of(facts),
-            start=start,
-            vgg=vgg,
-          )
-        )
+        network = networks[name](case.scale)
+      task = Task(
+        case=case,
+        method=name,
+        seed=0,
+        recipe=recipe,
+        upscale=network.upscale,
+        code=version,
+        key='',
+        weights=network.weights,
+        start=start_of(name, case.scale) if recipe else None,
+        vgg=vgg_of(name) if recipe else None,
+      )
+      for seed in seeds if recipe else (0,):
+        seeded = task._replace(seed=seed)
+        tasks.append(seeded._replace(key=_key(seeded)))
   return tasks
+
+
+def _version(method: methods.Method) -> str:
+  """The version of the code that a method's numbers depend on."""
+  made_by: Any = super_resolution.train_image
+  if not method.trains:
+    made_by = method.upscale or learned.make_upscale
+  return code.code_version(made_by.__module__, 'zssr_jax.ops.metrics')
+
+
+def _key(task: Task) -> str:
+  """The key of a task's row."""
+  facts = {
+    'method': task.method,
+    'config': task.config and dataclasses.asdict(task.config),
+    'seed': task.seed if task.recipe else None,
+    'dataset': task.case.dataset,
+    'image': task.case.image,
+    'scale': task.case.scale,
+    'degradation': task.case.degradation,
+    'pixels': task.case.digest,
+    'code': task.code,
+  }
+  # Not where there is none: earlier rows, without, keep their keys.
+  for name in ('start', 'vgg', 'weights'):
+    if digest := getattr(task, name):
+      facts[name] = digest
+  return rows.key_of(facts)
 
 
 def digest_of(tree: Any) -> str | None:
@@ -190,7 +199,15 @@ class Failure(NamedTuple):
   """A task that gave no row."""
 
   task: Task
-  error: ValueError
+  error: Exception
+
+
+class _Made(NamedTuple):
+  """A row, and what it is about."""
+
+  row: rows.Row
+  image: np.ndarray
+  result: super_resolution.Result | None = None  # of a training
 
 
 def run(
@@ -200,6 +217,7 @@ def run(
   devices: Sequence[jax.Device],
   in_flight: int = 1,
   lpips: Lpips | None = None,
+  progress: Callable[[Task, loop.Progress], None] | None = None,
 ) -> Iterator[rows.Row | Failure]:
   """Makes the rows that the store does not have yet.
 
@@ -210,113 +228,153 @@ def run(
     devices: images are trained on all of them, one each.
     in_flight: or so many each.
     lpips: a distance to be measured as well.
+    progress: called, from any thread, while a task trains.
 
   Yields:
     Each row once it is stored, or why there is none.
   """
   missing = [task for task in tasks if task.key not in store.rows]
-  judge = _Judge(lpips, len(devices), in_flight)
-  for task in missing:
-    if task.upscale is None:
-      continue
+  book = _Book(lpips, devices, in_flight)
+  made: Iterator[tuple[Task, _Made | Exception]] = itertools.chain(
+    _upscaled([task for task in missing if task.upscale], book),
+    _trained([task for task in missing if not task.upscale], book, progress),
+  )
+  for task, outcome in made:
+    if isinstance(outcome, Exception):
+      yield Failure(task, outcome)
+    else:
+      yield _keep(store, task, outcome)
+
+
+def _attempt(make: Callable[[], _Made]) -> _Made | Exception:
+  """What `make` returns, or the error by which this image failed alone."""
+  try:
+    return make()
+  except Exception as error:
+    if not concerns_one_image(error):
+      raise
+    return error
+
+
+def _upscaled(
+  tasks: Sequence[Task], book: _Book
+) -> Iterator[tuple[Task, _Made | Exception]]:
+  """Upscales by the methods that do not train."""
+
+  def make(task: Task) -> _Made:
+    assert task.upscale is not None
     pixels = task.case.load()
     memory.reset_peak()
     begin = time.perf_counter()
-    try:
-      with jax.default_device(devices[0]):
-        image = task.upscale(pixels.lr, task.case.scale, task.kernel)
-    except ValueError as error:
-      yield Failure(task, error)
-      continue
+    with jax.default_device(book.devices[0]):
+      image = task.upscale(pixels.lr, task.case.scale, task.kernel)
     seconds = time.perf_counter() - begin
-    row = judge.row(task, pixels, image, devices[0])
-    yield _keep(store, task, {**row, 'seconds': round(seconds, 3)}, image)
-  trained = [task for task in missing if task.upscale is None]
-  for task, result in _train(trained, devices, in_flight):
-    if isinstance(result, ValueError):
-      yield Failure(task, result)
-      continue
-    image, shift = _align(task, result)
-    row = judge.row(task, task.case.load(), image, devices[0])
-    row |= {
-      'seconds': round(sum(result.seconds.values()), 2),
-      'phases': {k: round(v, 2) for k, v in result.seconds.items()},
-      'steps': len(result.history.loss),
-      'drops': result.history.drops,
-      'rollbacks': result.history.rollbacks,
-      'noise_std': round(result.config.noise_std, 5),
-      'consistency': _finite(result.consistency, 2),
-      'kernel': _kernel_facts(task, result),
-      'shift': shift,
-    }
-    yield _keep(store, task, row, image, result)
+    row = book.row(task, pixels, image)
+    return _Made({**row, 'seconds': round(seconds, 3)}, image)
 
-
-def _train(
-  tasks: Sequence[Task], devices: Sequence[jax.Device], in_flight: int
-) -> Iterator[tuple[Task, Any]]:
-  """Trains the tasks and yields a `Result`, or the error, for each."""
-
-  def arguments(task: Task) -> dict[str, Any]:
-    assert task.recipe is not None
-    return {
-      'image': task.case.load().lr,
-      'scale': task.case.scale,
-      'kernel': task.kernel,
-      'config': task.recipe.config,
-      'start': task.recipe.start(task.case.scale),
-      'vgg': task.recipe.vgg,
-      'key': jax.random.key(task.seed),
-    }
-
-  if len(devices) * in_flight == 1:
-    for task in tasks:
-      memory.reset_peak()
-      try:
-        with jax.default_device(devices[0]):
-          yield task, super_resolution.train_image(**arguments(task))
-      except ValueError as error:
-        yield task, error
-    return
-  items, ready = [], []
   for task in tasks:
-    assert task.config is not None
-    shape = task.case.lr_shape
-    try:
-      stages = super_resolution.plan_stages(shape, task.case.scale, task.config)
-    except ValueError as error:
-      yield task, error
-      continue
-    kind = parallel.shape_class(shape, task.kernel, stages)
-    start = functools.partial(
-      lambda t: super_resolution.run_image(**arguments(t)), task
+    yield task, _attempt(functools.partial(make, task))
+
+
+def _trained(
+  tasks: Sequence[Task],
+  book: _Book,
+  progress: Callable[[Task, loop.Progress], None] | None,
+) -> Iterator[tuple[Task, _Made | Exception]]:
+  """Trains on the images, and judges the results."""
+
+  def report(index: int, part: loop.Progress) -> None:
+    if progress is not None:
+      progress(tasks[index], part)
+
+  items = [
+    parallel.Item(functools.partial(_run, task, book.alone), _shape_class(task))
+    for task in tasks
+  ]
+  for index, outcome in parallel.map_images(
+    items, book.devices, book.in_flight, report
+  ):
+    task = tasks[index]
+    if not isinstance(outcome, Exception):
+      outcome = _attempt(functools.partial(_judged, task, outcome, book))
+    yield task, outcome
+
+
+def _run(task: Task, alone: bool) -> super_resolution.Run:
+  """The run of a task; it reads the image when its turn comes.
+
+  Not earlier, for memory is measured where it is `alone` on the machine.
+  """
+  if alone:
+    memory.reset_peak()
+  assert task.recipe is not None
+  return (
+    yield from super_resolution.run_image(
+      image=task.case.load().lr,
+      scale=task.case.scale,
+      kernel=task.kernel,
+      config=task.recipe.config,
+      start=task.recipe.start(task.case.scale),
+      vgg=task.recipe.vgg,
+      key=jax.random.key(task.seed),
     )
-    items.append(parallel.Item(start, (kind, task.case.scale, task.config)))
-    ready.append(task)
-  for index, result in parallel.map_images(items, devices, in_flight):
-    yield ready[index], result
+  )
 
 
-class _Judge:
-  """Scores results, and bicubic interpolation beside each."""
+def _shape_class(task: Task) -> Hashable:
+  """What decides whether tasks train together; None: with no other."""
+  assert task.config is not None
+  shape, scale = task.case.lr_shape, task.case.scale
+  try:
+    stages = super_resolution.plan_stages(shape, scale, task.config)
+  except ValueError:  # comes again when the task's turn does
+    return None
+  kind = parallel.shape_class(shape, task.kernel, stages)
+  return kind, scale, task.config
 
-  def __init__(self, lpips: Lpips | None, device_count: int, in_flight: int):
+
+def _judged(task: Task, result: super_resolution.Result, book: _Book) -> _Made:
+  """The row of a training's result."""
+  image, shift = _align(task, result)
+  row = book.row(task, task.case.load(), image)
+  row |= {
+    'seconds': round(sum(result.seconds.values()), 2),
+    'phases': {k: round(v, 2) for k, v in result.seconds.items()},
+    'steps': len(result.history.loss),
+    'drops': result.history.drops,
+    'rollbacks': result.history.rollbacks,
+    'noise_std': round(result.config.noise_std, 5),
+    'consistency': _finite(result.consistency, 2),
+    'kernel': _kernel_facts(task, result),
+    'shift': shift,
+  }
+  return _Made(row, image, result)
+
+
+class _Book:
+  """Writes the part of a row that every method has."""
+
+  def __init__(
+    self, lpips: Lpips | None, devices: Sequence[jax.Device], in_flight: int
+  ):
+    self.devices = devices
+    self.in_flight = in_flight
     self._lpips = lpips
-    self._devices = device_count
-    self._in_flight = f', {in_flight} in flight' if in_flight > 1 else ''
     self._bicubic: dict[tuple[Any, ...], tuple[float, float]] = {}
 
-  def row(
-    self, task: Task, pixels: Pixels, image: np.ndarray, device: jax.Device
-  ) -> rows.Row:
+  @property
+  def alone(self) -> bool:
+    """Whether one image trains at a time."""
+    return len(self.devices) * self.in_flight == 1
+
+  def row(self, task: Task, pixels: Pixels, image: np.ndarray) -> rows.Row:
     """All of a row that every method has, but for the seconds."""
-    peak = memory.peak_megabytes(device)
+    peak = memory.peak_megabytes(self.devices[0])
     case = task.case
-    psnr, ssim = metrics.score(image, pixels.hr, case.scale)
     place = (case.dataset, case.image, case.scale, case.degradation)
-    if place not in self._bicubic:
-      bicubic = interpolation.bicubic(pixels.lr, case.scale)
-      self._bicubic[place] = metrics.score(bicubic, pixels.hr, case.scale)
+    judge = Judge(pixels.lr, pixels.hr, case.scale, self._bicubic.get(place))
+    scores = judge.score(image)
+    self._bicubic[place] = judge.bicubic_score
     row: rows.Row = {
       'key': task.key,
       'dataset': case.dataset,
@@ -334,32 +392,33 @@ class _Judge:
       'start': task.start,
       'vgg': task.vgg,
       'weights': task.weights,
-      'psnr': _finite(psnr, 4),
-      'ssim': _finite(ssim, 5),
-      'bicubic_psnr': _finite(self._bicubic[place][0], 4),
-      'bicubic_ssim': _finite(self._bicubic[place][1], 5),
+      'psnr': _finite(scores.psnr, 4),
+      'ssim': _finite(scores.ssim, 5),
+      'bicubic_psnr': _finite(scores.bicubic_psnr, 4),
+      'bicubic_ssim': _finite(scores.bicubic_ssim, 5),
       'peak_mb': round(peak),
       'code': task.code,
       'commit': code.commit(),
       'pixels': case.digest,
       'jax': importlib.metadata.version('jax'),
-      # A process pinned by taskset says so.
-      'device': f'{self._devices} x {device.device_kind}'
-      f'{self._in_flight if task.recipe else ""}, {conv.cores()} cores,'
-      f' {platform.machine()}',
-      'config': None
-      if task.config is None
-      else dataclasses.asdict(task.config),
+      'device': self._machine(task),
+      'config': task.config and dataclasses.asdict(task.config),
     }
     if self._lpips is not None:
-      shown = [
-        a[: min(image.shape[0], pixels.hr.shape[0])][
-          :, : min(image.shape[1], pixels.hr.shape[1])
-        ]
-        for a in (image, pixels.hr)
-      ]
+      height, width = np.minimum(image.shape, pixels.hr.shape)[:2]
+      shown = [a[:height, :width] for a in (image, pixels.hr)]
       row['lpips'] = round(self._lpips(*shown), 5)
     return row
+
+  def _machine(self, task: Task) -> str:
+    """Where a row was made; a process pinned by taskset says so."""
+    several = ''
+    if task.recipe and self.in_flight > 1:
+      several = f', {self.in_flight} in flight'
+    return (
+      f'{len(self.devices)} x {self.devices[0].device_kind}{several},'
+      f' {conv.cores()} cores, {platform.machine()}'
+    )
 
 
 def _align(
@@ -417,37 +476,23 @@ def _finite(value: float, digits: int) -> float:
   return round(min(value, 999.0), digits)
 
 
-def _keep(
-  store: rows.Store,
-  task: Task,
-  row: rows.Row,
-  image: np.ndarray,
-  result: super_resolution.Result | None = None,
-) -> rows.Row:
+def _keep(store: rows.Store, task: Task, made: _Made) -> rows.Row:
   """Writes what goes with a row, and then the row."""
   contents: dict[str | os.PathLike[str], bytes | str] = {}
   if methods.find(task.method).keeps_image:
-    contents[image_path(store, task.key)] = image_io.encode_png(image)
-  if result is not None:
-    history = result.history
-    arrays = {
-      'loss': history.loss,
-      'learning_rate': history.learning_rate,
-      'error_steps': history.error_steps,
-      'error': history.error,
-      'stages': np.asarray([stage[2] for stage in history.stages]),
-      'drops': np.asarray(history.drops, np.int32),
-    }
-    if result.kernel is not None:
-      arrays['kernel'] = result.kernel
+    contents[image_path(store, task.key)] = image_io.encode_png(made.image)
+  if made.result is not None:
+    kernel = made.result.kernel
     stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    made.result.history.save(
+      stream, **({} if kernel is None else {'kernel': kernel})
+    )
     contents[curves_path(store, task.key)] = stream.getvalue()
   for path in contents:
     Path(path).parent.mkdir(exist_ok=True)
   files.write_files(contents)
-  store.append(row)
-  return row
+  store.append(made.row)
+  return made.row
 
 
 def image_path(store: rows.Store, key: str) -> Path:
