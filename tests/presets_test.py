@@ -33,7 +33,7 @@ def test_a_config_file_is_its_preset_and_says_how_to_run_it(file):
   ('name', 'expected'),
   [
     ('ideal', dict(model='zssr', warmup=100, max_steps=3000)),
-    ('fast', dict(start_steps=100, start_rate=2e-4, luma_share=0.9)),
+    ('fast', dict(start_steps=100, losses=(('luma', 0.9), ('l1', 0.1)))),
     ('nonideal', dict(kernel='estimate', width=32, noise_std=0.29 / 255)),
     ('real', dict(estimate_noise=0.8, back_projection=0, max_steps=300)),
     ('mzsr', dict(optimizer='sgd', learning_rate=1e-2, max_steps=10)),

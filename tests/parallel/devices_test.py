@@ -120,12 +120,12 @@ def test_a_content_loss_and_a_start_are_stacked_like_the_rest(photos):
     crop=16,
     max_steps=4,
     self_ensemble=False,
-    content_weight=0.1,
+    losses=(('l1', 1.0), ('content', 0.1)),
     content_layers=(('relu1_2', 1.0),),
   )
   network = vgg.Vgg16(('relu1_2',))
   first = super_resolution.train_image(
-    photos[0], 2, config=config.replace(max_steps=0, content_weight=0.0)
+    photos[0], 2, config=config.replace(max_steps=0, losses=(('l1', 1.0),))
   )
   trained = {
     'vgg': network.init(jax.random.key(5), jnp.zeros((1, 8, 8, 3))),
@@ -135,7 +135,7 @@ def test_a_content_loss_and_a_start_are_stacked_like_the_rest(photos):
   pairs = dict(devices.map_images(items, devices.available(2)))
   singles = one_by_one(photos, config, **trained)
   compare(photos, singles, [pairs[0], pairs[1]])
-  plain = one_by_one(photos, config.replace(content_weight=0.0), **trained)
+  plain = one_by_one(photos, config.replace(losses=(('l1', 1.0),)), **trained)
   assert singles[0].history.loss[0] > 1.05 * plain[0].history.loss[0]
 
 
