@@ -83,6 +83,7 @@ def test_a_folder_of_photos_gives_rows_a_table_and_a_report(
   )
 
 
+@pytest.mark.slow
 def test_scales_degradations_seeds_and_devices_multiply(cli, photos, tmp_path):
   code, _, _ = cli(
     f'--datasets={photos}',
@@ -105,6 +106,7 @@ def test_scales_degradations_seeds_and_devices_multiply(cli, photos, tmp_path):
   assert not any(r['kernel_given'] for r in found if r['method'] == 'zssr')
 
 
+@pytest.mark.slow
 def test_several_in_flight_give_the_same_rows(cli, photos, tmp_path):
   flags = (f'--datasets={photos}', '--methods=zssr', '--config.max_steps=3')
   assert cli(*flags)[0] == 0
@@ -118,6 +120,7 @@ def test_several_in_flight_give_the_same_rows(cli, photos, tmp_path):
     assert '3 in flight' in row['device'] != alone[key]['device']
 
 
+@pytest.mark.slow
 def test_a_variant_brings_its_config_and_takes_the_overrides(
   cli, photos, tmp_path
 ):
@@ -143,6 +146,7 @@ def test_a_variant_brings_its_config_and_takes_the_overrides(
   assert '| transposed |' in table and 'zssr (smoke)' in table
 
 
+@pytest.mark.slow
 def test_variants_that_need_trained_parameters_find_them(
   cli, photos, tmp_path, data_root
 ):
@@ -173,6 +177,7 @@ def save_network(path, name, scale):
   return path
 
 
+@pytest.mark.slow
 def test_other_systems_stand_beside_with_weights_of_ones_own(
   cli, photos, tmp_path
 ):
@@ -206,6 +211,7 @@ def test_other_systems_stand_beside_with_weights_of_ones_own(
   assert code == 2 and 'is not for scale 2' in err and err.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_networks_that_come_with_the_package_need_no_weights(
   cli, photos, tmp_path, monkeypatch
 ):
@@ -224,6 +230,7 @@ def test_networks_that_come_with_the_package_need_no_weights(
   assert code == 2 and 'is not for scale 2' in err
 
 
+@pytest.mark.slow
 def test_networks_are_found_in_the_data_root(cli, photos, tmp_path, data_root):
   flags = (f'--datasets={photos}', f'--data={data_root}', '--limit=1')
   code, _, err = cli(*flags, '--methods=vdsr', '--scales=2,3')
@@ -242,6 +249,7 @@ def test_what_defines_a_variant_is_not_overridden(cli, photos):
   assert code == 2 and '--config.model' in err and err.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_the_true_kernel_is_used_where_the_config_asks(cli, photos, tmp_path):
   code, _, _ = cli(
     f'--datasets={photos}',
@@ -258,6 +266,7 @@ def test_the_true_kernel_is_used_where_the_config_asks(cli, photos, tmp_path):
   assert 'zssr (smoke), true kernel' in table
 
 
+@pytest.mark.slow
 def test_lpips_is_a_column(cli, photos, data_root, tmp_path):
   code, _, _ = cli(
     f'--data={data_root}',
@@ -330,6 +339,7 @@ def test_an_image_that_fails_leaves_the_others_and_exit_code_1(
   assert [row['image'] for row in read(tmp_path / 'out')] == ['whole']
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_rows(photos, tmp_path):
   def start(folder):
     return subprocess.Popen(

@@ -91,6 +91,7 @@ def test_the_kernel_is_a_gaussian_that_shifts_nothing(kernel):
   )
 
 
+@pytest.mark.slow
 def test_knowing_the_kernel_is_worth_more_than_a_decibel(lr, hr, kernel):
   """Plain back-projection with the kernel, by scipy, beats bicubic."""
   bicubic = resize.imresize(lr, 2)

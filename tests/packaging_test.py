@@ -50,7 +50,7 @@ def run(*command, cwd):
     env={k: v for k, v in os.environ.items() if k not in hidden},
     capture_output=True,
     text=True,
-    timeout=300,
+    timeout=600,
   )
   assert result.returncode == 0, result.stdout + result.stderr
   return result.stdout

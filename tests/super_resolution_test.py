@@ -132,6 +132,7 @@ def test_a_flat_matrix_counts_as_one_channel(photo):
   assert run(photo[:, :, 0]).image.shape == (96, 80, 1)
 
 
+@pytest.mark.slow
 def test_gradual_stages_go_through_their_factors(photo):
   config = TINY.replace(
     gradual=((0, 0.5), (0.5, 0.5), (1, 1)), max_steps=3, model='zssr'
@@ -145,6 +146,7 @@ def test_gradual_stages_go_through_their_factors(photo):
   assert result.image.shape == (96, 80, 3)
 
 
+@pytest.mark.slow
 def test_the_result_of_several_networks_is_the_mean_of_theirs(photo):
   config = TINY.replace(networks=2, max_steps=20)
   result = run(photo, config=config)
@@ -162,6 +164,7 @@ def test_the_result_of_several_networks_is_the_mean_of_theirs(photo):
   assert result.image.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_several_networks_share_what_earlier_stages_found(photo, monkeypatch):
   made, begun = [], []
   make_fathers, init_state = pool.make_fathers, step.init_state
@@ -204,6 +207,7 @@ def test_several_networks_share_what_earlier_stages_found(photo, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, before.params, after)
 
 
+@pytest.mark.slow
 def test_training_on_the_true_kernel_beats_bicubic(photo):
   from skimage import data
 
@@ -290,6 +294,7 @@ def test_an_estimated_kernel_is_used_and_told(blurred):
   assert 30 < result.consistency < 80
 
 
+@pytest.mark.slow
 def test_a_joint_run_learns_its_kernel_and_repeats_to_the_bit(blurred):
   image, true = blurred
   result = run(image, config=JOINT)
@@ -309,6 +314,7 @@ def test_a_joint_run_learns_its_kernel_and_repeats_to_the_bit(blurred):
   assert np.abs(other.kernel - result.kernel).max() > 1e-7
 
 
+@pytest.mark.slow
 def test_a_joint_run_goes_through_stages_of_any_scale(blurred):
   image, _ = blurred
   config = JOINT.replace(

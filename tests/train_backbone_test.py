@@ -107,6 +107,7 @@ def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   assert parameters.load_params(tmp_path / 'out.safetensors')[1]['scale'] == 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
   assert cli('--steps=200')[0] == 0
   with np.load(tmp_path / 'out.safetensors.checkpoint') as file:
@@ -136,6 +137,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
   assert steps[-1] == 200
 
 
+@pytest.mark.slow
 def test_a_start_may_come_from_another_file(cli, tmp_path):
   assert cli()[0] == 0
   start = (tmp_path / 'out.safetensors').rename(tmp_path / 'start.safetensors')
@@ -155,6 +157,7 @@ def test_a_start_may_come_from_another_file(cli, tmp_path):
   assert np.abs(off).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
   size = ('--network=transposed', '--depth=2', '--width=4', '--steps=1')
   code, _, err = cli(*size)
@@ -173,6 +176,7 @@ def test_a_start_has_the_depth_and_width_asked_for(cli, tmp_path):
   assert 'was made with width=4, not 9' in err
 
 
+@pytest.mark.slow
 def test_a_partial_start_is_said_and_not_needed_to_go_on(cli, tmp_path):
   start = tmp_path / 'start.safetensors'
   fresh = jax.tree.map(
@@ -252,6 +256,7 @@ def test_an_output_that_cannot_be_written_is_refused_at_once(cli, tmp_path):
     (tmp_path / name).rmdir()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_ctrl_c_waits_for_writes(
   cli, tmp_path, monkeypatch
 ):
@@ -294,6 +299,7 @@ def spoil(monkeypatch):
   return spoil
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_do_not_replace_the_last_good_ones(
   cli, tmp_path, spoil
 ):
@@ -307,6 +313,7 @@ def test_weights_that_are_no_numbers_do_not_replace_the_last_good_ones(
     assert all(np.isfinite(file[n]).all() for n in file if n.startswith('.'))
 
 
+@pytest.mark.slow
 def test_weights_too_large_for_half_are_kept_in_the_checkpoint(
   cli, tmp_path, spoil
 ):
@@ -332,6 +339,7 @@ def test_too_little_memory_is_one_line(cli, monkeypatch, error):
   assert 'not enough memory; pass a smaller --batch' in err
 
 
+@pytest.mark.slow
 def test_damaged_lines_of_a_curve_are_dropped(cli, tmp_path):
   assert cli()[0] == 0
   path = tmp_path / 'out.safetensors.jsonl'
@@ -342,6 +350,7 @@ def test_damaged_lines_of_a_curve_are_dropped(cli, tmp_path):
   assert path.read_bytes() == good
 
 
+@pytest.mark.slow
 def test_overwrite_removes_the_old_and_without_it_the_new_goes_on(
   cli, tmp_path, monkeypatch
 ):
@@ -365,6 +374,7 @@ def test_overwrite_removes_the_old_and_without_it_the_new_goes_on(
   assert 'from step 1 of 30' in out
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused(cli, tmp_path):
   checkpoint = tmp_path / 'out.safetensors.checkpoint'
   checkpoint.write_bytes(b'PK rubbish')

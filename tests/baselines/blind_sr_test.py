@@ -38,6 +38,7 @@ def error(sr, hr):
   return float(np.mean((sr - hr)[inner] ** 2))
 
 
+@pytest.mark.slow
 def test_the_blur_is_undone(monkeypatch, scene):
   monkeypatch.setattr(self_ex_sr, '_ITERATIONS', 2)
   lr, hr, kernel = scene
@@ -48,12 +49,14 @@ def test_the_blur_is_undone(monkeypatch, scene):
   assert sr.min() >= 0 and sr.max() <= 1
 
 
+@pytest.mark.slow
 def test_the_kernel_is_close_to_the_true_one(scene):
   lr, _, kernel = scene
   found = blind_sr.estimate(lr, 2)
   assert blur_kernels.kernel_correlation(found, kernel, 2) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('shape', 'scale'),
   [((12, 15, 3), 2), ((12, 9, 1), 3), ((70, 66, 1), 1.5), ((5, 1, 3), 2)],

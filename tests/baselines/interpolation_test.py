@@ -8,6 +8,7 @@ from zssr_jax.data import datasets, image_io
 from zssr_jax.ops import metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale, published', [(2, 33.64), (3, 30.39)])
 def test_bicubic_scores_what_was_published_on_set5(data_root, scale, published):
   scores = []

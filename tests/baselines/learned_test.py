@@ -67,6 +67,7 @@ def oracle_scores(root, name, params, scale, images):
   return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('scale', 'recorded'),
   [
@@ -85,6 +86,7 @@ def test_the_published_vdsr_scores_what_it_scored_on_all_of_set5(
   assert scores == pytest.approx(recorded, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_published_srcnn_scores_what_was_published(data_root):
   params = published(data_root, 'srcnn', SRCNN)
   names = ('baby', 'bird', 'butterfly', 'head', 'woman')
@@ -134,6 +136,7 @@ def test_grey_counts_as_three_equal_channels(name):
   np.testing.assert_allclose(grey, rgb.mean(2, keepdims=True), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'scale', 'size'),
   [
@@ -156,6 +159,7 @@ def test_tiles_give_what_the_whole_image_gives(monkeypatch, name, scale, size):
   assert seams > 1e-4  # so the test can fail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('scale', 'shape'),
   [(1.5, (17, 20)), ((2.0, 3.0), (22, 39)), (1.37, (16, 18)), (4, (44, 52))],
@@ -175,6 +179,7 @@ def test_any_scale_will_do_for_the_networks_on_luma(monkeypatch, scale, shape):
   np.testing.assert_allclose(tiled[:-8, :-8], whole[:-8, :-8], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['srcnn', 'edsr'])
 def test_the_ensemble_is_the_mean_of_eight_copies(name):
   params = draw(name)

@@ -38,6 +38,7 @@ def rings():
   return lr, hr, self_ex_sr.upscale(lr, 2)
 
 
+@pytest.mark.slow
 def test_edges_come_out_sharper_than_bicubic(rings):
   lr, hr, sr = rings
   gain = 10 * np.log10(error(interpolation.bicubic(lr, 2), hr) / error(sr, hr))
@@ -46,23 +47,27 @@ def test_edges_come_out_sharper_than_bicubic(rings):
   assert sr.min() >= 0 and sr.max() <= 1
 
 
+@pytest.mark.slow
 def test_the_result_explains_the_input(rings):
   lr, _, sr = rings
   # Interpolation alone is up to 26 grey levels off.
   np.testing.assert_allclose(resize.imresize(sr, 0.5), lr, atol=0.002)
 
 
+@pytest.mark.slow
 def test_it_is_deterministic(rings):
   lr, _, sr = rings
   np.testing.assert_array_equal(self_ex_sr.upscale(lr, 2), sr)
 
 
+@pytest.mark.slow
 def test_colours_are_interpolated_and_grey_is_luma(rings):
   lr, _, sr = rings
   grey = self_ex_sr.upscale(lr.repeat(3, 2), 2)
   np.testing.assert_allclose(grey, sr.repeat(3, 2), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [3, 1.5, (1, 2)])
 @pytest.mark.parametrize('channels', [1, 3])
 def test_shapes(monkeypatch, scale, channels):
@@ -83,6 +88,7 @@ def test_tiny_images_are_interpolated(shape):
   )
 
 
+@pytest.mark.slow
 def test_scale_one_and_flat_images_stay_as_they_are():
   lr = np.full((9, 9, 3), 51 / 255, np.float32)
   np.testing.assert_allclose(self_ex_sr.upscale(lr, 1), lr, atol=1e-6)
@@ -91,6 +97,7 @@ def test_scale_one_and_flat_images_stay_as_they_are():
   )
 
 
+@pytest.mark.slow
 def test_a_kernel_is_undone(monkeypatch):
   monkeypatch.setattr(self_ex_sr, '_ITERATIONS', 1)
   monkeypatch.setattr(self_ex_sr, '_STEP', 1.7)  # fewer to compile
@@ -216,6 +223,7 @@ def test_votes_against_loops(small):
   np.testing.assert_allclose(out, total / weights, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_search_finds_nearly_the_best(monkeypatch):
   # Without the affine map the best match at whole pixels is easy to find.
   monkeypatch.setattr(self_ex_sr, '_VERSIONS', 1)

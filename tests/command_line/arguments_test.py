@@ -26,6 +26,7 @@ def test_overrides_reach_the_config(tmp_path, cli, quick):
   assert config.learning_rate == 0.01
 
 
+@pytest.mark.slow
 def test_seed_decides_the_result(tmp_path, cli):
   path = save(tmp_path / 'a.png')
   results = []

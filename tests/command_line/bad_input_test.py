@@ -345,6 +345,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
   assert not [p for p in made if '__pycache__' not in str(p)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', [missing, kernel_missing, flag_unknown])
 def test_bad_input_of_a_real_process(tmp_path, case):
   save(tmp_path / 'photo.png')

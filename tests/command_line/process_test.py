@@ -35,6 +35,7 @@ def test_progress_counts_gradual_stages_and_ends_early(capsys):
   assert 'stage 2/2  step 10/50  loss 0.1000  error 1.0e-03' in lines[-1]
 
 
+@pytest.mark.slow
 def test_piped_progress_is_a_line_every_tenth(tmp_path):
   path = save(tmp_path / 'a.png')
   flags = (SMOKE, f'--input={path}', '--config.max_steps=100')
@@ -49,6 +50,7 @@ def test_piped_progress_is_a_line_every_tenth(tmp_path):
     assert word in lines[-1]
 
 
+@pytest.mark.slow
 def test_terminal_gets_a_bar(tmp_path):
   for name in 'abc':
     save(tmp_path / f'{name}.png')
@@ -80,6 +82,7 @@ def test_terminal_gets_a_bar(tmp_path):
   ]
 
 
+@pytest.mark.slow
 def test_interrupt_ends_at_once_and_leaves_nothing(tmp_path):
   path = save(tmp_path / 'a.png')
   process = start(

@@ -149,6 +149,7 @@ def test_the_true_kernel_goes_to_the_configs_that_ask_for_it(root):
     harness.plan(find(root), ['zssr'], (0,), given)
 
 
+@pytest.mark.slow
 def test_a_variant_is_trained_by_its_own_recipe(root, tmp_path):
   other = TINY.replace(model='transposed', max_steps=3)
   made = {**recipes(), 'transposed': harness.Recipe(other, 'transposed')}
@@ -200,6 +201,7 @@ def test_other_trained_parameters_make_another_row(root):
   assert starts[0].start is None and networks[0].vgg is None
 
 
+@pytest.mark.slow
 def test_several_devices_give_the_same_rows(root, tmp_path):
   config = TINY.replace(max_steps=20, schedule='cosine')
   one, _ = evaluate(root, tmp_path / 'one', ['zssr'], config)
@@ -212,6 +214,7 @@ def test_several_devices_give_the_same_rows(root, tmp_path):
     assert of[row['key']]['psnr'] == pytest.approx(row['psnr'], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('device_count', [1, 2])
 def test_an_image_too_small_fails_alone(root, tmp_path, device_count):
   folder = tmp_path / 'Photos' / 'HR'
@@ -361,6 +364,7 @@ def test_a_centred_or_unknown_kernel_moves_nothing(root):
     np.testing.assert_array_equal(same, image)
 
 
+@pytest.mark.slow
 def test_a_distance_is_measured_when_asked_for(root, tmp_path):
   outcomes, _ = evaluate(
     root, tmp_path, ['bicubic'], lpips=lambda a, b: float(np.abs(a - b).mean())

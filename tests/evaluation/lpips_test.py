@@ -89,6 +89,7 @@ def test_patterns_are_as_far_apart_as_the_reference_says(
   check(distance(a, b), same_weights, published)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'same_weights', 'published'), SET5)
 def test_bicubic_on_set5_is_as_far_off_as_the_reference_says(
   distance, data_root, name, same_weights, published

@@ -406,6 +406,7 @@ def fingerprints(names):
   return out
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same_in_any_order():
   program = (
     'import json, sys; sys.path.insert(0, "tests/evaluation");'

@@ -155,6 +155,7 @@ def test_finds_the_kernel_of_the_bundled_photo():
   np.testing.assert_array_equal(joint.fit.covariance, found.fit.covariance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('name', 'scale', 'variances', 'angle'),
   [
@@ -185,6 +186,7 @@ def test_a_scale_between_whole_numbers_will_do():
   check_kernel(found.kernel, 1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('axis', [0, 1])
 def test_halves_with_different_kernels_disagree(axis):
   one, other = (
@@ -225,6 +227,7 @@ def quick(monkeypatch):
   monkeypatch.setattr(kernel_gan, '_train', lambda *_: kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('method', 'scale'),
   [

@@ -202,6 +202,7 @@ def test_kernel_of_four_is_that_of_two_used_twice():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [2, (4.0, 4.0)])
 def test_estimate_keeps_the_contract_and_follows_the_key(scale):
   image = random_image(64, 75, 1)
@@ -217,6 +218,7 @@ def test_estimate_keeps_the_contract_and_follows_the_key(scale):
   assert not np.array_equal(kernel, run(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('eigenvalues', [(0.8, 3.3), (3.3, 0.8)])
 def test_estimate_of_a_gaussian_beats_bicubic(eigenvalues):
   true = blur_kernels.gaussian_kernel(eigenvalues, 0.0, 2)

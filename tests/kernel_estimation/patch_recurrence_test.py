@@ -108,6 +108,7 @@ def explicit_roughness(taps):
   return rows.T @ rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('iterations', [1, 2])
 def test_iterations_are_those_of_the_formulas(monkeypatch, iterations):
   monkeypatch.setattr(patch_recurrence, '_ITERATIONS', iterations)
@@ -190,6 +191,7 @@ def test_an_estimate_is_a_centred_kernel_that_the_key_decides(few):
   assert blur_kernels.kernel_correlation(kernel, other, 2) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('variances', 'angle'), [((4.0, 1.0), 0.0), ((4.0, 1.0), np.pi / 4)]
 )

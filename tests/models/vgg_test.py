@@ -75,6 +75,7 @@ def test_maps_equal_those_of_a_loop(shape):
   check(random_params(layers), layers, picture(shape), '3_1')
 
 
+@pytest.mark.slow
 def test_with_the_published_weights_every_map_equals_that_of_a_loop(data_root):
   layers = tuple(kind + name for name in ALL for kind in ('conv', 'relu'))
   params = parameters.load_vgg16(data_root, layers)

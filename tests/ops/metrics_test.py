@@ -211,6 +211,7 @@ def test_score_refuses_images_that_do_not_belong_together():
     metrics.score(a[:14], a[:14], 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'scale, expected', [(2, 33.64), (3, 30.39), (4, 28.42)]
 )

@@ -14,6 +14,8 @@ from zssr_jax.ops import metrics, resize
 from zssr_jax.parallel import devices
 from zssr_jax.training import loop
 
+pytestmark = pytest.mark.slow
+
 TINY = Config(
   model='pixel_shuffle',
   depth=3,

@@ -191,6 +191,7 @@ def assert_same(a, b):
     np.testing.assert_array_equal(array, loop.pack(b)[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_for_bit_the_same():
   state, corpus = start()
   machine = loop.one_device(MODEL, TINY)
@@ -203,6 +204,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_bit_for_bit_the_same():
   assert_same(whole, rest)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_the_average_follows():
   y, x = np.mgrid[:60, :60]
   waves = 127 + 120 * np.sin(y / 2.5) * np.cos(x / 3)
@@ -240,6 +242,7 @@ def test_validation_of_a_network_that_adds_nothing_is_bicubic():
     assert abs(found - expected) < (1e-3 if color == 'rgb' else 0.05)
 
 
+@pytest.mark.slow
 def test_two_devices_share_a_batch_and_agree_with_one():
   state, corpus = start()
   results = []
@@ -305,6 +308,7 @@ def test_the_luma_loss_weighs_what_tables_score():
   np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_meta_learning_follows_the_gradient_after_the_inner_steps():
   recipe = step_lib.Recipe(
     patch=8,

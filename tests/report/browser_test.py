@@ -16,6 +16,8 @@ from PIL import Image
 from zssr_jax.report import page
 from zssr_jax.training.history import History
 
+pytestmark = pytest.mark.slow
+
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 FLAGS = (
   '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run'

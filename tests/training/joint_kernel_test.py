@@ -280,6 +280,7 @@ def test_an_input_that_looks_like_a_son_leaves_the_kernel_where_it_is():
   assert np.abs(learn(make(start), image, result, steps=30) - start).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('true', 'scale'),
   [
@@ -322,6 +323,7 @@ def test_steps_are_taken_every_third_time_and_only_in_the_middle_third():
     assert not after(first, share).any()
 
 
+@pytest.mark.slow
 def test_the_prior_pulls_back():
   result = jnp.asarray(texture(32))
   prior, true = (2.0, 0.0, 2.0), (3.5, 0.0, 3.5)

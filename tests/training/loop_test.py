@@ -70,6 +70,7 @@ def test_no_steps_leave_the_parameters_alone(image):
   jax.tree.map(np.testing.assert_array_equal, params, job.state.params)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_the_reconstruction_error(image):
   config = TINY.replace(max_steps=300, schedule='cosine', measure_every=30)
   _, _, history = run(image, config)
@@ -78,6 +79,7 @@ def test_training_lowers_the_loss_and_the_reconstruction_error(image):
   assert list(history.error_steps) == list(range(0, 300, 30))
 
 
+@pytest.mark.slow
 def test_a_hopeless_run_drops_three_times_and_ends_at_900_steps(image):
   # Without regard for the slope every look drops, which makes the shortest
   # run there is; step 901 is the one that finds the rate too low.
@@ -87,6 +89,7 @@ def test_a_hopeless_run_drops_three_times_and_ends_at_900_steps(image):
   assert history.stages[0][2] == 901
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('patience', [1, 3])
 def test_patience_ends_a_run_whose_error_falls_no_more(image, patience):
   config = TINY.replace(

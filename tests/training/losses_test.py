@@ -100,6 +100,7 @@ def test_grey_is_measured_as_grey_rgb(variables, image):
   np.testing.assert_array_equal(got['relu1_2'], expected['relu1_2'])
 
 
+@pytest.mark.slow
 def test_training_lowers_the_content_loss_further_with_it(variables, image):
   """Measured on the whole input, of what the network makes of its son."""
   smooth = jax.image.resize(image, (80, 88, 3), 'cubic')[20:60, 20:64]

@@ -246,6 +246,7 @@ def test_values_that_make_no_schedule_are_refused(options):
     plateau.scale_by_plateau_on_std(**options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ddof', [4, 2])
 def test_a_real_run_drops_where_its_own_errors_say(ddof):
   """Trains a tiny network; the policy is replayed on what it recorded."""

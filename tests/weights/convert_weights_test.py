@@ -266,6 +266,7 @@ def test_the_output_is_named_safetensors_and_not_replaced_unasked(
   refused(cli(*flags, output=below), tmp_path, 'cannot be written')
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_script_and_explains_itself(tmp_path):
   result = subprocess.run(
     [sys.executable, SCRIPT, '--help'], capture_output=True, text=True

@@ -37,6 +37,7 @@ def test_the_starts_of_the_package_are_small():
   assert len(sizes) == 3 and sum(sizes) <= 1.5e6
 
 
+@pytest.mark.slow
 def test_a_transferred_start_beats_bicubic_without_a_step():
   """On a chart of sharp edges, which no bicubic brings back."""
   y, x = np.mgrid[:96, :96]
@@ -181,6 +182,7 @@ def test_the_backbone_takes_other_channels_one_by_one(trained_vdsr):
     )
 
 
+@pytest.mark.slow
 def test_tiles_are_wide_enough_for_the_backbone(trained_vdsr):
   y, x = np.mgrid[:84, :16]
   image = np.float32(0.5 + 0.4 * np.sin(x * 1.3 + y * y / 40))[..., None]
