@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import types
 import warnings
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, registry
 from zssr_jax.config import KERNELS
 from zssr_jax.data import image_io
 from zssr_jax.degradation import Degradation
@@ -120,7 +121,7 @@ def test_what_is_no_photo_earns_a_warning(image):
     check_kernel(found.kernel, 2)
 
 
-@pytest.mark.parametrize('method', estimation.ESTIMATORS)
+@pytest.mark.parametrize('method', registry.ESTIMATORS)
 @pytest.mark.parametrize('shape', [(32, 32, 3), (63, 500, 1), (1, 1, 3)])
 def test_a_small_image_gets_bicubic(method, shape):
   image = np.random.default_rng(0).random(shape).astype(np.float32)
@@ -136,7 +137,7 @@ def test_an_unknown_method_is_answered_with_the_known_ones():
 
 
 def test_every_estimator_may_be_asked_for_by_a_config():
-  assert set(estimation.ESTIMATORS) | {'bicubic', 'given'} == set(KERNELS)
+  assert set(registry.ESTIMATORS) | {'bicubic', 'given'} == set(KERNELS)
 
 
 def test_finds_the_kernel_of_the_bundled_photo():
@@ -283,12 +284,23 @@ def test_a_kernel_larger_than_the_image_is_not_returned():
   assert '(73x73) is larger than the image (64x100)' in found.warning
 
 
-def test_every_estimator_can_be_asked_for_and_has_its_words():
-  from zssr_jax import config
+def test_an_estimators_words_are_those_of_summary_and_table():
   from zssr_jax.command_line import upscale
   from zssr_jax.evaluation import tables
 
-  names = set(estimation.ESTIMATORS)
-  assert names == set(config.KERNELS) - {'bicubic', 'given'}
-  assert names == set(upscale._METHODS)
-  assert names == set(tables._KERNELS) - {'given'}
+  found = {name: registry.ESTIMATORS[name] for name in registry.ESTIMATORS}
+  assert found['estimate'].summary == 'kernel estimated'
+  assert found['joint'].learnt_along
+  assert [n for n in found if found[n].learnt_along] == ['joint']
+  for words in ('summary', 'label'):
+    assert len({getattr(e, words) for e in found.values()}) == len(found)
+  for name, estimator in found.items():
+    result = types.SimpleNamespace(
+      estimate=estimation.Estimate(np.ones((1, 1)), name, 0.5, None),
+      kernel=np.ones((1, 1)),
+      consistency=float('nan'),
+    )
+    assert upscale._describe_kernel(result).startswith(estimator.summary)
+    assert tables._kernel({'kernel': name}) == f', {estimator.label}'
+  assert tables._kernel({'kernel': 'given'}) == ', true kernel'
+  assert tables._kernel({'kernel': 'bicubic'}) == tables._kernel({}) == ''

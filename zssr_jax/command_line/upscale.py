@@ -28,7 +28,7 @@ import numpy as np
 from absl import flags
 
 import zssr_jax
-from zssr_jax import blur_kernels, super_resolution
+from zssr_jax import blur_kernels, registry, super_resolution
 from zssr_jax import stages as stages_lib
 from zssr_jax.baselines import interpolation
 from zssr_jax.command_line import app, arguments, jobs, networks, record
@@ -46,12 +46,6 @@ from zssr_jax.report.side_by_side import find_detail, side_by_side
 
 # Largest result. The copies of the self-ensemble take eight times as much.
 _MAX_OUTPUT_PIXELS = 256_000_000
-_METHODS = {
-  'estimate': 'kernel estimated',
-  'recurrence': 'kernel found by patch recurrence',
-  'kernelgan': 'kernel found by KernelGAN',
-  'joint': 'kernel learned along',
-}
 
 
 def _read_input(path: Path, scale: Scale) -> np.ndarray:
@@ -114,7 +108,7 @@ def _describe_kernel(result: zssr_jax.Result) -> str:
   elif result.estimate.kernel is None:
     words.append('no kernel found, bicubic used')
   else:
-    words.append(_METHODS[result.estimate.method])
+    words.append(registry.ESTIMATORS[result.estimate.method].summary)
     if not math.isnan(result.estimate.agreement):
       words.append(f'agreement {result.estimate.agreement:.2f}')
   if not math.isnan(result.consistency):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zssr_jax import registry
 from zssr_jax.evaluation import published, rows
 
 _KEYS = (
@@ -19,15 +20,6 @@ _KEYS = (
   'kernel_given',
   'code',
 )
-# What a method with a config took for the kernel; nothing where the config's
-# own kernel goes without saying.
-_KERNELS = {
-  'given': ', true kernel',
-  'estimate': ', estimated kernel',
-  'recurrence': ', kernel by patch recurrence',
-  'kernelgan': ', kernel by KernelGAN',
-  'joint': ', kernel estimated jointly',
-}
 
 
 class Group(NamedTuple):
@@ -83,6 +75,16 @@ def group_rows(all_rows: Iterable[rows.Row]) -> list[Group]:
   )
 
 
+def _kernel(config: Mapping[str, Any]) -> str:
+  """What a config took for the kernel; nothing where it goes without saying."""
+  name = str(config.get('kernel'))
+  if name == 'given':
+    return ', true kernel'
+  if name in registry.ESTIMATORS:
+    return f', {registry.ESTIMATORS[name].label}'
+  return ''
+
+
 def labels(groups: Sequence[Group]) -> list[str]:
   """A name for each group's method, telling apart what must be told apart."""
   named = []
@@ -93,7 +95,7 @@ def labels(groups: Sequence[Group]) -> list[str]:
       if facts['config_name'] != name:
         name += f' ({facts["config_name"]})'
       config = group.rows[0].get('config') or {}
-      name += _KERNELS.get(str(config.get('kernel')), '')
+      name += _kernel(config)
       if (
         config.get('kernel') == 'bicubic' and facts['degradation'] == 'gaussian'
       ):
