@@ -32,7 +32,7 @@ import ceiling
 import jax
 import numpy as np
 
-from zssr_jax import Config, super_resolution, train_image
+from zssr_jax import Config, stages, train_image
 from zssr_jax.data import image_io
 from zssr_jax.ops import metrics
 
@@ -48,7 +48,7 @@ def train_rate(steps: int) -> tuple[float, float]:
   )
   for _ in range(2):  # the first one compiles
     seconds = train_image(image, 2, config=config).seconds['train']
-  ((_, side, _),) = super_resolution.plan_stages(image.shape, 2, config)
+  ((_, side, _),) = stages.plan_stages(image.shape, 2, config)
   step = ceiling.operations(ceiling.channels(shuffle=False), side**2)
   return seconds, steps * step / seconds
 

@@ -23,10 +23,9 @@ import time
 import jax
 import numpy as np
 
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, registry
 from zssr_jax.data import datasets
 from zssr_jax.evaluation import cases
-from zssr_jax.kernel_estimation import estimate as estimation
 
 
 def constant(image, scale, key):
@@ -34,8 +33,12 @@ def constant(image, scale, key):
   return blur_kernels.gaussian_kernel((scale**2 / 2, scale**2 / 2), 0.0, scale)
 
 
-ESTIMATORS = {**estimation.ESTIMATORS, 'constant': constant}
-del ESTIMATORS['joint']  # needs the training: see the rows of bin/eval_all
+# Without `joint`, which needs the training: see the rows of bin/eval_all.
+ESTIMATORS = {
+  name: estimator.function
+  for name, estimator in registry.ESTIMATORS.items()
+  if not estimator.learnt_along
+} | {'constant': constant}
 
 
 def _covariance(kernel: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ import torch_network
 
 from zssr_jax import Config, inference, load_start, train_image
 from zssr_jax.data import datasets, image_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.evaluation import code
 from zssr_jax.ops import conv, dihedral, metrics, resize
 
@@ -151,7 +152,7 @@ class Published:
     done = inference.back_project(
       jax.numpy.asarray(sr, jax.numpy.float32),
       jax.numpy.asarray(self._lr),
-      scale=_SCALE,
+      Degradation(_SCALE),
       iterations=10,
     )
     return np.asarray(done)

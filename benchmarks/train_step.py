@@ -37,8 +37,9 @@ from jax import lax
 
 from zssr_jax import registry
 from zssr_jax.config import Config
+from zssr_jax.degradation import Degradation
 from zssr_jax.ops import conv
-from zssr_jax.training import loop, losses, pool, step
+from zssr_jax.training import kernel_source, loop, losses, pool, step
 
 _SCALE = (2.0, 2.0)
 _SIDE = 128
@@ -145,22 +146,19 @@ def iteration(name: str, config: Config):
   model = registry.NETWORKS[name].make(scale=_SCALE)
   image = np.random.default_rng(0).random((256, 256, 3), np.float32)
   fathers = pool.make_pool(pool.make_fathers(image, _SIDE, config), image.shape)
-  windows = step.make_windows(
-    jax.random.key(1),
-    image,
-    None,
-    side=_SIDE,
-    scale=_SCALE,
-    config=config,
-  )
+  degradation = Degradation(_SCALE)
+  windows = step.make_windows(jax.random.key(1), image, _SIDE, degradation)
   params = model.init(
     jax.random.key(2), windows.son[:1], windows.interpolated[:1]
   )['params']
-  state = [step.init_state(jax.random.key(3), params, config)]
-  chunk = loop.make_chunk(model, _SCALE, _SIDE, config, config.measure_every)
+  source = kernel_source.Known(degradation)
+  state = [step.init_state(jax.random.key(3), params, source, config)]
+  data = step.Data(fathers, source, windows, {})
+  terms = losses.terms_of(config.losses, 3)
+  chunk = loop.make_chunk(model, _SIDE, terms, config, config.measure_every)
 
   def run():
-    state[0], record = chunk(state[0], fathers, None, windows)
+    state[0], record = chunk(state[0], data)
     jax.block_until_ready(record)
 
   return run

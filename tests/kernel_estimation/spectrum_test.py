@@ -146,7 +146,7 @@ def test_precision_is_lower_for_the_direction_that_noise_hides():
 def test_gaussian_has_the_covariance_asked_for():
   wanted = np.array([[2.0, 0.6], [0.6, 1.0]])
   np.testing.assert_allclose(
-    covariance(spectrum.gaussian(wanted, 2)), wanted, atol=0.03
+    covariance(blur_kernels.gaussian_of(wanted, 2)), wanted, atol=0.03
   )
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zssr_jax import super_resolution
+from zssr_jax import stages, super_resolution
 from zssr_jax.config import Config
 from zssr_jax.models import vgg
 from zssr_jax.ops import metrics, resize
@@ -58,7 +58,7 @@ def make_items(photos, config=TINY, kernels=None, started=None, **trained):
         **trained,
       )
 
-    plan = super_resolution.plan_stages(photo.shape, 2, config)
+    plan = stages.plan_stages(photo.shape, 2, config)
     return devices.Item(start, devices.shape_class(photo.shape, kernel, plan))
 
   return [item(index, photo) for index, photo in enumerate(photos)]
@@ -252,7 +252,7 @@ def test_a_group_in_which_no_kernel_is_found_trains_all_the_same(large):
 
 def test_transposed_images_share_a_class_and_larger_ones_do_not():
   def shape_class(*shape, kernel=None):
-    plan = super_resolution.plan_stages(shape, 2, TINY)
+    plan = stages.plan_stages(shape, 2, TINY)
     return devices.shape_class(shape, kernel, plan)
 
   assert shape_class(48, 40, 3) == shape_class(40, 48, 3)

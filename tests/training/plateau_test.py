@@ -35,7 +35,7 @@ def reference(
   min_rate=9e-6,
   max_steps=3000,
 ):
-  """The policy as zssr.md states it, one iteration at a time.
+  """The policy of ZSSR section 3.1, one iteration at a time.
 
   Args:
     error_at: gives the reconstruction error measured at an iteration.
