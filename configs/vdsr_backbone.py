@@ -7,7 +7,7 @@ zero-shot. A method of bin/eval_all under this name (docs/variants.md).
 Not measured with these settings: docs/variants.md has shorter runs.
 
   python bin/main.py --config=configs/vdsr_backbone.py --input=photo.png \
-    --weights=vdsr=vdsr.npz
+    --weights=vdsr=vdsr.safetensors
 """
 
 from zssr_jax import presets
