@@ -31,7 +31,6 @@ def upscale(lr: np.ndarray, scale: Scale) -> np.ndarray:
     lr: `[h, w, C]` in [0, 1].
     scale: upscaling factor or pair (y, x), from 1. At others than 2, 3 and 4
       the kernel is bicubic, and where no kernel is found.
-    kernel: not used: the method is joint_kernel.
 
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1]; see

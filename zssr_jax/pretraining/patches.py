@@ -184,7 +184,7 @@ def _upscale(lr: jax.Array, scale: int) -> jax.Array:
 
 def kernel_side(scale: int) -> int:
   """Taps a side of the kernels of a scale, as `degradation` has it."""
-  return 2 * math.ceil(4 * scale + (scale - 1) / 2) + 1
+  return blur_kernels.gaussian_side(scale, scale)
 
 
 def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
