@@ -8,7 +8,7 @@ import pytest
 from zssr_jax import blur_kernels
 from zssr_jax.degradation import Degradation
 from zssr_jax.evaluation import protocols
-from zssr_jax.ops import dihedral, resize
+from zssr_jax.ops import dihedral
 from zssr_jax.training import joint_kernel, kernel_source
 
 
@@ -231,11 +231,3 @@ def test_the_scale_is_kept_as_a_pair():
   for wrong in (0, (2, 2, 2), float('nan')):
     with pytest.raises(ValueError):
       Degradation(wrong)
-
-
-def test_upscaling_is_imresize():
-  son = image_of(11, 12, 2)
-  for border in ('replicate', 'symmetric'):
-    made = Degradation(3, border=border).up(son, (32, 36))
-    expected = resize.imresize(son, 3, shape=(32, 36), border=border)
-    np.testing.assert_array_equal(made, expected)

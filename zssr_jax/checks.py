@@ -52,12 +52,13 @@ def check_scale(scale: Any) -> tuple[float, float]:
   return scales
 
 
-def check_model(model: Any, scale: tuple[float, float]) -> None:
+def check_model(model: Any, scale: tuple[float, float], channels: int) -> None:
   """Looks whether a user's module can be trained, without computing anything.
 
   Args:
     model: a flax module.
     scale: factors (y, x) that it is for.
+    channels: of the image.
 
   Raises:
     ValueError: unless it is hashable, maps `(lr [N, h, w, C], interpolated
@@ -67,12 +68,12 @@ def check_model(model: Any, scale: tuple[float, float]) -> None:
     hash(model)
   except TypeError as error:
     raise ValueError(
-      f'your network cannot be hashed ({error}): its attributes must be'
-      ' numbers, strings or tuples'
-    ) from None
+      'your network cannot be hashed: its attributes must be numbers, strings'
+      ' or tuples'
+    ) from error
   rows, columns = resize.scaled_shape((16, 16), scale)
-  lr = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
-  hr = jax.ShapeDtypeStruct((1, rows, columns, 3), np.float32)
+  lr = jax.ShapeDtypeStruct((1, 16, 16, channels), np.float32)
+  hr = jax.ShapeDtypeStruct((1, rows, columns, channels), np.float32)
   try:
     made, variables = jax.eval_shape(
       model.init_with_output, jax.random.key(0), lr, hr

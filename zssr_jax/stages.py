@@ -22,7 +22,7 @@ from zssr_jax.config import Config
 from zssr_jax.models.network import Network
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
-from zssr_jax.training import history, loop, losses, pool, step
+from zssr_jax.training import history, kernel_source, loop, losses, pool, step
 from zssr_jax.weights import starts
 
 
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 class Carried(NamedTuple):
   """What a stage is handed, and hands on."""
 
-  source: Any  # of the degradation, see `training.kernel_source`
+  source: kernel_source.Source  # of the degradation
   params: tuple[Any, ...] = ()  # of each network
   results: tuple[np.ndarray, ...] = ()  # of the stages so far
   histories: tuple[history.History, ...] = ()

@@ -174,7 +174,7 @@ def run_image(
   run = stages.Run(
     image=image,
     stages=plan,
-    network=_find_network(model, config),
+    network=_find_network(model, config, image.shape[2]),
     name='your network' if model else stages.describe_network(config),
     losses=terms,
     variables=variables,
@@ -231,11 +231,8 @@ def _find_source(
   kernel: Kernel | None,
   config: Config,
   key: jax.Array,
-) -> tuple[Any, estimation.Estimate | None]:
-  """Where the sons' degradation comes from, and the estimate, if one was made.
-
-  See `training.kernel_source` for what a source is.
-  """
+) -> tuple[kernel_source.Source, estimation.Estimate | None]:
+  """Where the sons' degradation comes from, and the estimate if one was made."""
   estimate = None
   if callable(kernel):
     kernel = kernel(image, scale, key)
@@ -268,14 +265,16 @@ def _noise_std(image: np.ndarray, config: Config) -> float | None:
   return max(config.noise_std, min(level, _MOST_NOISE))
 
 
-def _find_network(model: Model | None, config: Config) -> Network:
+def _find_network(
+  model: Model | None, config: Config, channels: int
+) -> Network:
   """The network of the config, or of the user."""
   if model is None:
     return registry.MODELS[config.model]
 
   def make(scale, **_):
     made = model if isinstance(model, nn.Module) else model(scale)
-    checks.check_model(made, scale)
+    checks.check_model(made, scale, channels)
     return made
 
   # Where the module itself does not say more.

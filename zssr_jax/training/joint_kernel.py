@@ -55,7 +55,7 @@ class Learnt(NamedTuple):
 
 
 class JointKernel(NamedTuple):
-  """The kernel source of a run; see `kernel_source.Known` for the methods."""
+  """A `kernel_source.Source`."""
 
   degradation: Degradation  # at the whole scale, with the kernel so far
   covariance: np.ndarray  # float64 [2, 2] in (y, x), HR pixels squared, so far
@@ -121,7 +121,7 @@ def make_joint_kernel(
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stage:
-  """The kernel source of a gradual stage, in its HR pixels; a pytree."""
+  """A `kernel_source.StageSource`; all in HR pixels of the stage."""
 
   start: jax.Array  # float32 [3], covariance (yy, yx, xx) to begin with
   prior: jax.Array  # float32 [3], c0

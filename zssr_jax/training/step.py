@@ -16,8 +16,8 @@ import optax
 
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
+from zssr_jax.training import kernel_source, plateau, pool
 from zssr_jax.training import losses as loss_lib
-from zssr_jax.training import plateau, pool
 
 Params = Any
 
@@ -51,7 +51,7 @@ class Data(NamedTuple):
   """All that a training takes and does not change."""
 
   fathers: pool.Pool
-  source: Any  # of the sons' degradation, see `kernel_source`
+  source: kernel_source.StageSource  # of the sons' degradation
   windows: Windows
   variables: Any  # of the networks that losses take, by name; {} for none
 
@@ -123,14 +123,17 @@ def drops_of(state: State) -> jax.Array:
 
 
 def init_state(
-  key: jax.Array, params: Params, source: Any, config: Config
+  key: jax.Array,
+  params: Params,
+  source: kernel_source.StageSource,
+  config: Config,
 ) -> State:
   """State before the first step.
 
   Args:
     key: random key of all draws.
     params: to train from.
-    source: of the sons' degradation, see `kernel_source`.
+    source: of the sons' degradation.
     config: the run's settings.
   """
   return State(
