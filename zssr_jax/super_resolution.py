@@ -232,7 +232,7 @@ def _find_source(
   config: Config,
   key: jax.Array,
 ) -> tuple[kernel_source.Source, estimation.Estimate | None]:
-  """Where the sons' degradation comes from, and the estimate if one was made."""
+  """Where the sons' degradation comes from, and the estimate if there was one."""
   estimate = None
   if callable(kernel):
     kernel = kernel(image, scale, key)
