@@ -1,8 +1,8 @@
 """Where the degradation of the sons comes from.
 
-A kernel source serves a whole run (`at` gives what a gradual stage needs, as
-a pytree for the compiled step). This one knows its kernel. `joint_kernel` has
-another, which learns it in the same steps; both have the methods that are
+A kernel source serves a whole run; `at` gives what a gradual stage needs, as a
+pytree for the compiled step. The one in this file knows its kernel, the one in
+`joint_kernel` learns it in the same steps; both have the methods that are
 explained here.
 """
 
@@ -28,7 +28,7 @@ class Known(NamedTuple):
   def at(
     self, factors: tuple[float, float], progress: tuple[float, float]
   ) -> Known:
-    """The source of a gradual stage.
+    """Returns the source of a gradual stage.
 
     Args:
       factors: of the stage (y, x).
@@ -38,13 +38,13 @@ class Known(NamedTuple):
     return Known(self.degradation.at(factors))
 
   def init(self) -> Any:
-    """What is known of the kernel before a stage's first step."""
+    """Returns what is known of the kernel before a stage's first step."""
     return ()
 
   def draw(
     self, key: jax.Array, learnt: Any, share: jax.Array
   ) -> tuple[Degradation, Any]:
-    """The degradation of a son; inside jit.
+    """Draws the degradation of a son; runs inside jit.
 
     Args:
       key: random key of the draw.
@@ -65,7 +65,7 @@ class Known(NamedTuple):
     attempt: Attempt,
     son: tuple[jax.Array, jax.Array, Any],
   ) -> Any:
-    """Learns from a training step; inside jit.
+    """Learns from a training step; runs inside jit.
 
     Args:
       learnt: before.
@@ -80,15 +80,15 @@ class Known(NamedTuple):
     return learnt
 
   def told(self, learnt: Any) -> Any:
-    """What the end of a stage tells the run; on the host."""
+    """Returns what a stage tells the run at its end; runs on the host."""
     del learnt
     return None
 
   def knowing(self, told: Sequence[Any]) -> Known:
-    """The run's source after a stage whose networks told so much."""
+    """Returns the run's source after a stage whose networks told so much."""
     del told
     return self
 
   def padded(self, shape: tuple[int, int]) -> Known:
-    """The same with its kernel padded to a shape, to be stacked."""
+    """Returns it with its kernel padded to a shape, to be stacked."""
     return Known(self.degradation.padded(shape))
