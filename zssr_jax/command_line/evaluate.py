@@ -57,7 +57,7 @@ class Options:
 
 
 def _load_config(path: Path, chosen: Mapping[str, Any]) -> Config:
-  """A shipped config file, with the fields that the user chose."""
+  """Loads a shipped config file, with the fields that the user chose."""
   spec = importlib.util.spec_from_file_location(path.stem, path)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
@@ -73,7 +73,7 @@ def _recipes(
   data: Path | None,
   configs: Path,
 ) -> dict[str, harness.Recipe]:
-  """What each of the methods that train takes, and is called."""
+  """Returns what each of the methods that train takes, and is called."""
   name = Path(config_flags.get_config_filename(values['config'])).stem
   wanted: Any = values['methods'].value
   chosen = {
@@ -104,7 +104,7 @@ def _recipes(
 def _networks(
   wanted: Sequence[str], files: networks.Files, data: Path | None
 ) -> dict[str, Callable[[float], harness.Network]]:
-  """How each of the methods that need a network upscales."""
+  """Returns how each of the methods that need a network upscales."""
 
   def at_scale(method: methods.Method, scale: float) -> harness.Network:
     assert method.network is not None
@@ -124,7 +124,7 @@ def _networks(
 def _numbers(
   flag: Mapping[str, Any],
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-  """The scales and seeds of the flags, none of whose lists may be empty."""
+  """Reads the scales and seeds of the flags, whose lists must not be empty."""
   for name in ('datasets', 'scales', 'methods', 'seeds', 'degradation'):
     if not flag[name]:
       raise InputError(f'--{name}: is empty')
@@ -238,7 +238,7 @@ class _Watch:
 
 
 def run(options: Options) -> int:
-  """Evaluates, writing `rows.jsonl`, `table.md` and `page.html`.
+  """Evaluates, writing `rows.jsonl`, `table.md` and `report.html`.
 
   Returns:
     Exit code: 0, or 1 when some image failed.

@@ -24,7 +24,7 @@ def _package() -> bodies.Package:
 
 @functools.cache
 def code_version(*entries: str) -> str:
-  """12 hex digits that change when what some functions do may have.
+  """Returns 12 hex digits that change when what functions do may have.
 
   See `bodies` for what counts and what does not.
 
@@ -38,7 +38,7 @@ def code_version(*entries: str) -> str:
 
 
 def method_version(name: str) -> str:
-  """The `code_version` of a method and of the score it is given.
+  """Returns the `code_version` of a method and of the score it is given.
 
   Args:
     name: of `methods.REGISTRY`.
@@ -57,7 +57,7 @@ def method_version(name: str) -> str:
 
 @functools.cache
 def commit() -> str:
-  """The checkout's commit, a plus behind it when there are changes."""
+  """Returns the checkout's commit, with a plus when there are changes."""
   try:
     return subprocess.run(
       ['git', 'describe', '--always', '--dirty=+'],

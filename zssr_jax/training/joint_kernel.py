@@ -15,9 +15,9 @@ kernels are known. So the kernel is moved along
 
 where c0 and P are what the image's spectrum says
 (`kernel_estimation.spectrum`), until the input looks to the network as a son of
-this kernel would. It moves in the middle third of the run. In the first, fathers
-are as blurred as the input and their sons are no measure for it; in the last,
-sons are made with the final kernel alone.
+this kernel would. It moves in the middle third of the run. In the first,
+fathers are as blurred as the input and their sons are no measure for it; in
+the last, sons are made with the final kernel alone.
 """
 
 from __future__ import annotations
