@@ -287,7 +287,7 @@ def run(options: Options) -> int:
         watch.row(outcome)
   write_table(store)
   _write_report(options, tasks, store)
-  print(f'{store.folder}: {len(store.rows)} rows, table.md, page.html')
+  print(f'{store.folder}: {len(store.rows)} rows, table.md, {app.REPORT}')
   return 1 if failures else 0
 
 
