@@ -65,30 +65,50 @@ def _name_losses(fields: Fields) -> Fields:
 # change first. Each gets a copy, perhaps one that is in today's form already.
 MIGRATIONS: list[Callable[[Fields], Fields]] = [_name_losses]
 
-# Prints what each method's code is called in the checkout it runs in.
+# Prints what the code behind rows is called in the checkout it runs in.
 _VERSIONS = """
-import json, pathlib, sys
+import inspect, json, pathlib, sys
+from zssr_jax import Config
 from zssr_jax.evaluation import code, methods
 
 if not pathlib.Path(code.__file__).is_relative_to(pathlib.Path.cwd()):
   sys.exit('the one installed is found in its place')
 
-def version(name):
-  if hasattr(code, 'method_version'):
-    return code.method_version(name)
-  # Until there was that function, digests were those of modules.
-  method = methods.find(name)
-  module = 'zssr_jax.zssr'
-  if not method.trains:
-    module = getattr(method.upscale, '__module__', 'zssr_jax.baselines.learned')
-  return code.code_version(module, 'zssr_jax.ops.metrics')
+def version(name, fields):
+  if not hasattr(code, 'method_version'):
+    # Until there was that function, digests were those of modules.
+    method = methods.find(name)
+    module = 'zssr_jax.zssr'
+    if not method.trains:
+      module = getattr(
+        method.upscale, '__module__', 'zssr_jax.baselines.learned'
+      )
+    return code.code_version(module, 'zssr_jax.ops.metrics')
+  return code.method_version(name, fields and Config(**fields))
 
-json.dump({name: version(name) for name in methods.REGISTRY}, sys.stdout)
+def attempt(name, fields):
+  try:
+    return version(name, fields)
+  except (TypeError, ValueError):  # of other methods, or other fields
+    return None
+
+json.dump([attempt(*made_by) for made_by in json.load(sys.stdin)], sys.stdout)
 """
 
 
-def versions_of(checkout: pathlib.Path) -> dict[str, str]:
-  """What `code` another checkout gives the rows of each method.
+def _made_by(row: rows.Row) -> str:
+  """What the code of a row depends on beside the checkout, as JSON."""
+  return json.dumps([row.get('method'), row.get('config')])
+
+
+def versions_of(
+  checkout: pathlib.Path, old: Iterable[rows.Row]
+) -> dict[str, str | None]:
+  """What `code` another checkout would give rows.
+
+  Returns:
+    The digests, None where it knows no such method or config, by what a row
+    was made by.
 
   Raises:
     InputError: when it does not tell.
@@ -96,8 +116,10 @@ def versions_of(checkout: pathlib.Path) -> dict[str, str]:
   folder = checkout.resolve()
   if not (folder / 'zssr_jax').is_dir():
     raise InputError(f'{checkout}: no checkout, zssr_jax is not in it')
+  wanted = [*dict.fromkeys(_made_by(row) for row in old)]
   done = subprocess.run(
     [sys.executable, '-c', _VERSIONS],
+    input=f'[{",".join(wanted)}]',
     capture_output=True,
     text=True,
     env={**os.environ, 'PYTHONPATH': str(folder)},
@@ -106,7 +128,7 @@ def versions_of(checkout: pathlib.Path) -> dict[str, str]:
   if done.returncode:
     last = (done.stderr.strip().splitlines() or ['it says nothing'])[-1]
     raise InputError(f'{checkout}: does not tell its digests: {last}')
-  return json.loads(done.stdout)
+  return dict(zip(wanted, json.loads(done.stdout), strict=True))
 
 
 def migrate(fields: Fields) -> Config:
@@ -129,9 +151,9 @@ def rekeyed(row: rows.Row) -> rows.Row:
   """
   if rows.key_of(rows.facts_of(row)) != row['key']:
     raise ValueError('their key is not that of what they hold')
-  new = {**row, 'code': code.method_version(row['method'])}
   if methods.find(row['method']).trains != (row['config'] is not None):
     raise ValueError('their method has come to train, or ceased to')
+  new, config = dict(row), None
   if row['config'] is not None:
     try:
       config = migrate(row['config'])
@@ -139,6 +161,7 @@ def rekeyed(row: rows.Row) -> rows.Row:
       raise ValueError(f'config: {files.one_line(error)}') from None
     new['config'] = dataclasses.asdict(config)
     new['config_hash'] = harness.config_hash(config)
+  new['code'] = code.method_version(row['method'], config)
   return {**new, 'key': rows.key_of(rows.facts_of(new))}
 
 
@@ -232,17 +255,18 @@ def main(arguments: list[str]) -> int:
   options = parse(arguments)
   path = options.rows / rows.NAME
   try:
-    versions = versions_of(options.before) if options.before else {}
+    files.read_bytes(path)  # says what is wrong with a file that is not there
+    old = rows.read_rows(path)
+    versions = versions_of(options.before, old) if options.before else {}
 
     def wanted(row: rows.Row) -> bool:
       return (
-        (row['code'] in (*options.digests, versions.get(row['method'])))
+        row['code'] in (*options.digests, versions.get(_made_by(row)))
         and (options.methods is None or row['method'] in options.methods)
         and (options.configs is None or row['config_name'] in options.configs)
       )
 
-    files.read_bytes(path)  # says what is wrong with a file that is not there
-    plan = make_plan(rows.read_rows(path), wanted)
+    plan = make_plan(old, wanted)
     if plan.keys and not options.dry_run:
       write(plan, options.rows)
   except (OSError, ValueError) as error:

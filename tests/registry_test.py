@@ -37,11 +37,6 @@ def test_all_tables_are_looked_at_here():
   assert tables == set(KINDS)
 
 
-def test_networks_are_those_of_one_image_and_of_many():
-  assert set(registry.NETWORKS) == set(registry.MODELS) | set(registry.EXTERNAL)
-  assert not set(registry.MODELS) & set(registry.EXTERNAL)
-
-
 def test_an_unknown_name_is_told_with_the_known_ones():
   with pytest.raises(ValueError, match="unknown loss 'l3'; there are: l1, "):
     registry.LOSSES['l3']

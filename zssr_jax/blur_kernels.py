@@ -100,7 +100,7 @@ def gaussian_kernel(
     larger, so that the centre of mass can be put in its place.
   """
   widest = max(scale, math.sqrt(max(eigenvalues)))
-  size = 2 * math.ceil(4 * widest + (scale - 1) / 2) + 1
+  size = gaussian_side(widest, scale)
   center = aligned_center((size, size), scale)[0]
   fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
   # Without a fine step's variance even the fine grid could miss it.
@@ -140,6 +140,16 @@ def gaussian_of(covariance: np.ndarray, scale: Scale) -> np.ndarray:
   if scales[0] == scales[1]:
     return kernel
   return resample_kernel(kernel, scales, scales, center=True)
+
+
+def gaussian_side(widest: float, scale: float) -> int:
+  """Taps a side that four times the widest standard deviation takes.
+
+  Args:
+    widest: standard deviation, HR pixels.
+    scale: decides where the centre lies.
+  """
+  return 2 * math.ceil(4 * widest + (scale - 1) / 2) + 1
 
 
 def gaussian_density(

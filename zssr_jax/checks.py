@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from zssr_jax.ops import resize
@@ -49,6 +50,50 @@ def check_scale(scale: Any) -> tuple[float, float]:
   if scales == (1.0, 1.0):
     raise ValueError('scale 1 leaves nothing to do')
   return scales
+
+
+def check_model(model: Any, scale: tuple[float, float]) -> None:
+  """Looks whether a user's module can be trained, without computing anything.
+
+  Args:
+    model: a flax module.
+    scale: factors (y, x) that it is for.
+
+  Raises:
+    ValueError: unless it is hashable, maps `(lr [N, h, w, C], interpolated
+      [N, H, W, C])` to `[N, H, W, C]`, and all its variables are parameters.
+  """
+  try:
+    hash(model)
+  except TypeError as error:
+    raise ValueError(
+      f'your network cannot be hashed ({error}): its attributes must be'
+      ' numbers, strings or tuples'
+    ) from None
+  rows, columns = resize.scaled_shape((16, 16), scale)
+  lr = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+  hr = jax.ShapeDtypeStruct((1, rows, columns, 3), np.float32)
+  try:
+    made, variables = jax.eval_shape(
+      model.init_with_output, jax.random.key(0), lr, hr
+    )
+  except Exception as error:  # whatever the user's code may raise
+    first = str(error).strip().split('\n')[0]
+    raise ValueError(
+      f'your network cannot be applied to an image of {lr.shape} and its'
+      f' upscale of {hr.shape}: {type(error).__name__}: {first}'
+    ) from error
+  if getattr(made, 'shape', None) != hr.shape:
+    raise ValueError(
+      f'your network makes {getattr(made, "shape", type(made))} of an image of'
+      f' {lr.shape} and its upscale of {hr.shape}; it must keep the shape of'
+      ' the upscale'
+    )
+  if set(variables) != {'params'}:
+    held = ', '.join(sorted(variables)) or 'none'
+    raise ValueError(
+      f'the variables of your network must be params, and nothing else: {held}'
+    )
 
 
 def check_kernel(kernel: Any, shape: tuple[int, ...]) -> np.ndarray:

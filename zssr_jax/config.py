@@ -8,6 +8,7 @@ one as it is.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from zssr_jax.fields import (
@@ -26,6 +27,8 @@ SCHEDULES = ('plateau', 'cosine', 'constant')
 OPTIMIZERS = ('adam', 'sgd')
 ENSEMBLES = ('median', 'mean')
 BORDERS = ('replicate', 'symmetric')
+# Standard deviation of the error that rounding to 8 bits leaves in an image.
+ROUNDING = 0.29 / 255
 
 
 def _read_start(value: Any) -> str:
@@ -35,12 +38,14 @@ def _read_start(value: Any) -> str:
 
 
 def _read_losses(value: Any) -> tuple[tuple[str, float], ...]:
+  if isinstance(value, Mapping):
+    value = value.items()
   try:
-    losses = tuple((name, float(weight)) for name, weight in value)
+    losses = tuple((str(name), float(weight)) for name, weight in value)
     good = all(0 <= weight <= 1000 for _, weight in losses)
   except (TypeError, ValueError):
     good = False
-  if not good or not losses:
+  if not good:
     raise ValueError('must hold pairs of a loss and a weight in [0, 1000]')
   names = [name for name, _ in losses]
   if len(set(names)) < len(names) or not all(n in LOSSES for n in names):

@@ -18,7 +18,10 @@ def concerns_one_image(error: BaseException) -> bool:
   or written (an OSError), or one image takes more memory than there is.
   Everything else is a mistake of the program's.
   """
+  return isinstance(error, (ValueError, OSError)) or is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+  """Whether there was too little memory, of the host or of a device."""
   # An accelerator out of memory raises an error of JAX's own.
-  return isinstance(
-    error, (ValueError, OSError, MemoryError)
-  ) or 'RESOURCE_EXHAUSTED' in str(error)
+  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)

@@ -156,7 +156,8 @@ def upscale_copies(
   Returns:
     float32 `[H, W, C]` in [0, 1], one a member, in their order.
   """
-  sides = [min(n, tile) for n in lr.shape[:2]]
+  # As `_spans` has it: a far reach widens the tiles.
+  sides = [min(n, max(tile, 2 * halo + 8)) for n in lr.shape[:2]]
   pixels = round(sides[0] * scale[0] * sides[1] * scale[1])
   budget = _AT_ONCE.get(jax.default_backend(), _AT_ONCE_DEFAULT)
   most = max(1, budget // max(pixels, 1))

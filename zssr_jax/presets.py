@@ -10,15 +10,14 @@ import dataclasses
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from zssr_jax.config import Config
+from zssr_jax.config import ROUNDING, Config
 from zssr_jax.errors import InputError
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
-_ROUNDING = 0.29 / 255  # noise that rounding to 8 bits leaves in the input
 # Fields in whose place others hold where a start is not random.
-_OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
+OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
 
 PRESETS: dict[str, Config] = {
   'best': Config(
@@ -30,7 +29,7 @@ PRESETS: dict[str, Config] = {
     warmup=100,
     max_steps=1000,
     ensemble='mean',
-    noise_std=_ROUNDING,
+    noise_std=ROUNDING,
     networks=2,
     losses=(('luma', 0.5), ('l1', 0.5)),
   ),
@@ -78,7 +77,7 @@ PRESETS: dict[str, Config] = {
     model='pixel_shuffle',
     width=32,
     kernel='estimate',
-    noise_std=_ROUNDING,
+    noise_std=ROUNDING,
     gradual=((0.5, 0.5), (1, 1), (1, 1)),
     schedule='cosine',
     learning_rate=2e-3,
@@ -89,7 +88,7 @@ PRESETS: dict[str, Config] = {
     model='pixel_shuffle',
     start='transferred',
     kernel='estimate',
-    noise_std=_ROUNDING,
+    noise_std=ROUNDING,
     schedule='cosine',
     learning_rate=2e-3,
     warmup=10,
@@ -164,7 +163,7 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
   """
   freed = {
     of_start: Config.__dataclass_fields__[of_start].default
-    for field, of_start in _OF_START.items()
+    for field, of_start in OF_START.items()
     if field in changes
   }
   return config.replace(**{**freed, **changes})

@@ -38,6 +38,10 @@ class Registry(Mapping[str, Any]):
     module, _, attribute = self._places[name].partition(':')
     return getattr(importlib.import_module(f'zssr_jax.{module}'), attribute)
 
+  def place(self, name: str) -> str:
+    """Where a thing is: 'zssr_jax.module:ATTRIBUTE'."""
+    return f'zssr_jax.{self._places[name]}'
+
   def __contains__(self, name: object) -> bool:
     return name in self._places
 

@@ -21,6 +21,7 @@ from zssr_jax import checks, inference
 from zssr_jax.config import Config
 from zssr_jax.models.network import Network
 from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
 from zssr_jax.training import history, loop, losses, pool, step
 from zssr_jax.weights import starts
 
@@ -39,6 +40,7 @@ class Run(NamedTuple):
   image: np.ndarray  # float32 [h, w, C] in [0, 1]
   stages: tuple[Stage, ...]
   network: Network
+  name: str  # of the network, in words
   losses: tuple[losses.Term, ...]
   variables: Mapping[str, Any]  # of the networks that losses take, by name
   start: Any  # parameters to begin with, or None
@@ -72,7 +74,7 @@ class Clock:
 
 
 def plan_stages(
-  shape: tuple[int, ...], scale: float | tuple[float, float], config: Config
+  shape: tuple[int, ...], scale: Scale, config: Config
 ) -> tuple[Stage, ...]:
   """Plans what is trained for an input of `shape`, stage by stage.
 
@@ -167,7 +169,7 @@ def run_stage(
           run.image,
           found.at(stage.factors),
           config,
-          reach=run.network.reach(config.depth),
+          reach=_reach(run.network, model, config),
         )
       )
     params.append(trained.params)
@@ -225,6 +227,11 @@ def make_model(
   )
 
 
+def _reach(network: Network, model: nn.Module, config: Config) -> int:
+  """How many input pixels away the layers look; a module may say it itself."""
+  return getattr(model, 'reach', None) or network.reach(config.depth)
+
+
 def _begin(
   run: Run,
   carried: Carried,
@@ -236,7 +243,7 @@ def _begin(
   """Returns the parameters of a network's first step in a stage."""
   fresh = _init_params(model, key, windows.son[:1], windows.interpolated[:1])
   if not carried.params:
-    return complete_start(fresh, run.start, run.network, run.config)
+    return complete_start(fresh, run.start, run.network, run.name)
   earlier = carried.params[member]
   # Where the factors change the shapes, the network starts anew.
   return earlier if _shapes(earlier) == _shapes(fresh) else fresh
@@ -251,17 +258,23 @@ def _shapes(tree) -> Any:
   return jax.tree.map(jnp.shape, tree)
 
 
-def complete_start(
-  fresh: Any, start: Any, network: Network, config: Config
-) -> Any:
-  """Completes `start` from `fresh` to the parameters of the first step.
+def describe_network(config: Config) -> str:
+  """A config's network in words, for messages."""
+  return (
+    f'the {config.model} network of depth {config.depth} and width'
+    f' {config.width}'
+  )
+
+
+def complete_start(fresh: Any, start: Any, network: Network, name: str) -> Any:
+  """The parameters of the first step: `start`, completed from `fresh`.
 
   Args:
     fresh: the network's random parameters, or their shapes.
     start: trained ones, whole or some of the modules at the top of the tree;
       or None.
     network: to be trained.
-    config: of the training.
+    name: of the network in words.
 
   Raises:
     ValueError: when the start does not fit, or a part that must come trained
@@ -270,15 +283,11 @@ def complete_start(
   for part in network.parts:
     if part not in (start or {}):
       raise ValueError(
-        f'the {config.model} network needs a trained {part}: pass'
-        f" start={{'{part}': parameters}}"
+        f"{name} needs a trained {part}: pass start={{'{part}': parameters}}"
       )
   if start is None:
     return fresh
   try:
     return starts.complete(fresh, start)
   except ValueError as error:
-    raise ValueError(
-      f'start does not fit the {config.model} network of depth'
-      f' {config.depth} and width {config.width}: {error}'
-    ) from None
+    raise ValueError(f'start does not fit {name}: {error}') from None

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zssr_jax import checks, registry, stages
-from zssr_jax.config import Config
+from zssr_jax.config import ROUNDING, Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import noise
@@ -33,8 +33,7 @@ from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, kernel_source, loop
 from zssr_jax.training import losses as loss_lib
 
-_ROUNDING = 0.29 / 255  # standard deviation of 8 bits' rounding error
-_MOST_NOISE = 0.1  # on the sons, where it is estimated from the input
+_MOST_NOISE = 0.1  # of the sons, when it follows from the input's
 _WHOLE = 1 << 20  # reach of a network that says none: more than any image
 
 # An array `[h, w]`, or what makes one: `(image, scale (y, x), key) -> [h, w]`.
@@ -112,8 +111,8 @@ def train_image(
     model: a network of your own in place of `config.model`: a flax module
       `(lr, interpolated) -> hr`, see `models.zssr`, or a function from the
       factors (y, x) to one, called once a gradual stage. An attribute `reach`
-      says how many input pixels away its layers look at most; without it the
-      image is enlarged in one piece.
+      of the module says how many input pixels away its layers look at most;
+      without it the image is enlarged in one piece.
     losses: losses of your own, added to those of `config.losses`: a weight
       and a function `(output, father) -> scalar` by name.
     key: random key, by default `jax.random.key(0)`.
@@ -171,10 +170,12 @@ def run_image(
     # A key of its own keeps the training the same when a kernel is passed in.
     kernel_key = jax.random.fold_in(key, 2**31 - 1)
     source, estimate = _find_source(image, scale, kernel, config, kernel_key)
+  plan = stages.plan_stages(image.shape, scale, config)
   run = stages.Run(
     image=image,
-    stages=stages.plan_stages(image.shape, scale, config),
+    stages=plan,
     network=_find_network(model, config),
+    name='your network' if model else stages.describe_network(config),
     losses=terms,
     variables=variables,
     start=start,
@@ -252,7 +253,7 @@ def _find_source(
   if fit is None or not registry.ESTIMATORS[config.kernel].learnt_along:
     return kernel_source.Known(degradation), estimate
   # To be compared with the input, sons need its rounding.
-  noise_std = np.maximum(degradation.noise_std or 0.0, _ROUNDING)
+  noise_std = np.maximum(degradation.noise_std or 0.0, ROUNDING)
   source = joint_kernel.make_joint_kernel(
     degradation.replace(noise_std=noise_std), fit.covariance, fit.precision
   )
@@ -270,13 +271,15 @@ def _noise_std(image: np.ndarray, config: Config) -> float | None:
 def _find_network(model: Model | None, config: Config) -> Network:
   """Returns the config's network, or the user's."""
   if model is None:
-    return registry.NETWORKS[config.model]
+    return registry.MODELS[config.model]
 
   def make(scale, **_):
-    return model if isinstance(model, nn.Module) else model(scale)
+    made = model if isinstance(model, nn.Module) else model(scale)
+    checks.check_model(made, scale)
+    return made
 
-  reach = getattr(model, 'reach', _WHOLE)
-  return Network(make=make, color='any', reach=lambda depth: reach)
+  # Where the module itself does not say more.
+  return Network(make=make, color='any', reach=lambda depth: _WHOLE)
 
 
 def _consistency(
@@ -299,7 +302,7 @@ def check_start(start: Any, scale: Scale, config: Config) -> None:
     ValueError: when it fits neither colour nor grey images.
   """
   factors = stages.stage_factors(checks.check_scale(scale), config)[0]
-  network = registry.NETWORKS[config.model]
+  network = registry.MODELS[config.model]
   model = stages.make_model(network, factors, config)
   error = None
   for channels in (3, 1):
@@ -308,7 +311,8 @@ def check_start(start: Any, scale: Scale, config: Config) -> None:
     father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
     fresh = jax.eval_shape(model.init, jax.random.key(0), son, father)
     try:
-      stages.complete_start(fresh['params'], start, network, config)
+      name = stages.describe_network(config)
+      stages.complete_start(fresh['params'], start, network, name)
       return
     except ValueError as misfit:
       error = error or misfit

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from zssr_jax import presets
 from zssr_jax.evaluation import bodies, code, methods
 
 # A package in which `start.run` reaches every form of reference.
@@ -353,9 +354,23 @@ def versions(copy, monkeypatch):
   def versions():
     package = bodies.Package(copy)
     monkeypatch.setattr(code, 'code_version', package.digest)
-    return {name: code.method_version(name) for name in methods.REGISTRY}
+    return all_versions()
 
   return versions
+
+
+def all_versions():
+  """Of all methods; `zssr` is that of `nonideal`."""
+  return {
+    name: code.method_version(name, config_of(name))
+    for name in methods.REGISTRY
+  }
+
+
+def config_of(name):
+  if name in methods.VARIANTS:
+    return presets.load_config(name)
+  return presets.load_config('nonideal') if name == methods.ZSSR else None
 
 
 TRAINED = {methods.ZSSR, *methods.VARIANTS}
@@ -368,15 +383,24 @@ INTERPOLATED = {'nearest', 'bilinear', 'bicubic', 'lanczos'}
     ('training.step:make_step', TRAINED, {'vdsr', 'blind_sr', 'bicubic'}),
     ('training.pool:draw_crop', TRAINED, {'vdsr', 'blind_sr', 'bicubic'}),
     ('training.joint_kernel:taps', TRAINED, {'blind_sr', 'bicubic'}),
-    ('models.upsamplers:PixelShuffle', TRAINED, {'self_ex_sr', 'bicubic'}),
-    ('models.backbone:VdsrBackbone', TRAINED, {'self_ex_sr', 'bicubic'}),
-    ('models.edsr:Edsr', {'edsr', 'edsr_plus'}, {'self_ex_sr', 'bicubic'}),
+    # Of what goes by a name only what a config names counts.
+    (
+      'models.upsamplers:PixelShuffle',
+      TRAINED - {'transposed', 'vdsr_backbone'},
+      {'self_ex_sr', 'bicubic', 'vdsr_backbone', 'edsr'},
+    ),
+    ('models.backbone:VdsrBackbone', {'vdsr_backbone'}, {'zssr', 'vdsr'}),
+    ('models.vdsr:Vdsr', {'vdsr_backbone', 'vdsr'}, {'zssr', 'srcnn'}),
+    ('models.edsr:Edsr', {'edsr', 'edsr_plus'}, {'zssr', 'vdsr', 'bicubic'}),
+    ('training.losses:content', {'hybrid_loss'}, {'zssr', 'transferred'}),
     (
       'kernel_estimation.patch_recurrence:estimate',
-      {*TRAINED, 'blind_sr'},
-      {'self_ex_sr', 'bicubic', 'vdsr'},
+      {'blind_sr'},
+      {*TRAINED, 'self_ex_sr', 'bicubic', 'vdsr'},
     ),
-    ('kernel_estimation.kernel_gan:discriminate', TRAINED, {'self_ex_sr'}),
+    # The guard of all estimators compares two halves by it.
+    ('kernel_estimation.spectrum:estimate', TRAINED, {'self_ex_sr', 'vdsr'}),
+    ('kernel_estimation.kernel_gan:discriminate', set(), TRAINED),
     ('baselines.interpolation:lanczos', {'lanczos'}, {'bicubic', 'zssr'}),
     ('ops.metrics:score', {*methods.REGISTRY}, set()),
     ('evaluation.tables:make_table', set(), {*methods.REGISTRY}),
@@ -386,7 +410,7 @@ INTERPOLATED = {'nearest', 'bilinear', 'bicubic', 'lanczos'}
 def test_methods_have_the_versions_of_their_own_code(
   copy, versions, definition, changing, same
 ):
-  before = {name: code.method_version(name) for name in methods.REGISTRY}
+  before = all_versions()
   module, _, name = definition.partition(':')
   path = copy.joinpath(*module.split('.')).with_suffix('.py')
   text = path.read_text()
@@ -398,6 +422,24 @@ def test_methods_have_the_versions_of_their_own_code(
   path.write_text(text)
   changed = {name for name in after if after[name] != before[name]}
   assert changing <= changed and not same & changed
+
+
+def test_a_config_that_names_something_else_has_another_version():
+  config = presets.load_config('nonideal')
+  versions = [
+    code.method_version(methods.ZSSR, changed)
+    for changed in (
+      config,
+      config.replace(kernel='kernelgan'),
+      config.replace(kernel='bicubic'),
+      config.replace(model='zssr'),
+      config.replace(losses=(('luma', 1.0),)),
+    )
+  ]
+  assert len(set(versions)) == len(versions)
+  # What it holds beside names is in a row's key anyway.
+  again = code.method_version(methods.ZSSR, config.replace(depth=5))
+  assert again == versions[0]
 
 
 def test_versions_are_short_and_those_of_the_package():

@@ -50,7 +50,7 @@ def make(found, folder, version=None):
   """Rows as code called `version` makes them; those that were missing."""
   with pytest.MonkeyPatch.context() as patch:
     if version:
-      patch.setattr(code, 'method_version', lambda name: version)
+      patch.setattr(code, 'method_version', lambda *_: version)
     tasks = plan(found)
   store = rows.Store(folder)
   return [*harness.run(tasks, store, devices=devices.available(1))]
@@ -99,7 +99,8 @@ def test_rows_carried_over_are_not_made_again(script, found, folder, capsys):
   after = read(folder)
   assert {t.key for t in tasks} == {row['key'] for row in after[:4]}
   for old, new in zip(before[:4], after[:4], strict=True):
-    assert new['code'] == code.method_version(new['method'])
+    config = TINY if new['config'] else None
+    assert new['code'] == code.method_version(new['method'], config)
     assert list(new) == list(old)
     assert {**new, 'key': 0, 'code': 0} == {**old, 'key': 0, 'code': 0}
   # What lies beside the rows that were trained goes with them.
@@ -117,7 +118,7 @@ def test_rows_carried_over_are_not_made_again(script, found, folder, capsys):
   said = capsys.readouterr().out
   assert '    4 rows re-keyed' in said and '    2 rows left' in said
   assert '2 not asked for: bbbbbbbbbbbb' in said
-  today = code.method_version('zssr')
+  today = code.method_version('zssr', TINY)
   assert f'2 zssr, tiny: aaaaaaaaaaaa -> {today}' in said
 
 
@@ -139,7 +140,7 @@ def test_a_second_time_and_a_dry_run_change_nothing(script, folder, capsys):
   assert script.main(arguments) == 0
   after = everything(folder)
   assert after != before
-  today = {code.method_version(name) for name in ('bicubic', 'zssr')}
+  today = {code.method_version('bicubic'), code.method_version('zssr', TINY)}
   assert script.main([f'--rows={folder}', f'--from={",".join(today)}']) == 0
   assert everything(folder) == after
   assert '4 they are those of today' in capsys.readouterr().out
@@ -265,14 +266,21 @@ def test_a_row_with_a_foreign_key_is_left(script, folder, capsys):
   assert "1 unknown method 'magic'" in said
 
 
-def test_another_checkout_tells_its_digests(script):
-  expected = {name: code.method_version(name) for name in methods.REGISTRY}
-  assert script.versions_of(ROOT) == expected
+def test_another_checkout_tells_its_digests(script, folder):
+  old = read(folder)
+  old[0]['method'] = 'magic'
+  found = script.versions_of(ROOT, old)
+  assert [found[script._made_by(row)] for row in old[:3]] == [
+    None,
+    code.method_version('bicubic'),
+    code.method_version('zssr', TINY),
+  ]
 
 
 def test_what_cannot_be_read_is_named(script, tmp_path, capsys):
   assert script.main([f'--rows={tmp_path}', '--from=a']) == 2
   assert 'rows.jsonl: no such file' in capsys.readouterr().err
+  (tmp_path / 'rows.jsonl').write_text('{"method": "bicubic"}\n')
   # The package that is installed does not answer for the other.
   (tmp_path / 'zssr_jax').mkdir()
   (tmp_path / 'zssr_jax' / '__init__.py').touch()

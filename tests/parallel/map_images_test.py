@@ -166,7 +166,7 @@ def test_a_group_too_large_for_the_memory_fails_and_the_others_go_on(
   closed = []
 
   class Job:
-    kernel = None
+    kind = None
 
   def train_together(jobs, devices, reports):
     assert len(jobs) == 2

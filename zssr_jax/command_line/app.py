@@ -17,7 +17,7 @@ import rich.console
 from absl import flags
 
 from zssr_jax.data import datasets
-from zssr_jax.errors import InputError
+from zssr_jax.errors import InputError, is_out_of_memory
 
 REPORT = 'report.html'
 
@@ -30,12 +30,11 @@ def explain(error: Exception, path: Path) -> str | None:
   """Returns the line for an error that is no fault of the program, or None."""
   if isinstance(error, InputError):
     return str(error)
-  # It is train_image's, which knows no files; JAX's own are mostly subclasses.
-  if type(error) is ValueError:
+  if isinstance(error, ValueError):  # of train_image, which knows no files
     return f'{path}: {error}'
   if isinstance(error, OSError):
     return f'{error.filename or path}: {error.strerror or error}'
-  if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+  if is_out_of_memory(error):
     return f'{path}: not enough memory; try a smaller --config.tile'
   return None
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, presets
 from zssr_jax.config import KERNELS, Config
 from zssr_jax.data import kernel_io
 from zssr_jax.errors import InputError
@@ -23,7 +23,6 @@ from zssr_jax.ops.resize import Scale
 _WORDS = tuple(name for name in KERNELS if name != 'given')
 ESTIMATES = tuple(name for name in _WORDS if name != 'bicubic')
 GAUSSIAN = 'gaussian:'
-_OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
 # Widest Gaussian, as a multiple of the scale: four pixels of the input.
 _WIDEST = 4
 
@@ -150,7 +149,7 @@ def parse_flags(
   for name in fields:
     _check_field(name, source)
   chosen_fields = {name for name, _ in overrides(argv)}
-  for name, of_start in _OF_START.items():
+  for name, of_start in presets.OF_START.items():
     # What the user asks for holds, with a start or without.
     if name in chosen_fields and of_start not in chosen_fields:
       fields.pop(of_start, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from zssr_jax import presets
 from zssr_jax.baselines import interpolation, learned
 from zssr_jax.command_line import app, arguments, networks
 from zssr_jax.command_line.display import Display
@@ -56,22 +56,12 @@ class Options:
   lpips: bool
 
 
-def _load_config(path: Path, chosen: Mapping[str, Any]) -> Config:
-  """Loads a shipped config file, with the fields that the user chose."""
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return Config(**{**module.get_config().to_dict(), **chosen})
-
-
 def _recipes(
   argv: list[str],
   values: flags.FlagValues,
   config: Config,
   files: networks.Files,
   data: Path | None,
-  configs: Path,
 ) -> dict[str, harness.Recipe]:
   """Returns what each of the methods that train takes, and is called."""
   name = Path(config_flags.get_config_filename(values['config'])).stem
@@ -87,11 +77,10 @@ def _recipes(
   found = {methods.ZSSR: (config, name)} if methods.ZSSR in wanted else {}
   for variant in methods.VARIANTS:
     if variant in wanted:
-      path = configs / f'{variant}.py'
       try:
-        found[variant] = (_load_config(path, chosen), variant)
-      except (OSError, TypeError, ValueError) as error:
-        raise InputError(f'{path}: {error}') from None
+        found[variant] = (presets.load_config(variant, **chosen), variant)
+      except ValueError as error:
+        raise InputError(f'--methods={variant}: {error}') from None
   recipes = {}
   for method, (used, config_name) in found.items():
     trained = networks.load(used, files, data)
@@ -171,7 +160,7 @@ def parse_options(
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
   files = networks.parse(flag['weights'])
-  recipes = _recipes(argv, values, config, files, data, configs)
+  recipes = _recipes(argv, values, config, files, data)
   networks.check_used(
     files,
     [recipe.config for recipe in recipes.values()],
@@ -287,7 +276,7 @@ def run(options: Options) -> int:
         watch.row(outcome)
   write_table(store)
   _write_report(options, tasks, store)
-  print(f'{store.folder}: {len(store.rows)} rows, table.md, {app.REPORT}')
+  print(f'{store.folder}: {len(store.rows)} rows, table.md, report.html')
   return 1 if failures else 0
 
 

@@ -21,7 +21,7 @@ from absl import flags
 from zssr_jax import registry
 from zssr_jax.command_line import app, display, jobs
 from zssr_jax.data import datasets, files, image_io
-from zssr_jax.errors import InputError
+from zssr_jax.errors import InputError, is_out_of_memory
 from zssr_jax.ops import color, resize
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.pretraining import loop, patches
@@ -536,8 +536,8 @@ def run(options: Options) -> int:
   """
   try:
     return _train(options)
-  except (MemoryError, jax.errors.JaxRuntimeError) as error:
-    if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+  except Exception as error:
+    if is_out_of_memory(error):
       raise InputError(
         'not enough memory; pass a smaller --batch or --patch'
       ) from None

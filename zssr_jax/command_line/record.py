@@ -108,7 +108,12 @@ def make_record(
     'metrics': metrics and metrics._asdict(),
     'steps': len(result.history.loss),
     'seconds': {k: round(v, 3) for k, v in seconds.items()},
-    'device': {'platform': device.platform, 'kind': device.device_kind},
+    'device': {
+      'platform': device.platform,
+      'kind': device.device_kind,
+      'count': options.devices,
+      'in_flight': options.in_flight,  # images that share each of them
+    },
     'versions': _versions(),
     'config': dataclasses.asdict(result.config),
     # Reconstruction errors are MSEs; steps count through all stages.

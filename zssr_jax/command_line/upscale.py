@@ -308,9 +308,11 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
 
   def finish(job: Job, read: _Read, result: zssr_jax.Result) -> None:
     try:
-      reports.done(_finish(job, plan, read, result))
+      done = _finish(job, plan, read, result)
     except Exception as error:
       reports.failed(job, error)
+    else:
+      reports.done(done)
 
   with Display(len(ready), counts=plan.several) as display:
     reports = _Reports(ready, plan, display)

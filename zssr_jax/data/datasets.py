@@ -20,6 +20,8 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from zssr_jax.ops.resize import Scale
+
 Path = pathlib.Path
 
 VARIABLE = 'ZSSR_JAX_DATA'
@@ -92,7 +94,7 @@ def _lr_folders(folder: Path) -> dict[str, Path]:
 def pairs(
   root: str | os.PathLike[str],
   dataset: str,
-  scale: float | tuple[float, float],
+  scale: Scale,
   *,
   with_lr: bool = True,
 ) -> list[Pair]:

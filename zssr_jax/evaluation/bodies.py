@@ -139,11 +139,12 @@ class Package:
     self._tokens = functools.cache(self._read)
     self._effects = functools.cache(self._find_effects)
 
-  def digest(self, *entries: str) -> str:
+  def digest(self, *entries: str, without: str = '') -> str:
     """12 hex digits of the code that functions reach.
 
     Args:
       entries: 'package.module:function', in any order.
+      without: a module that is not looked into, nor what only it leads to.
 
     Raises:
       ValueError: for a function that is not there.
@@ -155,13 +156,13 @@ class Package:
       if not isinstance(meaning, tuple):
         raise ValueError(f'there is no function {entry}')
       starts += [statement for statement, _ in meaning]
-    names = _name_by_body(self._reach(starts))
+    names = _name_by_body(self._reach(starts, without))
     first = sorted({names[statement] for statement in starts})
     text = '\n'.join([*first, '', *sorted({*names.values()})])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
   def _reach(
-    self, starts: Iterable[_Statement]
+    self, starts: Iterable[_Statement], without: str
   ) -> dict[_Statement, list[str | _Reference]]:
     """All statements that count, with their tokens."""
     reached: dict[_Statement, list[str | _Reference]] = {}
@@ -169,6 +170,9 @@ class Package:
     while todo:
       statement = todo.pop()
       if statement in reached:
+        continue
+      reached[statement] = []
+      if statement.module == without:
         continue
       reached[statement] = self._tokens(statement)
       for token in reached[statement]:

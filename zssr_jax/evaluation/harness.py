@@ -7,6 +7,7 @@ stopped, and a changed config never mixes with the old one's rows.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.metadata
@@ -122,7 +123,7 @@ def plan(
   for name in method_names:
     method = methods.find(name)
     recipe = recipes[name] if method.trains else None
-    version = code.method_version(name)
+    version = code.method_version(name, recipe and recipe.config)
     for case in cases:
       if recipe and recipe.config.kernel == 'given' and case.kernel is None:
         raise ValueError(
@@ -279,29 +280,38 @@ def _trained(
       progress(tasks[index], part)
 
   items = [
-    parallel.Item(functools.partial(_run, task, book.alone), _shape_class(task))
+    parallel.Item(
+      functools.partial(_start, task, book.alone), _shape_class(task)
+    )
     for task in tasks
   ]
-  for index, outcome in parallel.map_images(
-    items, book.devices, book.in_flight, report
-  ):
-    task = tasks[index]
-    if not isinstance(outcome, Exception):
-      outcome = _attempt(functools.partial(_judged, task, outcome, book))
-    yield task, outcome
+  outcomes = parallel.map_images(items, book.devices, book.in_flight, report)
+  with contextlib.closing(outcomes):  # nothing trains on after an error
+    for index, outcome in outcomes:
+      task = tasks[index]
+      if not isinstance(outcome, Exception):
+        outcome = _attempt(functools.partial(_judged, task, outcome, book))
+      yield task, outcome
 
 
-def _run(task: Task, alone: bool) -> super_resolution.Run:
-  """The run of a task; it reads the image when its turn comes.
+def _start(task: Task, alone: bool) -> super_resolution.Run:
+  """Reads the image of a task, and returns its run.
 
-  Not earlier, for memory is measured where it is `alone` on the machine.
+  Where it is `alone` on the machine, memory is measured, and the image is read
+  when its turn comes.
   """
-  if alone:
+  pixels = None if alone else task.case.load().lr
+  return _run(task, pixels)
+
+
+def _run(task: Task, lr: np.ndarray | None) -> super_resolution.Run:
+  if lr is None:
     memory.reset_peak()
+    lr = task.case.load().lr
   assert task.recipe is not None
   return (
     yield from super_resolution.run_image(
-      image=task.case.load().lr,
+      image=lr,
       scale=task.case.scale,
       kernel=task.kernel,
       config=task.recipe.config,

@@ -76,8 +76,8 @@ def estimate(
   fit = spectrum.fit(power, scales, noise_std=level)
   key = jax.random.key(0) if key is None else key
   try:
-    if estimator.function is spectrum.estimate:
-      kernel = spectrum.kernel_of(fit, scales)  # without fitting once more
+    if estimator.of_fit is not None:
+      kernel = estimator.of_fit(fit, scales)
     else:
       kernel = estimator.function(image, scale, key)
   except errors.NoKernelError as error:

@@ -20,4 +20,7 @@ class Estimator(NamedTuple):
   function: Callable[..., np.ndarray]
   summary: str  # how the kernel came about, in the summary of a run
   label: str  # the same in a table, behind the name of the method
-  learnt_along: bool = False  # the training goes on from what it finds
+  # `(spectrum.Fit, scale) -> kernel`, where it needs no more of the image than
+  # the fit that `estimate` makes anyway.
+  of_fit: Callable[..., np.ndarray] | None = None
+  learnt_along: bool = False  # the training goes on from the spectrum's fit

@@ -222,11 +222,14 @@ class _Folds:
     return top + np.log(np.exp(log_power - top).sum(0) + np.exp(p[2] - top))
 
 
-ESTIMATOR = Estimator(estimate, 'kernel estimated', 'estimated kernel')
+ESTIMATOR = Estimator(
+  estimate, 'kernel estimated', 'estimated kernel', of_fit=kernel_of
+)
 # Where the joint optimisation starts (`training.joint_kernel`).
 JOINT = Estimator(
   estimate,
   'kernel learned along',
   'kernel estimated jointly',
+  of_fit=kernel_of,
   learnt_along=True,
 )

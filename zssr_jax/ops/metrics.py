@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from zssr_jax.ops import color
+from zssr_jax.ops.resize import Scale
 
 SSIM_WINDOW = 11  # pixels; the 'valid' SSIM needs at least that many per side
 
@@ -57,7 +58,7 @@ def common_size(a: int, b: int, scale: float) -> int:
 
 
 def scored_luma(
-  sr: ArrayLike, hr: ArrayLike, scale: float | tuple[float, float]
+  sr: ArrayLike, hr: ArrayLike, scale: Scale
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns what the protocol compares of a result and its ground truth.
 
@@ -106,10 +107,8 @@ def scored_luma(
   )
 
 
-def score(
-  sr: ArrayLike, hr: ArrayLike, scale: float | tuple[float, float]
-) -> tuple[float, float]:
-  """Scores a result against its ground truth by PSNR and SSIM.
+def score(sr: ArrayLike, hr: ArrayLike, scale: Scale) -> tuple[float, float]:
+  """PSNR and SSIM of a result against its ground truth.
 
   Args:
     sr: the result; see `scored_luma`, also for the errors raised.

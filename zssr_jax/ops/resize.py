@@ -159,7 +159,7 @@ def _resize_axis_device(x: jax.Array, axis: int, args) -> jax.Array:
   return out
 
 
-def scale_pair(scale: float | tuple[float, float]) -> tuple[float, float]:
+def scale_pair(scale: Scale) -> tuple[float, float]:
   """Returns `scale` as a pair (y, x) of floats.
 
   Raises:
@@ -172,9 +172,7 @@ def scale_pair(scale: float | tuple[float, float]) -> tuple[float, float]:
   return pair
 
 
-def scaled_shape(
-  shape: tuple[int, ...], scale: float | tuple[float, float]
-) -> tuple[int, int]:
+def scaled_shape(shape: tuple[int, ...], scale: Scale) -> tuple[int, int]:
   """Rows and columns of an image of `shape` resized by `scale`: the ceiling.
 
   A relative slack of 1e-9 keeps a product that is a whole number in exact
@@ -189,7 +187,7 @@ def scaled_shape(
 
 def imresize(
   image: Array,
-  scale: float | tuple[float, float],
+  scale: Scale,
   *,
   shape: tuple[int, int] | None = None,
   method: str = 'cubic',

@@ -323,17 +323,21 @@ def _run_group(
         answers[slot] = answer
 
   with ThreadPoolExecutor(len(starts)) as threads:
-    while waiting:
-      jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
-      pending = {slot: job for slot, job in jobs.items() if job is not None}
-      waiting[:] = pending
-      # An image whose kernel was not to be found goes on with bicubic.
-      alike: dict[Any, dict[int, loop.Job]] = {}
-      for slot, job in pending.items():
-        kind = jax.tree.structure(job.data.source)
-        alike.setdefault(kind, {})[slot] = job
-      for group in alike.values():
-        train(group)
+    try:
+      while waiting:
+        jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
+        pending = {slot: job for slot, job in jobs.items() if job is not None}
+        waiting[:] = pending
+        # An image whose kernel was not to be found goes on with bicubic.
+        alike: dict[Any, dict[int, loop.Job]] = {}
+        for slot, job in pending.items():
+          alike.setdefault(job.kind, {})[slot] = job
+        for group in alike.values():
+          train(group)
+    finally:  # after a mistake of the program's
+      for slot in waiting:
+        if starts[slot].done() and not starts[slot].exception():
+          starts[slot].result().close()
   return results
 
 

@@ -183,8 +183,8 @@ def _upscale(lr: jax.Array, scale: int) -> jax.Array:
 
 
 def kernel_side(scale: int) -> int:
-  """Counts the taps a side of a scale's kernels, as `blur_kernels` does."""
-  return 2 * math.ceil(4 * scale + (scale - 1) / 2) + 1
+  """Taps a side of the kernels of a scale, as `degradation` has it."""
+  return blur_kernels.gaussian_side(scale, scale)
 
 
 def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:

@@ -127,8 +127,12 @@ class State(NamedTuple):
 
 # What `Recipe.loss` names beside the losses themselves.
 _MIXES = {'luma': (('luma', 0.9), ('l1', 0.1))}
-# All but those that take another network's parameters.
-LOSSES = tuple(n for n, loss in registry.LOSSES.items() if not loss.network)
+# Without those that take another network's parameters, or fields of a config.
+LOSSES = tuple(
+  name
+  for name, loss in registry.LOSSES.items()
+  if not (loss.network or loss.settings)
+)
 # What turns gradients into directions.
 _DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
   'adam': optax.scale_by_adam,

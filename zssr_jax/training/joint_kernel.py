@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -221,7 +220,7 @@ def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
     float32 `[n, n]`, the size that `blur_kernels.gaussian_kernel` has.
   """
   widest = max(scale)
-  size = 2 * math.ceil(4 * widest + (widest - 1) / 2) + 1
+  size = blur_kernels.gaussian_side(widest, widest)
   center = blur_kernels.aligned_center((size, size), scale)
   y = (jnp.arange(size, dtype=jnp.float32) - center[0])[:, None]
   x = (jnp.arange(size, dtype=jnp.float32) - center[1])[None]

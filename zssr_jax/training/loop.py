@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -51,6 +51,12 @@ class Job(NamedTuple):
   stage: tuple[int, int]  # its number, from 0, and how many there are
   state: step_lib.State
   data: step_lib.Data
+
+  @property
+  def kind(self) -> Hashable:
+    """What jobs have in common that one program can train together."""
+    structure = jax.tree.structure(self.data.source)
+    return self.model, self.side, self.losses, self.config, structure
 
   @property
   def factors(self) -> tuple[float, float]:

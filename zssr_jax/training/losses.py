@@ -56,7 +56,7 @@ def terms_of(
     own: a user's losses, (weight, function) by name.
 
   Returns:
-    A term a loss; weights of the same one are added up.
+    A term a loss; weights of the same one are added up, those of 0 left out.
 
   Raises:
     ValueError: for an unknown name, a name that is there twice, or a loss
@@ -73,6 +73,7 @@ def terms_of(
         )
       name = loss.otherwise
     weights[name] = weights.get(name, 0.0) + weight
+  weights = {name: weight for name, weight in weights.items() if weight}
   terms = []
   for name, weight in weights.items():
     loss = registry.LOSSES[name]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
 from zssr_jax.weights import parameters
 
 FOLDER = pathlib.Path(__file__).parent
@@ -22,7 +23,7 @@ _SCALES = (2, 3, 4)
 
 
 def load_start(
-  name: str | os.PathLike[str], scale: float | tuple[float, float]
+  name: str | os.PathLike[str], scale: Scale
 ) -> dict[str, Any] | None:
   """Loads what `config.start` names, for `train_image(..., start=)`.
 
