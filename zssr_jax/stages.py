@@ -267,7 +267,7 @@ def describe_network(config: Config) -> str:
 
 
 def complete_start(fresh: Any, start: Any, network: Network, name: str) -> Any:
-  """The parameters of the first step: `start`, completed from `fresh`.
+  """Completes `start` from `fresh` to the parameters of the first step.
 
   Args:
     fresh: the network's random parameters, or their shapes.

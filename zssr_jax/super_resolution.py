@@ -33,7 +33,7 @@ from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, kernel_source, loop
 from zssr_jax.training import losses as loss_lib
 
-_MOST_NOISE = 0.1  # of the sons, when it follows from the input's
+_MOST_NOISE = 0.1  # on the sons, where it is estimated from the input
 _WHOLE = 1 << 20  # reach of a network that says none: more than any image
 
 # An array `[h, w]`, or what makes one: `(image, scale (y, x), key) -> [h, w]`.

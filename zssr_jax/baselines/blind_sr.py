@@ -29,8 +29,8 @@ def upscale(lr: np.ndarray, scale: Scale) -> np.ndarray:
 
   Args:
     lr: `[h, w, C]` in [0, 1].
-    scale: upscaling factor or pair (y, x), from 1. At others than 2, 3 and 4
-      the kernel is bicubic, and where no kernel is found.
+    scale: upscaling factor or pair (y, x), from 1. The kernel is bicubic
+      at others than 2, 3 and 4, and where none is found.
 
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1]; see

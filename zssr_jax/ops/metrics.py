@@ -108,7 +108,7 @@ def scored_luma(
 
 
 def score(sr: ArrayLike, hr: ArrayLike, scale: Scale) -> tuple[float, float]:
-  """PSNR and SSIM of a result against its ground truth.
+  """Scores a result against its ground truth by PSNR and SSIM.
 
   Args:
     sr: the result; see `scored_luma`, also for the errors raised.

@@ -183,7 +183,7 @@ def _upscale(lr: jax.Array, scale: int) -> jax.Array:
 
 
 def kernel_side(scale: int) -> int:
-  """Taps a side of the kernels of a scale, as `degradation` has it."""
+  """Counts the taps a side of a scale's kernels, as `blur_kernels` does."""
   return blur_kernels.gaussian_side(scale, scale)
 
 
