@@ -1,4 +1,4 @@
-"""Blur kernels: where they lie, how they are stretched, Gaussians.
+"""Blur kernels: how they are placed, stretched, measured and compared.
 
 The convention is that of `degradation`.
 """
@@ -103,7 +103,7 @@ def gaussian_kernel(
   size = gaussian_side(widest, scale)
   center = aligned_center((size, size), scale)[0]
   fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
-  # A variance of one fine step's worth, or even the fine grid would miss it.
+  # Without a fine step's variance even the fine grid could miss it.
   step = 1 / (12 * _FINE**2)
   variances = (eigenvalues[0] + step, eigenvalues[1] + step)
   kernel = np.empty((size, size))
@@ -111,7 +111,7 @@ def gaussian_kernel(
     part = fine[row * _FINE : (row + 1) * _FINE]
     density = gaussian_density(part, fine, variances, angle)
     kernel[row] = density.reshape(_FINE, size, _FINE).sum((0, 2))
-  # As far on one side as on the other: cut askew, it would be off centre.
+  # It reaches as far on either side: cut askew, it would be off centre.
   inside = np.abs(np.arange(size) - center) < size - 0.5 - center
   kernel *= np.outer(inside, inside)
   kernel = (kernel / kernel.sum()).astype(np.float32)
@@ -123,7 +123,7 @@ def gaussian_kernel(
 
 
 def gaussian_of(covariance: np.ndarray, scale: Scale) -> np.ndarray:
-  """The centred Gaussian kernel, float32 `[h, w]`, of a covariance.
+  """Returns the centred Gaussian kernel of a covariance, float32 `[h, w]`.
 
   Args:
     covariance: `[2, 2]` in (y, x), HR pixels squared.

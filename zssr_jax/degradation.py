@@ -64,7 +64,7 @@ class Degradation:
     return dataclasses.replace(self, **changes)
 
   def down(self, image: jax.Array) -> jax.Array:
-    """Blurs and subsamples, without noise: linear in the image. Inside jit.
+    """Blurs and subsamples without noise, linear in the image; runs inside jit.
 
     Args:
       image: `[H, W, C]`.
@@ -99,7 +99,7 @@ class Degradation:
     return out
 
   def son(self, key: jax.Array, father: jax.Array) -> jax.Array:
-    """Makes the son of a father: `down`, noise, clip to [0, 1]. Inside jit.
+    """Makes the son of a father by `down`, noise, clipping; runs inside jit.
 
     Args:
       key: random key of the noise; unused where there is none.
@@ -115,7 +115,7 @@ class Degradation:
     return jnp.clip(son, 0.0, 1.0)
 
   def up(self, son: Any, shape: tuple[int, ...] | None = None) -> Any:
-    """Cubic upscale of a son, what a network starts from.
+    """Upscales a son by cubic interpolation, which a network starts from.
 
     Args:
       son: `[h, w, C]`, NumPy or JAX array.
@@ -131,7 +131,7 @@ class Degradation:
     )
 
   def unexplained(self, result: jax.Array, image: jax.Array) -> jax.Array:
-    """What `down(result)` leaves of an image, where both have pixels.
+    """Returns what `down(result)` leaves of an image, where both have pixels.
 
     Where the scale does not divide the size, `down` may have a row less than
     the image (kernel) or one more (bicubic).
@@ -150,7 +150,7 @@ class Degradation:
     return image[:rows, :columns] - again[:rows, :columns]
 
   def at(self, factors: Scale) -> Degradation:
-    """This degradation at a gradual stage (ZSSR section 3.3). On the host.
+    """Returns it at a gradual stage (ZSSR section 3.3); runs on the host.
 
     Args:
       factors: number or pair (y, x), at most `scale` on either axis.
@@ -170,7 +170,7 @@ class Degradation:
     return self.replace(scale=factors, kernel=kernel)
 
   def centered(self) -> Degradation:
-    """The same with its kernel's centre of mass where nothing is shifted."""
+    """Returns it with its kernel's centre of mass where nothing is shifted."""
     if self.kernel is None:
       return self
     kernel = blur_kernels.resample_kernel(
@@ -179,13 +179,13 @@ class Degradation:
     return self.replace(kernel=kernel)
 
   def padded(self, shape: tuple[int, int]) -> Degradation:
-    """The same with zeros around its kernel, up to a shape `(h, w)`."""
+    """Returns it with zeros around its kernel, up to a shape `(h, w)`."""
     if self.kernel is None:
       return self
     return self.replace(kernel=blur_kernels.pad_kernel(self.kernel, shape))
 
   def symmetries(self) -> tuple[int, ...]:
-    """The dihedral transforms under which it stays the same. On the host.
+    """Lists the dihedral transforms that leave it the same; runs on the host.
 
     Averaging over a transform is sound only if the transformed input was made
     by the degradation the network was trained on. Bicubic allows all eight; a
@@ -214,7 +214,7 @@ class Degradation:
 def correlate(
   image: jax.Array, kernel: jax.Array, stride: tuple[int, int]
 ) -> jax.Array:
-  """Every stride-th pixel of an image correlated with a kernel, no border.
+  """Correlates an image with a kernel at every stride-th pixel, no border.
 
   Args:
     image: `[H, W, C]`.
@@ -261,10 +261,10 @@ def _sample_matrix(size: int, scale: float) -> np.ndarray:
 def _on_the_fathers_grid(
   kernel: np.ndarray, scale: tuple[float, float]
 ) -> np.ndarray | None:
-  """A kernel on a square canvas whose middle is the centre of no shift.
+  """Puts a kernel on a square canvas whose middle is the centre of no shift.
 
-  At twice the resolution, because that centre may lie between two taps; None
-  where it lies on neither.
+  The canvas has twice the resolution, because that centre may lie between two
+  taps. Returns None where it lies on neither.
   """
   center = blur_kernels.aligned_center(kernel.shape, scale)
   doubled = [round(2 * c) for c in center]

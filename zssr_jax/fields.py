@@ -36,7 +36,7 @@ def checked(
   *,
   group: str = '',
 ) -> Any:
-  """A field whose values a function checks.
+  """Declares a field whose values a function checks.
 
   Args:
     default: the field's default.
@@ -60,7 +60,7 @@ def ranged(
   unit: str = '',
   group: str = '',
 ) -> Any:
-  """A field that holds a number from `low` to `high`, both included.
+  """Declares a field that holds a number from `low` to `high`, both included.
 
   The default's type, int or float, is the field's. A whole number does for
   either; scalars of NumPy become Python's.
@@ -80,7 +80,7 @@ def ranged(
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or (kind is int and value % 1 != 0):
       raise ValueError(f'must be {noun}')
-    if not low <= value <= high:  # NaN neither
+    if not low <= value <= high:  # NaN does not
       raise ValueError(f'must lie in [{low}, {high}]')
     return kind(value)
 
@@ -90,7 +90,7 @@ def ranged(
 
 
 def one_of(default: str, names: Names, meaning: str, *, group: str = '') -> Any:
-  """A field that holds one of some names.
+  """Declares a field that holds one of some names.
 
   Args:
     default: the field's default.
@@ -115,7 +115,7 @@ def one_of(default: str, names: Names, meaning: str, *, group: str = '') -> Any:
 
 
 def switch(default: bool, meaning: str, *, group: str = '') -> Any:
-  """A field that is True or False; arguments as those of `ranged`."""
+  """Declares a field that is True or False; arguments are as in `ranged`."""
 
   def read(value: Any) -> bool:
     if not isinstance(value, bool):
@@ -149,7 +149,7 @@ def check(record: Any, name: str) -> None:
 
 
 def attributes(record: type) -> str:
-  """The `Attributes` section of a dataclass's docstring."""
+  """Writes the `Attributes` section of a dataclass's docstring."""
   lines: list[str] = []
   for field in dataclasses.fields(record):
     if _KEY not in field.metadata:
@@ -171,13 +171,13 @@ def attributes(record: type) -> str:
 
 
 def describe(record: Any) -> str:
-  """A dataclass as the call that makes it, without what is at its default."""
+  """Writes a dataclass as the call that makes it, without its defaults."""
   changed = []
   for field in dataclasses.fields(record):
     value = getattr(record, field.name)
     if value != field.default:
       text = f'{field.name}={value!r}'
-      # A line is not to end within a string.
+      # No line may end within a string.
       changed.append(
         text.replace(' ', '\0') if isinstance(value, str) else text
       )
@@ -193,7 +193,7 @@ def describe(record: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-  """A scalar of NumPy or JAX as Python's; anything else as it is."""
+  """Turns a scalar of NumPy or JAX into Python's; leaves all else as it is."""
   if getattr(value, 'shape', None) == () and hasattr(value, 'item'):
     return value.item()
   return value

@@ -42,10 +42,10 @@ def _make_apply(model: nn.Module) -> Callable[..., jax.Array]:
 
 
 def units_of(scale: tuple[float, float]) -> tuple[int, int] | None:
-  """Fewest input pixels (y, x) that make whole output pixels.
+  """Returns the fewest input pixels (y, x) that make whole output pixels.
 
-  Input and output grids line up at multiples of them. None where there are
-  none up to 100 pixels (every scale of two decimals has them).
+  Input and output grids line up at multiples of them. It is None where there
+  are none up to 100 pixels (every scale of two decimals has them).
   """
   y, x = (Fraction(s).limit_denominator(100) for s in scale)
   if abs(y - scale[0]) > 1e-9 or abs(x - scale[1]) > 1e-9:
@@ -54,7 +54,7 @@ def units_of(scale: tuple[float, float]) -> tuple[int, int] | None:
 
 
 def _spans(size: int, unit: int, tile: int, halo: int):
-  """Tiles along one axis: from, to, and from, to of what is kept of each."""
+  """Lists the tiles of an axis: from, to, and from, to of what is kept."""
   halo = -(-halo // unit) * unit
   # Whatever the tile, some of each is kept, in whole units.
   side = -(-max(tile, 2 * halo + 8) // unit) * unit
@@ -137,7 +137,7 @@ def upscale_copies(
   tile: int,
   halo: int,
 ) -> list[np.ndarray]:
-  """`upscale_tiled` of geometric copies of one image, turned back.
+  """Runs `upscale_tiled` on geometric copies of one image; turns them back.
 
   Copies of one shape go through the network together, as far as
   `_AT_ONCE` allows; many small calls would leave a GPU idle.
@@ -248,7 +248,7 @@ def _ensemble(
   config: Config,
   reach: int,
 ) -> list[np.ndarray]:
-  """What the network makes of the input and its geometric copies."""
+  """Applies the network to the input and its geometric copies."""
   scale = degradation.scale
   members = degradation.symmetries() if config.self_ensemble else (0,)
   units = units_of(scale)

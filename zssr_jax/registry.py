@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Registry(Mapping[str, Any]):
-  """Things by their names."""
+  """A mapping from names to things that are imported when looked up."""
 
   def __init__(self, kind: str, places: Mapping[str, str]):
     """Takes down where things are.
@@ -52,7 +52,7 @@ class Registry(Mapping[str, Any]):
     return len(self._places)
 
   def __or__(self, other: Registry) -> Registry:
-    """Both in one, for what is looked up among all."""
+    """Returns both in one, for what is looked up among all."""
     return Registry(self._kind, self._places | other._places)
 
 
@@ -83,7 +83,7 @@ FEATURES = Registry('network', {'vgg16': 'models.vgg:PUBLISHED'})
 
 
 def families() -> dict[str, list[str]]:
-  """The networks of `EXTERNAL`, their sizes together.
+  """Groups the networks of `EXTERNAL` that differ in size alone.
 
   Returns:
     Names in `EXTERNAL` by the name that --weights and the tables use.

@@ -76,12 +76,15 @@ class Clock:
 def plan_stages(
   shape: tuple[int, ...], scale: Scale, config: Config
 ) -> tuple[Stage, ...]:
-  """What is trained for an input of `shape`, gradual stage by stage.
+  """Plans what is trained for an input of `shape`, stage by stage.
 
   Args:
     shape: of the input.
     scale: upscaling factor or pair (y, x).
     config: gives the stages and the limits of the crop.
+
+  Returns:
+    The stages in their order; the last is at `scale`.
 
   Raises:
     ValueError: for an image too small, or a scale out of range.
@@ -101,7 +104,7 @@ def plan_stages(
 def stage_factors(
   scale: tuple[float, float], config: Config
 ) -> list[tuple[float, float]]:
-  """The factors (y, x) of each stage: shares of the way from 1 to the scale."""
+  """Returns each stage's (y, x): shares of the way from 1 to the scale."""
   y, x = scale
   return [
     (1 + (y - 1) * share_y, 1 + (x - 1) * share_x)
@@ -110,7 +113,7 @@ def stage_factors(
 
 
 def _sources(earlier: Any, image: Any, config: Config) -> list[Any]:
-  """What the fathers of a stage are made of."""
+  """Returns what the fathers of a stage are made of."""
   return [*earlier[-config.latest :], image]  # all, where latest is 0
 
 
@@ -184,7 +187,7 @@ def run_stage(
 def _prepare(
   run: Run, number: int, carried: Carried, key: jax.Array
 ) -> step.Data:
-  """Fathers, source and windows of a stage, on the device."""
+  """Puts a stage's fathers, source and windows on the device."""
   config, stage = run.config, run.stages[number]
   # A small crop is mostly border, so a large one goes before the variety of
   # small fathers.
@@ -215,7 +218,7 @@ def _prepare(
 def make_model(
   network: Network, factors: tuple[float, float], config: Config
 ) -> nn.Module:
-  """The module that is trained for factors (y, x)."""
+  """Builds the module that is trained for factors (y, x)."""
   return network.make(
     scale=factors,
     depth=config.depth,
@@ -237,7 +240,7 @@ def _begin(
   key: jax.Array,
   windows: step.Windows,
 ) -> Any:
-  """The parameters of a network's first step in a stage."""
+  """Returns the parameters of a network's first step in a stage."""
   fresh = _init_params(model, key, windows.son[:1], windows.interpolated[:1])
   if not carried.params:
     return complete_start(fresh, run.start, run.network, run.name)
@@ -264,7 +267,7 @@ def describe_network(config: Config) -> str:
 
 
 def complete_start(fresh: Any, start: Any, network: Network, name: str) -> Any:
-  """The parameters of the first step: `start`, completed from `fresh`.
+  """Completes `start` from `fresh` to the parameters of the first step.
 
   Args:
     fresh: the network's random parameters, or their shapes.

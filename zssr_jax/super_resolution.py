@@ -6,7 +6,7 @@
   result   = network(input), ensemble, back-projection   inference.py
 
 In a gradual run each stage's result joins the fathers of the next (section
-3.3 of the paper): stages.py.
+3.3 of the paper), see `stages.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, kernel_source, loop
 from zssr_jax.training import losses as loss_lib
 
-_MOST_NOISE = 0.1  # of the sons, when it follows from the input's
+_MOST_NOISE = 0.1  # on the sons, where it is estimated from the input
 _WHOLE = 1 << 20  # reach of a network that says none: more than any image
 
 # An array `[h, w]`, or what makes one: `(image, scale (y, x), key) -> [h, w]`.
@@ -75,7 +75,7 @@ def _times(shape: tuple[int, ...]) -> str:
   return 'x'.join(map(str, shape))
 
 
-# Yields jobs, is sent what comes of each, returns the result.
+# It yields jobs, is sent what comes of each, and returns the result.
 Run = Generator[loop.Job, loop.Trained, Result]
 
 
@@ -167,7 +167,7 @@ def run_image(
   _check_complete(config, kernel, start, terms, variables)
   clock = stages.Clock()
   with clock('estimate'):
-    # Of its own, so that the training is the same with a kernel passed in.
+    # A key of its own keeps the training the same when a kernel is passed in.
     kernel_key = jax.random.fold_in(key, 2**31 - 1)
     source, estimate = _find_source(image, scale, kernel, config, kernel_key)
   plan = stages.plan_stages(image.shape, scale, config)
@@ -232,7 +232,7 @@ def _find_source(
   config: Config,
   key: jax.Array,
 ) -> tuple[kernel_source.Source, estimation.Estimate | None]:
-  """Where the sons' degradation comes from, and the estimate if there was one."""
+  """Finds the source of the sons' degradation, and an estimate if asked for."""
   estimate = None
   if callable(kernel):
     kernel = kernel(image, scale, key)
@@ -258,7 +258,7 @@ def _find_source(
 
 
 def _noise_std(image: np.ndarray, config: Config) -> float | None:
-  """Of the noise on the sons of this image, in image units; None for none."""
+  """Chooses the noise on the sons of this image; in image units, or None."""
   if not config.estimate_noise:
     return config.noise_std or None
   level = config.estimate_noise * noise.noise_level(image)
@@ -268,7 +268,7 @@ def _noise_std(image: np.ndarray, config: Config) -> float | None:
 def _find_network(
   model: Model | None, config: Config, channels: int
 ) -> Network:
-  """The network of the config, or of the user."""
+  """Returns the config's network, or the user's."""
   if model is None:
     return registry.MODELS[config.model]
 
@@ -284,13 +284,13 @@ def _find_network(
 def _consistency(
   degradation: Degradation, result: np.ndarray, image: np.ndarray
 ) -> float:
-  """PSNR in dB between the result, degraded again, and the input."""
+  """Measures how well the result, degraded again, explains the input: in dB."""
   rest = degradation.unexplained(jnp.asarray(result), jnp.asarray(image))
   return float(-10 * np.log10(np.mean(np.asarray(rest) ** 2) + 1e-12))
 
 
 def check_start(start: Any, scale: Scale, config: Config) -> None:
-  """Looks whether a start fits what a config trains, before there is an image.
+  """Checks whether a start fits what a config trains, before there is an image.
 
   Args:
     start: as in `train_image`, or None.

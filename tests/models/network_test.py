@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import zssr_jax
-from zssr_jax import config, registry
+from zssr_jax import registry
 from zssr_jax.models import network
 from zssr_jax.ops import resize
 
@@ -25,9 +25,6 @@ def test_names_cost_no_import():
     ' assert not {"jax", "flax", "numpy"} & set(sys.modules)'
   )
   subprocess.run([sys.executable, '-c', program], check=True)
-
-
-def test_a_config_names_the_networks_for_one_image():
 
 
 def test_sizes_of_a_network_go_by_one_name():

@@ -1,8 +1,8 @@
 """Nearest, bilinear, bicubic and Lanczos interpolation, as MATLAB does them.
 
-Each is `upscale(lr, scale) -> sr`, the contract of the evaluation's
-methods. They round like MATLAB's imresize of a uint8 image, for so were the
-published numbers made.
+Each is `upscale(lr, scale) -> sr`, the contract of the evaluation's methods.
+They round like MATLAB's imresize of a uint8 image, by which the published
+numbers were made.
 """
 
 from __future__ import annotations

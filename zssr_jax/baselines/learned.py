@@ -1,7 +1,7 @@
 """SRCNN, VDSR and EDSR as methods of the tables, with weights from a file.
 
-The networks for luma refine Y in the studio range of `ops.color`, of the
-cubic upscale; Cb and Cr stay as they are interpolated.
+The networks for luma refine Y of the cubic upscale, in the studio range of
+`ops.color`; Cb and Cr stay as they are interpolated.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def _refine_luma(
   lr: np.ndarray,
   scale: tuple[float, float],
 ) -> np.ndarray:
-  """Cubic upscale whose Y the network has replaced; may leave [0, 1]."""
+  """Upscales and lets the network replace Y; the result may leave [0, 1]."""
   interpolated = resize.imresize(lr, scale)
   y = color.studio_luma(interpolated)
   refined = run(color.studio_luma(lr), y)
-  # The same added to R, G and B changes Y alone, by 219/255 of it.
+  # What is added to R, G and B alike changes Y alone, by 219/255 of it.
   return interpolated + (refined - y) * np.float32(255 / 219)
 
 

@@ -8,13 +8,13 @@ the patches of the sharp versions take its place, and back-projection makes
 the result explain the input.
 
 Patches are found by PatchMatch over position, size of the smaller version and
-an affine map (rotation, scale, shear; section 3.2). Not here: the perspective
-of planes and the detection of their vanishing points (section 3.1), which
-help on facades. The work is done on luma; the colours are interpolated.
+an affine map (rotation, scale, shear; section 3.2). The perspective of planes
+and the detection of their vanishing points (section 3.1), which help on
+facades, are left out. The work is done on luma; the colours are interpolated.
 
-Not as published: three searches vote, good matches more than bad ones, and the
-interpolated image votes along, so that what has no match stays as it is. Set5
-x3 with a twentieth of that last vote: 0.16 dB less.
+Other than published, three searches vote, good matches more than bad ones, and
+the interpolated image votes along, so that what has no match stays as it is.
+With a twentieth of that last vote Set5 x3 loses 0.16 dB.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Field(NamedTuple):
 
 
 def upscale(lr: np.ndarray, scale: Scale) -> np.ndarray:
-  """`super_resolve` of an image shrunk by bicubic, as the tables want it."""
+  """Calls `super_resolve` for an image shrunk by bicubic, as tables want it."""
   return super_resolve(lr, Degradation(scale))
 
 
@@ -109,7 +109,7 @@ def super_resolve(
   luma = _luma(lr)
   larger = _grow(luma, degradation, back_projections)
   interpolated = resize.imresize(lr, scale)
-  # The same added to all channels changes the luma by just that.
+  # What is added to all channels alike changes the luma by just that.
   out = interpolated + (larger - _luma(interpolated))
   return np.clip(out, 0, 1).astype(np.float32)
 
@@ -275,7 +275,7 @@ def _reader(field: Field, levels: tuple[Level, ...]):
   width = _FINE * (columns + 2 * _margin())
   center = [_FINE * (at + (0.5 + _margin())) for at in (field.y, field.x)]
   matrix = [_FINE * m for m in _matrix(field)]
-  # Else all of this is computed again for every pixel of the patch.
+  # Without it all of this is computed again for every pixel of the patch.
   (y, x), (yy, yx, xy, xx), start, width = jax.lax.optimization_barrier(
     (center, matrix, start, width)
   )

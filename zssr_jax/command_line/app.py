@@ -45,7 +45,11 @@ def complain(message: object, kind: str = 'error') -> None:
 
 
 def data_root() -> Path | None:
-  """The data root, if there is one; a wrong setting is an InputError."""
+  """Returns the data root, if there is one.
+
+  Raises:
+    InputError: for a setting that names no folder.
+  """
   try:
     return datasets.data_root()
   except OSError as error:
@@ -55,9 +59,9 @@ def data_root() -> Path | None:
 def use_compile_cache() -> None:
   """Keeps compiled programs on disk, so that a second run starts at once.
 
-  In `$ZSSR_JAX_CACHE` (empty: nowhere), else `zssr_jax` in the user's cache
-  folder; a setting of JAX's own goes first. Without a place to write to, the
-  programs are compiled each time.
+  They lie in `$ZSSR_JAX_CACHE` (empty: nowhere), else in `zssr_jax` in the
+  user's cache folder; a setting of JAX's own goes first. Without a place to
+  write to, the programs are compiled each time.
   """
   default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   folder = os.environ.get('ZSSR_JAX_CACHE', f'{default}/zssr_jax')

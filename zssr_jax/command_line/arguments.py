@@ -76,7 +76,7 @@ def _check_field(name: str, source: str) -> None:
 
 
 def overrides(argv: list[str]) -> list[tuple[str, str]]:
-  """The config fields that a command line sets, with the arguments that do."""
+  """Lists the config fields that a command line sets, with the arguments."""
   return [
     (match[1], argument)
     for argument in argv
@@ -85,7 +85,7 @@ def overrides(argv: list[str]) -> list[tuple[str, str]]:
 
 
 def _find_config(name: str, configs: Path) -> str:
-  """The file that --config names: itself, or a shipped one without its .py.
+  """Finds the file that --config names: itself, or a shipped one by its name.
 
   Raises:
     InputError: for a bare name that is none of the shipped ones.

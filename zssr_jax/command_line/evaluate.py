@@ -63,7 +63,7 @@ def _recipes(
   files: networks.Files,
   data: Path | None,
 ) -> dict[str, harness.Recipe]:
-  """What each of the methods that train takes, and is called."""
+  """Returns what each of the methods that train takes, and is called."""
   name = Path(config_flags.get_config_filename(values['config'])).stem
   wanted: Any = values['methods'].value
   chosen = {
@@ -93,7 +93,7 @@ def _recipes(
 def _networks(
   wanted: Sequence[str], files: networks.Files, data: Path | None
 ) -> dict[str, Callable[[float], harness.Network]]:
-  """How each of the methods that need a network upscales."""
+  """Returns how each of the methods that need a network upscales."""
 
   def at_scale(method: methods.Method, scale: float) -> harness.Network:
     assert method.network is not None
@@ -113,7 +113,7 @@ def _networks(
 def _numbers(
   flag: Mapping[str, Any],
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
-  """The scales and seeds of the flags, none of whose lists may be empty."""
+  """Reads the scales and seeds of the flags, whose lists must not be empty."""
   for name in ('datasets', 'scales', 'methods', 'seeds', 'degradation'):
     if not flag[name]:
       raise InputError(f'--{name}: is empty')

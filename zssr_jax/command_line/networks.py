@@ -24,7 +24,7 @@ Files = Mapping[str, Sequence[Path]]  # by the names of their networks
 
 
 def _remedy(name: str) -> str:
-  """Where weights come from."""
+  """Says where weights come from."""
   if name == 'vgg16':
     return (
       "bin/convert_weights makes a file of torchvision's, Keras's or"
@@ -85,7 +85,7 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
 
   Returns:
     The parameters; those of a scale are read when asked for, and may raise an
-    InputError then: also when they do not fit the network.
+    InputError then, also when they do not fit the network.
 
   Raises:
     InputError: when something is missing or no weight file; one line that
@@ -213,7 +213,7 @@ def load_network(
 def _read_ours(
   name: str, scale: float | None, paths: Sequence[Path]
 ) -> tuple[str, dict[str, Any]]:
-  """`load_network` from the first of our own files that is for the scale."""
+  """Loads a network from the first of our own files that is for the scale."""
   for path in paths:
     params, facts = parameters.load_params(path)
     if scale is not None and not _is_for(facts, scale):
@@ -235,7 +235,7 @@ def _read_ours(
 
 
 def _find_authors(name: str, scale: float | None, data: Path | None) -> Path:
-  """The file that the data root has of a network, for a scale."""
+  """Finds the file that the data root has of a network, for a scale."""
   published = _published(name)
   at = '' if scale is None else f' for scale {scale:g}'
   if data and published and published.file:

@@ -28,7 +28,7 @@ from zssr_jax.pretraining import loop, patches
 from zssr_jax.pretraining import step as step_lib
 from zssr_jax.weights import parameters
 
-# Test images: to train on them would make every number of the tables a lie.
+# To train on these test images would make every number of the tables a lie.
 _TEST_SETS = ('B100', 'MZSR_g20_Set5', 'Set5', 'Set14', 'zssr_known_kernel')
 # Networks that a single image trains as well, and those for many.
 _STARTS = sorted(n for n, net in registry.MODELS.items() if not net.parts)

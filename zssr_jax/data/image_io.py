@@ -63,7 +63,7 @@ def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
 
 @contextlib.contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-  """A file's image, not decoded yet; makes InputErrors of what goes wrong."""
+  """Opens a file's image undecoded; what goes wrong is an InputError."""
   content = files.read_bytes(path)
   try:
     with warnings.catch_warnings():
@@ -94,7 +94,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 
 def read_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-  """The shape of what `read_image` would return, mostly without decoding it.
+  """Returns the shape that `read_image` would, mostly without decoding.
 
   Raises:
     InputError: as `read_image` does, but for damage behind a file's head.

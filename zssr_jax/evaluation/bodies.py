@@ -47,7 +47,7 @@ _CLASS: _Scope = {}  # that of a class, whose names its functions do not see
 
 
 class _Statement(NamedTuple):
-  """One at the top level of a module."""
+  """A statement at the top level of a module."""
 
   module: str
   number: int

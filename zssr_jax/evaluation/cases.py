@@ -94,7 +94,7 @@ def find_cases(
     dataset: a folder of it, or the path of a folder elsewhere.
     scale: HR pixels per LR pixel.
     degradation: `own` for the data set's LR images (MATLAB's bicubic is
-      applied where it has none), or a name of `degradations`.
+      applied where it has none), or a name of `protocols`.
     seed: of what the degradation draws.
     limit: the first so many images only.
 
@@ -136,7 +136,7 @@ def find_all(
   seed: int = 0,
   limit: int | None = None,
 ) -> list[Case]:
-  """`find_cases` for every combination, in this order."""
+  """Calls `find_cases` for every combination, in this order."""
   return [
     case
     for name in names

@@ -27,7 +27,7 @@ def _package() -> bodies.Package:
 
 @functools.cache
 def code_version(*entries: str, without: str = '') -> str:
-  """12 hex digits that change when what some functions do may have.
+  """Returns 12 hex digits that change when what functions do may have.
 
   See `bodies` for what counts and what does not.
 
@@ -42,7 +42,7 @@ def code_version(*entries: str, without: str = '') -> str:
 
 
 def method_version(name: str, config: Config | None = None) -> str:
-  """The `code_version` of a method and of the score it is given.
+  """Returns the `code_version` of a method and of the score it is given.
 
   Of what goes by a name, only what the method or its config names counts: a
   new network makes no row anew.
@@ -79,7 +79,7 @@ def _named(config: Config) -> list[str]:
 
 @functools.cache
 def commit() -> str:
-  """The checkout's commit, a plus behind it when there are changes."""
+  """Returns the checkout's commit, with a plus when there are changes."""
   try:
     return subprocess.run(
       ['git', 'describe', '--always', '--dirty=+'],

@@ -73,7 +73,7 @@ class Task(NamedTuple):
 
   @property
   def config(self) -> Config | None:
-    """Of the training, if there is any."""
+    """The config of the training, if there is any."""
     return None if self.recipe is None else self.recipe.config
 
   @property
@@ -89,7 +89,7 @@ class Task(NamedTuple):
 
 
 def config_hash(config: Config | None) -> str | None:
-  """First 8 hex digits of the hash of a config's fields."""
+  """Returns the first 8 hex digits of the hash of a config's fields."""
   if config is None:
     return None
   return rows.key_of(dataclasses.asdict(config))[:8]
@@ -172,7 +172,7 @@ def _key(task: Task) -> str:
 
 
 def digest_of(tree: Any) -> str | None:
-  """8 hex digits of the parameters in a tree; None for no tree."""
+  """Returns 8 hex digits of the parameters in a tree; None for no tree."""
   if tree is None:
     return None
   leaves = jax.tree_util.tree_leaves_with_path(tree)
@@ -369,7 +369,7 @@ class _Book:
     return len(self.devices) * self.in_flight == 1
 
   def row(self, task: Task, pixels: Pixels, image: np.ndarray) -> rows.Row:
-    """All of a row that every method has, but for the seconds."""
+    """Returns what every method's row has, but for the seconds."""
     peak = memory.peak_megabytes(self.devices[0])
     case = task.case
     place = (case.dataset, case.image, case.scale, case.degradation)
@@ -497,10 +497,10 @@ def _keep(store: rows.Store, task: Task, made: _Made) -> rows.Row:
 
 
 def image_path(store: rows.Store, key: str) -> Path:
-  """Where the result of a row lies, if it is kept."""
+  """Returns where the result of a row lies, if it is kept."""
   return store.folder / 'images' / f'{key}.png'
 
 
 def curves_path(store: rows.Store, key: str) -> Path:
-  """Where the training curves and the kernel used of a row lie (.npz)."""
+  """Returns where a row's training curves and the kernel used lie (.npz)."""
   return store.folder / 'curves' / f'{key}.npz'

@@ -1,10 +1,11 @@
 """LPIPS: how different two images look to a network (Zhang et al., CVPR 2018).
 
-The distance of equation 1 with VGG16 and the published linear heads, version
-0.1: the lower, the more alike; 0 for equal images. Use:
+It is the distance of equation 1 with VGG16 and the published linear heads,
+version 0.1: the lower, the more alike; 0 for equal images. With
+`weights.parameters`:
 
-  heads = weights.load_lpips_heads(root)
-  distance = make_lpips(weights.load_vgg16(root, heads), heads)
+  heads = parameters.load_lpips_heads(root)
+  distance = make_lpips(parameters.load_vgg16(root, heads), heads)
   distance(sr, hr)
 """
 
@@ -55,16 +56,15 @@ def make_lpips(
   """Makes the distance of two images.
 
   Args:
-    vgg_params: variables of `vgg.Vgg16`, from `weights.load_vgg16`.
+    vgg_params: variables of `vgg.Vgg16`, from `parameters.load_vgg16`.
     heads: weight per channel `[channels]` by layer, from
-      `weights.load_lpips_heads`.
+      `parameters.load_lpips_heads`.
 
   Returns:
     `distance(a, b)` of two float images `[H, W, C]` in [0, 1], C = 1
     (greyscale) or 3 (RGB), at least 16 pixels a side. It is compiled for each
     image size and raises ValueError for images of another kind or of
-    different shapes. It takes about 1.8 GB of memory a
-    megapixel on CPU.
+    different shapes. It takes about 1.8 GB of memory a megapixel on CPU.
   """
   heads = {layer: jnp.asarray(w, jnp.float32) for layer, w in heads.items()}
 

@@ -18,7 +18,7 @@ def reset_peak() -> None:
 
 
 def peak_megabytes(device: jax.Device) -> float:
-  """Largest memory in use, in MB, since `reset_peak` where that works.
+  """Returns the most memory in use, in MB, since `reset_peak` if that works.
 
   Args:
     device: an accelerator that counts its memory reports its own peak, which

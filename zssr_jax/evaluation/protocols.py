@@ -256,8 +256,8 @@ def _generator(name: str, seed: int, image_name: str) -> np.random.Generator:
 
 
 def _blur(hr: np.ndarray, degradation: Degradation) -> np.ndarray:
-  # In float64 and whole grey levels: sums of pixels often end in a half, and
-  # any rounding error would send some of those down.
+  # It takes float64 and whole grey levels: sums of pixels often end in a half,
+  # and any rounding error would send some of those down.
   with jax.enable_x64(True):
     kernel = jnp.asarray(degradation.kernel, jnp.float64)
     lr = degradation.replace(kernel=kernel).down(jnp.asarray(hr, jnp.float64))

@@ -1,7 +1,7 @@
 """Published PSNR and SSIM, to stand beside ours.
 
-From the ZSSR paper's tables 1 and 2 and, for the known kernel, MZSR's table;
-methods under the names the tables of `tables.py` use.
+They are from the ZSSR paper's tables 1 and 2 and, for the known kernel, from
+MZSR's table; methods go by the names that `tables.py` uses.
 """
 
 from __future__ import annotations

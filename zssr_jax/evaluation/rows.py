@@ -32,7 +32,7 @@ _TRAINED = ('start', 'vgg', 'weights')  # digests of parameters used
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
-  """A row's key: 16 hex digits of the SHA-256 of all that determines it.
+  """Returns a row's key: 16 hex digits of a hash of all that determines it.
 
   Args:
     facts: plain JSON values; their order does not matter.
@@ -42,7 +42,7 @@ def key_of(facts: Mapping[str, Any]) -> str:
 
 
 def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
-  """What of a row determines its numbers, and so makes its key.
+  """Returns what of a row determines its numbers, and so makes its key.
 
   Args:
     row: a row, or the part of one that is known before it is made; its

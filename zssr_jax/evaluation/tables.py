@@ -1,4 +1,4 @@
-"""Rows -> table.md, ours beside the published numbers."""
+"""Makes table.md of rows: our numbers beside the published ones."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _kernel(config: Mapping[str, Any]) -> str:
 
 
 def labels(groups: Sequence[Group]) -> list[str]:
-  """A name for each group's method, telling apart what must be told apart."""
+  """Names each group's method, telling apart what must be told apart."""
   named = []
   for group in groups:
     facts = group.facts
@@ -134,7 +134,7 @@ def _score(psnr: float, ssim: float | None) -> str:
 
 
 def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
-  """The table as dicts of text, one a group, all with the same columns."""
+  """Returns the table as dicts of text, a group each, of the same columns."""
   groups = group_rows(all_rows)
   with_lpips = any('lpips' in row for group in groups for row in group.rows)
   lines = []

@@ -113,7 +113,7 @@ def _none(method: str, reason: str) -> Estimate:
 
 
 def _structure(power: np.ndarray, noise_std: float) -> float:
-  """Power of what is coarse, relative to that of the noise."""
+  """Returns the power of coarse structure, relative to the noise's."""
   frequency = np.fft.fftfreq(len(power))
   radius = np.hypot(frequency[:, None], frequency[None])
   coarse = power[(radius > 0) & (radius <= _COARSE)].mean()
@@ -122,9 +122,9 @@ def _structure(power: np.ndarray, noise_std: float) -> float:
 
 
 def _agreement(image: np.ndarray, scales: tuple[float, float]) -> float:
-  """Correlation of the two halves' kernels, by their spectra.
+  """Correlates the kernels that the spectra of the two halves tell.
 
-  Of the spectra whatever the method was: it says how well the image
+  The spectra serve whatever the method was, for this says how well the image
   determines its kernel.
   """
   axis = int(np.argmax(image.shape[:2]))

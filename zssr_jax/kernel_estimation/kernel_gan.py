@@ -201,7 +201,7 @@ def twice(kernel: np.ndarray) -> np.ndarray:
 
 
 def compose(layers: Layers) -> jax.Array:
-  """The one kernel that convolutions without bias and activation amount to.
+  """Returns the one kernel that linear convolutions without bias amount to.
 
   Args:
     layers: each `[side, side, in, out]`, to be correlated in this order; the
@@ -230,7 +230,7 @@ def _fold(x: jax.Array) -> jax.Array:
 
 
 def patches(x: jax.Array, side: int, stride: int = 1) -> jax.Array:
-  """All windows of `[C, H, W]`: `[C, h, w, side * side]`."""
+  """Cuts `[C, H, W]` into all its windows: `[C, h, w, side * side]`."""
   rows = (x.shape[1] - side) // stride + 1
   columns = (x.shape[2] - side) // stride + 1
   x = jnp.stack(
@@ -244,7 +244,7 @@ def patches(x: jax.Array, side: int, stride: int = 1) -> jax.Array:
 
 
 def bicubic_kernel() -> np.ndarray:
-  """Antialiased bicubic downscaling by 2 as a kernel: `[13, 13]`."""
+  """Returns antialiased bicubic downscaling by 2 as a kernel `[13, 13]`."""
   size = 4 * _SIDE
   row = resize.resize_matrix(size, size // 2, 0.5)[_SIDE]
   # That output lies between the input samples 2 * 13 and 2 * 13 + 1.
@@ -254,7 +254,7 @@ def bicubic_kernel() -> np.ndarray:
 
 
 def boundary_mask() -> np.ndarray:
-  """Penalty of a tap, growing exponentially with its distance: `[13, 13]`."""
+  """Returns each tap's penalty, exponential in its distance: `[13, 13]`."""
   y, x = (
     np.arange(_SIDE) - c for c in blur_kernels.aligned_center((_SIDE, _SIDE), 2)
   )
@@ -321,7 +321,7 @@ def generate(kernel: jax.Array, windows: jax.Array) -> jax.Array:
 
 
 def _center_distance(kernel: jax.Array) -> jax.Array:
-  """Distance of the centre of mass from the aligned one, in taps."""
+  """Returns how far the centre of mass is from the aligned one, in taps."""
   y, x = blur_kernels.aligned_center((_SIDE, _SIDE), 2)
   place = jnp.arange(_SIDE, dtype=kernel.dtype)
   total = jnp.sum(kernel)
@@ -491,7 +491,7 @@ def _run(state: State, large: jax.Array, small: jax.Array, keys: jax.Array):
 def crop_corners(
   image: np.ndarray, side: int, deviation: float, points: np.ndarray
 ) -> np.ndarray:
-  """Corners of crops whose centres fall where there is most detail.
+  """Draws corners of crops whose centres fall where there is most detail.
 
   Args:
     image: `[H, W, C]`.
@@ -513,7 +513,7 @@ def crop_corners(
 
 
 def _crops(image: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
-  """Crops `[N, C, side, side]` of `[H, W, C]`, to [-1, 1]."""
+  """Cuts `[H, W, C]` into crops `[N, C, side, side]` in [-1, 1]."""
   windows = np.lib.stride_tricks.sliding_window_view(
     image, (side, side), axis=(0, 1)
   )

@@ -23,7 +23,7 @@ _MOST = 50_000  # patches of a channel that are looked at
 def noise_level(image: np.ndarray) -> float:
   """Estimates the standard deviation of the noise of an image.
 
-  Meant is noise independent from pixel to pixel. Where its strength differs
+  The noise meant is independent from pixel to pixel. Where its strength differs
   over the image (speckle), that of the flattest parts counts most. JPEG's
   errors do not look like noise and are hardly seen.
 
@@ -63,7 +63,7 @@ def noise_level(image: np.ndarray) -> float:
 
 
 def _patches(channel: np.ndarray, side: int) -> np.ndarray:
-  """float64 `[N, side**2]` of `[H, W]`, unclipped if there are enough."""
+  """Cuts `[H, W]` into float64 `[N, side**2]`, unclipped where these do."""
   windows = np.lib.stride_tricks.sliding_window_view(channel, (side, side))
   # An odd step, or a large image would be read at one phase of JPEG's grid.
   step = int(np.ceil(np.sqrt(windows.shape[0] * windows.shape[1] / _MOST))) | 1
@@ -75,7 +75,8 @@ def _patches(channel: np.ndarray, side: int) -> np.ndarray:
 def _variance(patches: np.ndarray) -> float:
   """Variance of the noise of patches `[N, D]`."""
   gradient = _gradient(round(np.sqrt(patches.shape[1])))
-  # Of flat patches with noise of variance 1 this is nearly a gamma variable.
+  # The texture of flat patches with noise of variance 1 is nearly a gamma
+  # variable.
   spread = gradient.T @ gradient
   rank = np.linalg.matrix_rank(spread)
   threshold = (
@@ -104,12 +105,12 @@ def _gradient(side: int) -> np.ndarray:
 
 
 def _smallest_eigenvalue(patches: np.ndarray) -> float:
-  """Of the covariance of patches `[N, D]`; 0 where N <= D leaves none."""
+  """Tells the noise variance by patches `[N, D]`; 0 where N <= D."""
   count, size = patches.shape
   if count <= size:
     return 0.0
   centred = patches - patches.mean(0)
   values = np.linalg.eigvalsh(centred.T @ centred / count)
-  # Of white noise of variance 1 it is not 1 but the lower edge of the
-  # Marchenko-Pastur law.
+  # White noise of variance 1 has not 1 as its smallest, but the lower edge of
+  # the Marchenko-Pastur law.
   return max(float(values[0]), 0.0) / (1 - np.sqrt(size / count)) ** 2

@@ -11,15 +11,15 @@ patches, downscaled with it, into patches that the image has already:
 and w_ij says how alike q_i and R_j k are under the k of the last iteration,
 the first being a delta.
 
-Two things are not as published. Patches are compared, and fitted, without
+Three things are not as published. Patches are compared, and fitted, without
 their mean and up to a gain; and there are two iterations, not fifteen. Smooth
 patches are nearer to everything, so each iteration's kernel comes out wider
-than the last: correlation with the true kernel .76 after one and .60 after
-fifteen with plain distances, .91 after one, .85 after four and .77 after twelve
-with these (trials on 8 to 12 images of BSDS300 train, x2, with a smoothness of
-1e-3).
-And smoothness weighs more, by scale: with 1e-3 throughout, kernels at x3 and
-x4 are combs with teeth as far apart as the scale (docs/kernels.md).
+than the last: it correlates with the true kernel to .76 after one and .60 after
+fifteen with plain distances, to .91 after one, .85 after four and .77 after
+twelve with these (trials on 8 to 12 images of BSDS300 train, x2, with a
+smoothness of 1e-3). And smoothness weighs more, by scale: with 1e-3 throughout,
+kernels at x3 and x4 are combs with teeth as far apart as the scale
+(docs/kernels.md).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ITERATIONS = 2
 _CHILDREN = 3000  # q_i, of highest contrast
 _PARENTS = 12000  # r_j, of highest contrast
 _SPREAD = 0.01  # by so much less correlation a weight is e times smaller
-_ALIKE = 0.7  # correlation below which the best parent is none
+_ALIKE = 0.7  # correlation below which the best parent is no match
 _GAINS = 0.4, 2.5  # ratio of contrasts between which patches are compared
 # Weight of |C k|^2, relative to the mean of the normal matrix, by scale: what
 # the subsampling does not see grows with it.
@@ -164,7 +164,7 @@ def _solve(
   child, contrast = _unit(child)
   # A parent that holds the child has the answer in it, at another scale.
   parent = scale * (_PATCH - 1) + taps
-  # Of the centres, in half pixels.
+  # The distance of the centres is in half pixels.
   distance = jnp.abs(
     (2 * children[:, None] + _PATCH) - (2 * parents[None] + parent)
   ).max(2)
@@ -201,7 +201,7 @@ def _solve(
 
 
 def _windows(grey: jax.Array, side: int) -> jax.Array:
-  """All windows of `[H, W]`, by rows: `[N, side * side]`."""
+  """Cuts `[H, W]` into all its windows, by rows: `[N, side * side]`."""
   rows, columns = (n - side + 1 for n in grey.shape)
   shifted = [
     grey[u : u + rows, v : v + columns].ravel()

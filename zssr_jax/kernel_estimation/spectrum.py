@@ -99,7 +99,7 @@ def fit(power: np.ndarray, scale: Scale, *, noise_std: float = 0.0) -> Fit:
   """
   folds = _Folds(power.shape[0], resize.scale_pair(scale))
   log_power = np.log(power.ravel()[folds.chosen] + 1e-13)
-  # Rounding to 8 bits alone leaves 1/12; averaging channels, less.
+  # Rounding to 8 bits leaves 1/12, and averaging the channels less of it.
   floor = math.log(0.3 / 12 / 255**2 + noise_std**2)
 
   def residuals(p: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def fit(power: np.ndarray, scale: Scale, *, noise_std: float = 0.0) -> Fit:
     residuals, start, bounds=(-limit, limit), x_scale='jac', max_nfev=60
   )
   p, data = found.x, found.fun[: len(log_power)]
-  # Of the whole: the scatter's true size tells how far to trust the fit.
+  # The fit's covariance, priors included, tells how far to trust it.
   hessian = found.jac.T @ found.jac
   spread = np.linalg.pinv(hessian)[3:6, 3:6]
   # From the triangular root (a, b, c) to (yy, yx, xx) = (aa, ab, bb + cc).
@@ -163,7 +163,7 @@ def estimate(
 
 
 def kernel_of(found: Fit, scale: Scale) -> np.ndarray:
-  """The kernel that `estimate` makes of a fit for the same scale."""
+  """Returns the kernel that `estimate` makes of a fit for the same scale."""
   return blur_kernels.gaussian_of(_CAUTION * found.covariance, scale)
 
 
@@ -206,7 +206,7 @@ class _Folds:
     )
 
   def model(self, p: np.ndarray) -> np.ndarray:
-    """Log of `S_lr` at the frequencies in use.
+    """Returns the log of `S_lr` at the frequencies in use.
 
     Args:
       p: level, a, log N, the triangular root of the covariance (3), the

@@ -13,7 +13,7 @@ import numpy as np
 from zssr_jax.models import network, vdsr, zssr
 from zssr_jax.ops import color
 
-# Of Y in studio range, which VDSR was trained on, per full range.
+# The studio range of Y, which VDSR was trained on, as a share of the full one.
 _RANGE = np.float32(219 / 255)
 
 

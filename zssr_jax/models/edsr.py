@@ -136,8 +136,8 @@ def _finish(
 ) -> None:
   """Changes the order of shuffled channels, and the range to [0, 1].
 
-  All layers but the biases are linear or ReLUs, so a network for pixels up to
-  `peak` is one for [0, 1] with the biases divided by it.
+  All but the biases is linear or a ReLU, so a network for pixels up to `peak`
+  is one for [0, 1] with the biases divided by it.
   """
   peak = _peak(arrays)
   for i, step in enumerate(STAGES[scale], 1):

@@ -89,7 +89,7 @@ class Network:
   published: Published | None = None
 
   def shapes(self, scale: Scale) -> Any:
-    """The parameter tree at a scale, shapes only; nothing is computed.
+    """Returns the shapes of the parameters at a scale; nothing is computed.
 
     Returns:
       A tree of `jax.ShapeDtypeStruct`.
@@ -109,19 +109,27 @@ class Network:
 
 
 def hwio(array: np.ndarray) -> np.ndarray:
-  """A kernel that lies as ours do."""
+  """Returns a kernel `[h, w, I, O]`, which lies as ours do.
+
+  Raises:
+    ValueError: for another number of axes.
+  """
   if array.ndim != 4:
     raise ValueError('no kernel of a convolution')
   return array
 
 
 def oihw(array: np.ndarray) -> np.ndarray:
-  """A kernel of torch."""
+  """Lays out a kernel `[O, I, h, w]` of torch; raises as `hwio`."""
   return hwio(array).transpose(2, 3, 1, 0)
 
 
 def bias(array: np.ndarray) -> np.ndarray:
-  """Biases `[O]`, with or without axes of length 1."""
+  """Flattens biases `[O]`, which may have axes of length 1.
+
+  Raises:
+    ValueError: for more than one longer axis.
+  """
   if array.size != max(array.shape, default=0):
     raise ValueError('no row of biases')
   return array.reshape(-1)
@@ -130,7 +138,7 @@ def bias(array: np.ndarray) -> np.ndarray:
 def torch_rule(
   pattern: str, layer: str | Callable[[re.Match[str]], str]
 ) -> Rule:
-  """The rule for weights and biases of layers in a state dict of torch.
+  """Makes the rule for weights and biases of layers in torch's state dicts.
 
   Args:
     pattern: of their names before '.weight' and '.bias'.
@@ -147,5 +155,5 @@ def torch_rule(
 
 
 def nowhere(_: re.Match[str]) -> Place:
-  """The place of what is of no use."""
+  """Returns None, the place of what is of no use."""
   return None

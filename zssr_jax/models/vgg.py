@@ -22,7 +22,7 @@ from zssr_jax.models import network
 # 3x3 convolutions and their channels, block by block; pooling in between.
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
-# Of ImageNet's RGB in [0, 1], as the published weights expect.
+# Those of ImageNet's RGB in [0, 1], as the published weights expect.
 MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(1, 1, 1, 3)
 STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 1, 1, 3)
 
@@ -59,7 +59,7 @@ def convolutions(layers: Iterable[str]) -> tuple[str, ...]:
 
 
 def _halve(x: jax.Array) -> jax.Array:
-  """Largest of each 2x2 pixels; an odd last row or column is left out."""
+  """Takes the largest of each 2x2 pixels; leaves out an odd row or column."""
   # On CPU the gradient of a reduced window takes five times as long.
   n, h, w, channels = x.shape
   h, w = h // 2, w // 2
@@ -116,7 +116,7 @@ class Vgg16(nn.Module):
 
 
 def shapes(layers: Iterable[str]) -> dict[str, Any]:
-  """The parameter tree of `Vgg16(layers)`, shapes only.
+  """Returns the shapes of the parameters of `Vgg16(layers)`.
 
   Raises:
     ValueError: for an unknown layer.
@@ -176,7 +176,7 @@ def _see_scale(leaves: Mapping[str, np.ndarray], scale: int | None) -> None:
 
 
 def _shapes(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Of the convolutions down to the deepest that is there."""
+  """Returns the shapes of the convolutions down to the deepest there is."""
   names = {path.split('/')[0] for path in leaves}
   known = [name for name in _CONVOLUTIONS if name in names]
   return shapes(known[-1:] or _CONVOLUTIONS[:1])
@@ -187,8 +187,8 @@ def _finish(
 ) -> None:
   """Makes Keras's first layer take what `Vgg16` makes of RGB in [0, 1].
 
-  Exact but for the outermost pixels: the zeros around the image stand for
-  colours that differ by half a grey level.
+  This is exact but for the outermost pixels, where the zeros around the image
+  stand for colours that differ by half a grey level.
   """
   del scale
   if not any(re.fullmatch(rule, name) for rule, _ in _KERAS for name in arrays):

@@ -27,16 +27,16 @@ _NHWC = ('NHWC', 'HWIO', 'NHWC')
 
 
 def cores() -> int:
-  """Cores that this process may use; `taskset` may leave it few."""
+  """Counts the cores that this process may use; `taskset` may leave it few."""
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:  # not on macOS
     return os.cpu_count() or 1
 
 
-# Pixels of a block. On one core as many as let the shifted copies, 64 channels
-# and 3x3 of them, fit the L2 cache; several cores share each product, and a
-# small one costs them more to share than it saves.
+# Pixels of a block. On one core they are as many as let the shifted copies, 64
+# channels and 3x3 of them, fit the L2 cache; several cores share each product,
+# and a small one costs them more to share than it saves.
 _BLOCK = 256 if cores() == 1 else 1024
 # Rows of the product up to which a convolution is faster.
 _FEW = 9
@@ -158,17 +158,17 @@ _TILES, _WEIGHTS, _RESULTS = _bases()
 
 
 def _change(basis: np.ndarray, x: jax.Array) -> jax.Array:
-  """Of whatever its first axes hold, as many numbers as `basis` has columns."""
+  """Changes the basis of what the first axes of x hold, `[rows, ...]`."""
   return jnp.asarray(basis) @ x.reshape(basis.shape[1], -1)
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
-  """Rows and columns of tiles of 4x4 that cover `[N, H, W, C]`."""
+  """Counts the rows and columns of 4x4 tiles that cover `[N, H, W, C]`."""
   return -(-shape[1] // 4), -(-shape[2] // 4)
 
 
 def _split(x: jax.Array, rows: int, columns: int, before: int = 0) -> jax.Array:
-  """`[N, H, W, C]` in 4x4 pieces, `[4, 4, N, rows, columns, C]`.
+  """Cuts `[N, H, W, C]` into 4x4 pieces `[4, 4, N, rows, columns, C]`.
 
   Zeros fill what is missing, `before` of them above and on the left.
   """
@@ -181,18 +181,18 @@ def _split(x: jax.Array, rows: int, columns: int, before: int = 0) -> jax.Array:
 
 
 def _join(pieces: jax.Array) -> jax.Array:
-  """What `_split` takes apart, zeros included."""
+  """Joins what `_split` takes apart, zeros included."""
   _, _, count, rows, columns, channels = pieces.shape
   x = pieces.transpose(2, 3, 0, 4, 1, 5)
   return x.reshape(count, 4 * rows, 4 * columns, channels)
 
 
 def _tile(x: jax.Array) -> jax.Array:
-  """Values of the overlapping 6x6 tiles of an image, `[36, tiles, C]`."""
+  """Evaluates the overlapping 6x6 tiles of an image: `[36, tiles, C]`."""
   rows, columns = _grid(x.shape)
   pieces = _split(x, rows + 1, columns + 1, before=1)
-  # The last two of six are the first two of the next piece. Four large copies:
-  # 36 strided slices take twice as long.
+  # The last two of six are the first two of the next piece. These are four
+  # large copies; 36 strided slices take twice as long.
   above, below = pieces[:, :, :, :rows], pieces[:2, :, :, 1:]
   tiles = jnp.concatenate(
     [
@@ -223,7 +223,7 @@ def _tile_transposed(tiles: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _tile_weights(w: jax.Array) -> jax.Array:
-  """Values of 3x3 weights, `[36, I, O]`."""
+  """Evaluates 3x3 weights: `[36, I, O]`."""
   return _change(_WEIGHTS, w).reshape(36, *w.shape[2:])
 
 
@@ -240,8 +240,8 @@ def tiled_gradients(
 ) -> tuple[jax.Array, jax.Array]:
   """Gradients of `tiled` with respect to input and weights.
 
-  Its transposes, step by step. The tiles of x are made again rather than kept,
-  which takes as long as fetching them.
+  They are its transposes, step by step. The tiles of x are made again rather
+  than kept, which takes as long as fetching them.
 
   Args:
     x: input `[N, H, W, I]`.

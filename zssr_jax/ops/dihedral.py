@@ -33,7 +33,11 @@ def undo_dihedral(image: Array, k: int) -> Array:
 
 
 def random_dihedral(image: jax.Array, k: jax.Array) -> jax.Array:
-  """`dihedral` of a square `[S, S, C]` by a traced `k`, int32 scalar."""
+  """Applies a traced transform `k`, int32 scalar, to a square `[S, S, C]`.
+
+  Raises:
+    ValueError: for an image that is not square.
+  """
   if image.shape[0] != image.shape[1]:
     raise ValueError(f'a traced transform needs a square: {image.shape}')
   branches = [lambda x, k=k: dihedral(x, k) for k in range(COUNT)]

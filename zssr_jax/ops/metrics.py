@@ -21,7 +21,7 @@ SSIM_WINDOW = 11  # pixels; the 'valid' SSIM needs at least that many per side
 
 @jax.jit
 def psnr(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Peak signal-to-noise ratio in dB, peak 1, of two float `[H, W, C]`.
+  """Returns the PSNR in dB, peak 1, of two float `[H, W, C]`.
 
   Identical images have no error and score infinity.
   """
@@ -30,9 +30,10 @@ def psnr(a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.jit
 def ssim(a: jax.Array, b: jax.Array) -> jax.Array:
-  """Structural similarity, at most 1, of two float `[H, W, C]` in [0, 1].
+  """Returns the SSIM, at most 1, of two float `[H, W, C]` in [0, 1].
 
-  11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, no padding ('valid').
+  It has an 11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, and no padding
+  ('valid').
   """
   # dm_pix adds a float to an arange, which the strict mode of tests forbids.
   with jax.numpy_dtype_promotion('standard'):
@@ -40,7 +41,7 @@ def ssim(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def common_size(a: int, b: int, scale: float) -> int:
-  """Pixels of one axis that are scored: what whole LR pixels cover.
+  """Counts the pixels of an axis that are scored: what whole LR pixels cover.
 
   Args:
     a: pixels of one image.
@@ -59,7 +60,7 @@ def common_size(a: int, b: int, scale: float) -> int:
 def scored_luma(
   sr: ArrayLike, hr: ArrayLike, scale: Scale
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The pixels of a result and its ground truth that the protocol compares.
+  """Returns what the protocol compares of a result and its ground truth.
 
   Both are rounded to 8 bits, cut at the bottom and right to a common size that
   is a multiple of the scale, reduced to 8-bit Y (`color.luma`), and lose
@@ -107,7 +108,7 @@ def scored_luma(
 
 
 def score(sr: ArrayLike, hr: ArrayLike, scale: Scale) -> tuple[float, float]:
-  """PSNR and SSIM of a result against its ground truth.
+  """Scores a result against its ground truth by PSNR and SSIM.
 
   Args:
     sr: the result; see `scored_luma`, also for the errors raised.

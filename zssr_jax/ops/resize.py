@@ -77,7 +77,7 @@ def resize_taps(
   antialias: bool = True,
   border: str = 'replicate',
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Source positions and weights of every output sample along one axis.
+  """Returns source positions and weights of an axis's output samples.
 
   Args:
     size: input samples.
@@ -133,7 +133,7 @@ def _sparse_weights(*args) -> scipy.sparse.csr_matrix:
 
 
 def resize_matrix(*args, **kwargs) -> np.ndarray:
-  """The weight matrix, float64 `[out_size, size]`; see `resize_taps`."""
+  """Returns the weights, float64 `[out_size, size]`; see `resize_taps`."""
   signature = (*args, *kwargs.values())
   return _sparse_weights(*signature).toarray()
 

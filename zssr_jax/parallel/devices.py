@@ -1,4 +1,4 @@
-"""What drives runs: one image, or several, one per device or more by threads.
+"""Drives runs: one image, or several, one per device or more by threads.
 
 Each image is a generator of training jobs (`super_resolution.run_image`), its
 run. `drive` takes one to its result, `map_images` many.
@@ -59,7 +59,7 @@ class Item(NamedTuple):
 
 
 def available(count: int) -> list[jax.Device]:
-  """The first `count` devices.
+  """Returns the first `count` devices.
 
   Raises:
     ValueError: when there are fewer; it says how many there are.
@@ -80,13 +80,13 @@ def shape_class(
   kernel: np.ndarray | None,
   plan: Sequence[tuple[tuple[float, float], int, int]],
 ) -> Hashable:
-  """What decides whether two images' jobs can be stacked.
+  """Returns what two images must agree in for their jobs to be stacked.
 
   Args:
     shape: of the input `[h, w, C]`.
     kernel: `[kh, kw]` or None.
     plan: of each stage the factors (y, x), the crop's and the windows' side
-      (`super_resolution.plan_stages`).
+      (`stages.plan_stages`).
   """
   largest = max(shape[:2])
   padded = []
@@ -167,7 +167,7 @@ def map_images(
         [report(index) for index in group],
       )
       yield from zip(group, outcomes, strict=True)
-    # Each device as often as it has images.
+    # Each device is there as often as it has images.
     slots = [device for device in devices for _ in range(in_flight)]
     yield from _run_alone(alone, starts, slots, report)
 
@@ -225,7 +225,7 @@ class _Starts:
       self._started[index] = self._threads.submit(start)
 
   def take(self, index: int) -> Future[Run[Any]]:
-    """The next item's run, and starts another item in its place."""
+    """Returns the next item's run, and starts another item in its place."""
     self._start(1)
     return self._started.pop(index)
 
@@ -350,14 +350,14 @@ def _make_chunk(
   length: int,
   devices: tuple[jax.Device, ...],
 ) -> Callable[..., tuple[step_lib.State, step_lib.Record]]:
-  """`loop.make_chunk` over stacked arguments `[D, ...]`, one per device."""
+  """Maps `loop.make_chunk` over arguments stacked `[D, ...]`, a device each."""
   chunk = loop.make_chunk(model, side, losses, config, length)
   return jax.pmap(chunk, devices=devices)
 
 
 @functools.lru_cache(maxsize=8)
 def _make_choice(devices: tuple[jax.Device, ...]) -> Callable[..., Any]:
-  """`choice(accepted, given_up, rollbacks, before, after) -> state`."""
+  """Makes `choice(accepted, given_up, rollbacks, before, after) -> state`."""
 
   def choice(accepted, given_up, rollbacks, before, after):
     state = jax.tree.map(
@@ -375,7 +375,7 @@ def train_together(
   devices: Sequence[jax.Device],
   reports: Sequence[Report | None] = (),
 ) -> list[loop.Trained]:
-  """`loop.train` for several jobs at once.
+  """Trains several jobs at once, as `loop.train` does one.
 
   Args:
     jobs: 1 to `len(devices)` jobs that agree in all but their arrays' values
@@ -384,7 +384,7 @@ def train_together(
     reports: called with the progress of each job; none at all for nothing.
 
   Returns:
-    What `loop.train` does of each job, in host arrays.
+    What `loop.train` returns for each job, in host arrays.
   """
   count = len(jobs)
   devices = tuple(devices)
@@ -475,8 +475,8 @@ def data_parallel(
 def _pad_alike(data: Sequence[step_lib.Data]) -> list[step_lib.Data]:
   """Pads pools and kernels to one size each.
 
-  That of the pools is the same for all groups of a shape class; stretched
-  kernels may differ by a few taps.
+  The pools' size is the same for all groups of a shape class; stretched kernels
+  may differ by a few taps.
   """
   side = max(max(d.fathers.images.shape[1:3]) for d in data)
   slots = max(d.fathers.images.shape[0] for d in data)

@@ -31,7 +31,7 @@ class Machine(NamedTuple):
 
 
 def one_device(model: nn.Module, recipe: step_lib.Recipe) -> Machine:
-  """The machine of one device, the default one."""
+  """Makes the machine of one device, the default one."""
   chunk = jax.jit(step_lib.make_chunk(model, recipe))
   return Machine(chunk, lambda tree: tree, lambda tree: tree)
 
@@ -100,7 +100,7 @@ def validate(
   scale: int,
   color: str,
 ) -> float:
-  """Mean PSNR in dB of a network's plain output by `ops.metrics.score`.
+  """Returns the mean PSNR in dB, by `ops.metrics.score`, of plain outputs.
 
   Args:
     model: a module `(lr, interpolated) -> hr`.
@@ -145,7 +145,7 @@ def fit(params: step_lib.Params, given: Mapping[str, np.ndarray]) -> tuple:
 
 
 def pack(state: step_lib.State) -> dict[str, np.ndarray]:
-  """The state as plain arrays by name, for a checkpoint."""
+  """Returns the state as plain arrays by name, for a checkpoint."""
   plain = state._replace(key=jax.random.key_data(state.key))
   leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(plain))
   return {jax.tree_util.keystr(path): np.asarray(x) for path, x in leaves}

@@ -59,12 +59,12 @@ class Batch(NamedTuple):
 
 
 def unit_of(scales: Sequence[int]) -> int:
-  """HR pixels in which patches are placed: the least common multiple."""
+  """Returns the HR pixels in whose multiples patches are placed."""
   return math.lcm(*scales)
 
 
 def margin_of(plan: Plan) -> int:
-  """HR pixels that a patch needs around it, a multiple of the unit."""
+  """Returns the HR pixels that a patch needs around it, whole units."""
   unit, scale = unit_of(plan.scales), max(plan.scales)
   need = _REACH * scale
   if plan.kernels != 'bicubic':
@@ -173,7 +173,7 @@ def _to_color(rgb: jax.Array, color: str) -> jax.Array:
 
 
 def _upscale(lr: jax.Array, scale: int) -> jax.Array:
-  """Cubic upscale of patches without their margin of `_REACH`."""
+  """Upscales patches by cubic interpolation, without their margin `_REACH`."""
   size = lr.shape[1]
   whole = resize.resize_matrix(size, size * scale, float(scale))
   matrix = jnp.asarray(whole[scale * _REACH : -scale * _REACH], lr.dtype)
@@ -183,12 +183,12 @@ def _upscale(lr: jax.Array, scale: int) -> jax.Array:
 
 
 def kernel_side(scale: int) -> int:
-  """Taps a side of the kernels of a scale, as `degradation` has it."""
+  """Counts the taps a side of a scale's kernels, as `blur_kernels` does."""
   return blur_kernels.gaussian_side(scale, scale)
 
 
 def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
-  """Random anisotropic Gaussians, aligned, as in the tables' `gaussian`.
+  """Draws aligned anisotropic Gaussians, as the tables' `gaussian` has them.
 
   The variances along both axes are U(0, scale^2) in HR pixels squared, the
   angle is any; see `blur_kernels.gaussian_kernel`.
@@ -205,13 +205,13 @@ def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
   fine = (np.arange(size * _FINE) + 0.5) / _FINE - 0.5 - center
   y, x = (jnp.asarray(f, jnp.float32) for f in (fine[:, None], fine[None]))
   index = np.arange(size)
-  # As far on one side as on the other: cut askew, it would be off centre.
+  # It reaches as far on either side: cut askew, it would be off centre.
   near = np.abs(index - center) < size - 0.5 - center
   inside = jnp.asarray(np.outer(near, near), jnp.float32)
 
   def draw_one(key):
     drawn = jax.random.uniform(key, (3,))
-    # A variance of one fine step's worth, or the fine grid would miss it.
+    # Without a fine step's variance the fine grid could miss it.
     first, second = drawn[:2] * scale**2 + 1 / (12 * _FINE**2)
     cos, sin = jnp.cos(jnp.pi * drawn[2]), jnp.sin(jnp.pi * drawn[2])
     along, across = cos * x + sin * y, cos * y - sin * x
@@ -223,7 +223,7 @@ def draw_kernels(keys: jax.Array, scale: int) -> jax.Array:
 
 
 def _blur(hr: jax.Array, kernels: jax.Array, scale: int) -> jax.Array:
-  """Every scale-th pixel of patches, each correlated with its own kernel.
+  """Correlates patches, each with its own kernel, at every scale-th pixel.
 
   Args:
     hr: `[B, S, S, C]`.
@@ -250,7 +250,7 @@ def _blur(hr: jax.Array, kernels: jax.Array, scale: int) -> jax.Array:
 def _blur_to(
   wide: jax.Array, margin: int, keys: jax.Array, side: int, scale: int
 ) -> jax.Array:
-  """Blurred LR patches with `_REACH` pixels around them.
+  """Makes blurred LR patches with `_REACH` pixels around them.
 
   Args:
     wide: HR patches `[B, side + 2 margin, ..., C]`.

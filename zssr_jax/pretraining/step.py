@@ -2,7 +2,7 @@
 
 With `Recipe.meta` a step trains for what comes after a few plain steps on
 other patches of the same degradation (MAML, Finn et al. 2017, of first order;
-MZSR, Soh et al. 2020): so does a start come about that adapts quickly.
+MZSR, Soh et al. 2020), which makes a start that adapts quickly.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ _DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
 
 
 def learning_rate(step: jax.Array, recipe: Recipe) -> jax.Array:
-  """Rate of the step after `step` completed ones, float32."""
+  """Returns the rate of the step after `step` completed ones, float32."""
   done = jnp.asarray(step, jnp.float32)
   warm = jnp.minimum((done + 1) / max(recipe.warmup, 1), 1)
   if recipe.optimizer == 'sgd':
@@ -153,7 +153,7 @@ def learning_rate(step: jax.Array, recipe: Recipe) -> jax.Array:
 
 
 def init_params(key: jax.Array, model: nn.Module, recipe: Recipe) -> Params:
-  """New parameters of a module."""
+  """Draws new parameters of a module."""
   plan = recipe.plan
   channels = 1 if plan.color == 'y' else 3
   hr = jnp.zeros((1, plan.side, plan.side, channels))
@@ -163,7 +163,7 @@ def init_params(key: jax.Array, model: nn.Module, recipe: Recipe) -> Params:
 
 
 def init_state(key: jax.Array, params: Params, recipe: Recipe) -> State:
-  """State before the first step, training from `params`."""
+  """Makes the state before the first step, training from `params`."""
   return State(
     step=jnp.zeros((), jnp.int32),
     params=params,

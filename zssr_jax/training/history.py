@@ -97,7 +97,7 @@ class History(NamedTuple):
     return history, arrays
 
   def to_dict(self) -> dict[str, Any]:
-    """The fields by name; `losses` only where there are any."""
+    """Returns the fields by name; `losses` only where there are any."""
     fields = self._asdict()
     if not self.losses:
       del fields['losses']
@@ -134,7 +134,7 @@ class History(NamedTuple):
 
 
 def join(parts: list[np.ndarray], dtype) -> np.ndarray:
-  """Chains arrays, none of them included."""
+  """Chains arrays; none at all give an empty one."""
   return np.concatenate([np.zeros(0), *parts]).astype(dtype)
 
 

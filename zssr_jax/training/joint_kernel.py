@@ -13,11 +13,11 @@ kernels are known. So the kernel is moved along
 
   P (c - c0)  +  B (dr/dc (input, c)  -  dr/dc (son, its own c)),
 
-c0 and P being what the image's spectrum says (`kernel_estimation.spectrum`):
-until the input looks to the network as a son of this kernel would. That is in
-the middle third of the run. In the first, fathers are as blurred as the input
-and their sons no measure for it; in the last, sons are made with the final
-kernel alone.
+where c0 and P are what the image's spectrum says
+(`kernel_estimation.spectrum`), until the input looks to the network as a son of
+this kernel would. It moves in the middle third of the run. In the first,
+fathers are as blurred as the input and their sons are no measure for it; in
+the last, sons are made with the final kernel alone.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class JointKernel(NamedTuple):
   def at(
     self, factors: tuple[float, float], progress: tuple[float, float]
   ) -> Stage:
-    """The source of a gradual stage: all in its own HR pixels."""
+    """Returns the source of a gradual stage, all in its own HR pixels."""
     scale = self.degradation.scale
     y, x = (f / s for f, s in zip(factors, scale, strict=True))
     stretch = np.array([y * y, y * x, x * x])
@@ -85,7 +85,7 @@ class JointKernel(NamedTuple):
     )
 
   def knowing(self, told: Sequence[np.ndarray]) -> JointKernel:
-    """After a stage: the mean of what its networks' kernels have become."""
+    """Returns the source after a stage: the mean of its networks' kernels."""
     covariance = np.mean(told, axis=0)
     kernel = blur_kernels.gaussian_of(covariance, self.degradation.scale)
     return self._replace(
@@ -96,7 +96,7 @@ class JointKernel(NamedTuple):
 def make_joint_kernel(
   degradation: Degradation, covariance: np.ndarray, precision: np.ndarray
 ) -> JointKernel:
-  """The source that a run begins with.
+  """Makes the source that a run begins with.
 
   Args:
     degradation: with the kernel that the image's spectrum tells.
@@ -132,7 +132,7 @@ class Stage:
   ratio: tuple[float, float]  # the stage's factors (y, x) over the run's
 
   def init(self) -> Learnt:
-    """The kernel before a stage's first step."""
+    """Returns the kernel before a stage's first step."""
     yy, yx, xx = _proper(self.start)
     a = jnp.sqrt(yy - _NARROWEST)
     b = yx / a
@@ -142,7 +142,7 @@ class Stage:
   def draw(
     self, key: jax.Array, learnt: Learnt, share: jax.Array
   ) -> tuple[Degradation, jax.Array]:
-    """A degradation around the kernel so far, and its covariance `[3]`."""
+    """Draws a degradation around the kernel, and its covariance `[3]`."""
     spread = jnp.where(self._learns(share), _SPREAD, 0.0)
     offset = jnp.sum(self.spread * jax.random.normal(key, (3,))[None], axis=1)
     covariance = _proper(_of_root(learnt.root) + spread * offset)
@@ -174,12 +174,12 @@ class Stage:
     return jax.lax.cond(due, move, lambda learnt: learnt, learnt)
 
   def told(self, learnt: Learnt) -> np.ndarray:
-    """The kernel's covariance `[2, 2]` in (y, x), HR pixels of the run."""
+    """Returns the covariance `[2, 2]` in (y, x), in the run's HR pixels²."""
     yy, yx, xx = np.asarray(_of_root(learnt.root), np.float64)
     return np.array([[yy, yx], [yx, xx]]) / np.outer(self.ratio, self.ratio)
 
   def padded(self, shape: tuple[int, int]) -> Stage:
-    """The same: there is no kernel to be padded."""
+    """Returns itself, for there is no kernel to be padded."""
     del shape
     return self
 
@@ -210,7 +210,7 @@ class Stage:
 
 
 def taps(covariance: jax.Array, scale: tuple[float, float]) -> jax.Array:
-  """The centred Gaussian kernel of a covariance, differentiable.
+  """Makes the centred Gaussian kernel of a covariance, differentiably.
 
   Args:
     covariance: `[3]`, (yy, yx, xx).
@@ -244,7 +244,7 @@ def _of_root(root: jax.Array) -> jax.Array:
 
 
 def _proper(covariance: jax.Array) -> jax.Array:
-  """The nearest covariance that is one, roughly."""
+  """Brings three numbers to about the nearest covariance."""
   yy = jnp.maximum(covariance[0], 2 * _NARROWEST)
   xx = jnp.maximum(covariance[2], 2 * _NARROWEST)
   limit = 0.95 * jnp.sqrt((yy - _NARROWEST) * (xx - _NARROWEST))

@@ -165,7 +165,7 @@ class Watch:
     return True
 
   def history(self) -> history_lib.History:
-    """What happened in the chunks that were kept."""
+    """Returns what happened in the chunks that were kept."""
     return history_lib.History(
       loss=history_lib.join(self._losses, np.float32),
       losses={
@@ -186,7 +186,7 @@ class Watch:
 def go_back(
   before: step_lib.State, rollbacks: int | jax.Array
 ) -> step_lib.State:
-  """The state to try again from: half the rate, other draws.
+  """Returns the state to try again from: half the rate, other draws.
 
   Args:
     before: the last good state.
@@ -205,7 +205,6 @@ def train(
   Args:
     job: what to train, and on what.
     progress: called with a `Progress` after each chunk.
-
   """
   chunk = make_chunk(
     job.model, job.side, job.losses, job.config, chunk_length()
@@ -224,7 +223,7 @@ def train(
 
 
 def finish(state: step_lib.State, job: Job, watch: Watch) -> Trained:
-  """What the last state of a run leaves."""
+  """Makes what a job returns of the last state of its run."""
   return Trained(
     params=state.average if job.config.weight_average else state.params,
     told=job.data.source.told(state.learnt),

@@ -96,7 +96,7 @@ def evaluate(
   father: jax.Array,
   variables: Mapping[str, Any] | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """The sum of all losses, and each times its weight, by name.
+  """Returns the sum of all losses, and each times its weight, by name.
 
   Args:
     terms: from `terms_of`.
@@ -142,7 +142,7 @@ def half_square_sum(output: jax.Array, father: jax.Array) -> jax.Array:
 def features(
   variables: Any, images: jax.Array, names: Iterable[str]
 ) -> dict[str, jax.Array]:
-  """VGG16's feature maps of images, by layer.
+  """Computes VGG16's feature maps of images, by layer.
 
   Args:
     variables: of `vgg.Vgg16`.

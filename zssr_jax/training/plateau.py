@@ -2,7 +2,7 @@
 
 Every `check_every` iterations a line is fitted to the last few reconstruction
 errors. When the standard deviation of its slope exceeds the (negated, scaled)
-slope, progress drowns in noise and the rate is divided (section 3.1).
+slope, progress drowns in noise and the rate is divided (ZSSR section 3.1).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PlateauOnStdState(NamedTuple):
 def slope_and_std(
   steps: jax.Array, values: jax.Array, ddof: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Slope of the least-squares line and the standard deviation of the slope.
+  """Returns the slope of the least-squares line and its standard deviation.
 
   `var = (sum of squared residuals) / (n - ddof) / sum((t - mean t)**2)`.
   With `ddof` 2 that is the unbiased estimate and numpy's since 1.16; before,

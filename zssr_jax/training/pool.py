@@ -1,7 +1,7 @@
 """The pool of HR fathers and the random draw of a training pair.
 
 Fathers are the input, its smaller versions and, in a gradual run, earlier
-results (ZSSR section 3.1 and 3.3). They are padded into one array so that a
+results (ZSSR sections 3.1 and 3.3). They are padded into one array so that a
 draw is a few dynamic slices inside jit. A draw depends on the fathers alone,
 never on how far the array is padded, and never returns padding.
 """
@@ -38,9 +38,9 @@ class Pool(NamedTuple):
 def crop_side(
   shape: Sequence[int], scale: tuple[float, float], config: Config
 ) -> int:
-  """Side of the square crop from a father of `shape`, in pixels.
+  """Returns the side of the square crop from a father of `shape`, in pixels.
 
-  The largest side within `config.crop` and `config.crop_fraction` of the
+  It is the largest side within `config.crop` and `config.crop_fraction` of the
   father's shorter side that both factors divide into whole sons.
 
   Raises:
@@ -64,7 +64,7 @@ def crop_side(
 def make_fathers(
   image: np.ndarray, side: int, config: Config
 ) -> list[np.ndarray]:
-  """The image and its smaller versions, none smaller than a crop.
+  """Makes smaller versions of an image, none smaller than a crop.
 
   Args:
     image: `[H, W, C]` in [0, 1].
@@ -72,7 +72,8 @@ def make_fathers(
     config: gives `father_step` and `min_father_scale`.
 
   Returns:
-    Antialiased cubic versions `[h, w, C]`, largest first.
+    float32 `[h, w, C]` in [0, 1]: the image, then antialiased cubic versions,
+    each smaller than the one before.
   """
   fathers = [np.asarray(image, np.float32)]
   scale = config.father_step
@@ -122,7 +123,7 @@ def make_pool(
 
 
 def pad_pool(pool: Pool, slots: int, side: int) -> Pool:
-  """Pads a pool to `slots` fathers of `side` x `side` pixels; same draws."""
+  """Pads a pool to `slots` fathers of `side` x `side` pixels; draws stay."""
   count, rows, columns = pool.images.shape[:3]
   more = slots - count
   return Pool(
@@ -137,7 +138,7 @@ def pad_pool(pool: Pool, slots: int, side: int) -> Pool:
 
 
 def draw_father(key: jax.Array, pool: Pool) -> jax.Array:
-  """Index of a father, int32, drawn with probability `pool.weights`."""
+  """Draws the index of a father, int32, with probability `pool.weights`."""
   # The inverse of the distribution needs one number, whatever the padding.
   point = jax.random.uniform(key)
   index = jnp.searchsorted(jnp.cumsum(pool.weights), point, side='right')
@@ -205,7 +206,7 @@ def draw_crop(
 
 
 def _draw_warp(key, pool: Pool, side: int, min_scale, aspect_std, shear_std):
-  """Random affine warp that stays inside one father.
+  """Draws a random affine warp that stays inside one father.
 
   The father is the largest whose pixels the warp never steps over, so that
   reading it needs no low-pass filter. When the warped crop does not fit into

@@ -69,7 +69,7 @@ class Record(NamedTuple):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
-  """Adam or SGD with the plateau schedule of section 3.1, or another."""
+  """Builds Adam or SGD with the plateau schedule of section 3.1, or another."""
   if config.schedule == 'plateau':
     schedule = plateau.scale_by_plateau_on_std(
       check_every=config.check_every,
@@ -89,7 +89,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
 
 
 def _planned(config: Config) -> Callable[[jax.Array], jax.Array]:
-  """Factor on the rate: constant, or 1 in the first step, 0 after the last."""
+  """Makes the factor on the rate: constant, or a cosine from 1 to 0."""
   if config.schedule == 'constant':
     return lambda count: jnp.ones((), jnp.float32)
   cosine = optax.cosine_decay_schedule(1.0, max(config.max_steps, 1))
@@ -97,7 +97,7 @@ def _planned(config: Config) -> Callable[[jax.Array], jax.Array]:
 
 
 def _warmup(config: Config) -> Callable[[jax.Array], jax.Array]:
-  """Factor on the rate: 1 / warmup in the first step, 1 from there on."""
+  """Makes the factor on the rate that grows from 1 / warmup to 1."""
   steps = max(config.warmup, 1)
   return lambda count: jnp.minimum(
     1.0, (jnp.asarray(count, jnp.float32) + 1) / steps
@@ -105,7 +105,7 @@ def _warmup(config: Config) -> Callable[[jax.Array], jax.Array]:
 
 
 def current_rate(state: State, config: Config) -> jax.Array:
-  """Learning rate of the last step (the first one's before any), float32."""
+  """Returns the last step's learning rate, float32; before any, the first's."""
   schedule = state.optimizer[1]
   step = jnp.maximum(state.step - 1, 0)
   scale = config.learning_rate * state.rate * _warmup(config)(step)
@@ -115,7 +115,7 @@ def current_rate(state: State, config: Config) -> jax.Array:
 
 
 def drops_of(state: State) -> jax.Array:
-  """How often the plateau schedule has dropped the rate, int32."""
+  """Counts how often the plateau schedule has dropped the rate, int32."""
   schedule = state.optimizer[1]
   if isinstance(schedule, plateau.PlateauOnStdState):
     return schedule.drops
@@ -128,7 +128,7 @@ def init_state(
   source: kernel_source.StageSource,
   config: Config,
 ) -> State:
-  """State before the first step.
+  """Makes the state before the first step.
 
   Args:
     key: random key of all draws.
@@ -276,7 +276,7 @@ def _share_done(state: State, config: Config) -> jax.Array:
 
 
 def _draw(key, state: State, data: Data, side: int, config: Config):
-  """A father crop, its son, that interpolated, and what drew its kernel."""
+  """Draws a father crop; returns it, its son, that interpolated, the draw."""
   crop_key, noise_key = jax.random.split(key)
   degradation, drawn = data.source.draw(
     jax.random.fold_in(key, 2), state.learnt, _share_done(state, config)
@@ -295,7 +295,7 @@ def _draw(key, state: State, data: Data, side: int, config: Config):
 
 
 def _draw_batch(key, state: State, data: Data, side: int, config: Config):
-  """`config.batch` times `_draw`, stacked."""
+  """Calls `_draw` `config.batch` times and stacks what it returns."""
   if config.batch == 1:
     drawn = _draw(key, state, data, side, config)
     return jax.tree.map(lambda x: x[None], drawn)
@@ -306,7 +306,7 @@ def _draw_batch(key, state: State, data: Data, side: int, config: Config):
 
 
 def _take_step(optimizer, gradient, state: State, config: Config) -> State:
-  """The state with new parameters and the step counted."""
+  """Takes the optimizer's step, and counts it."""
   # optax's Adam mixes dtypes, which the strict mode of tests forbids.
   with jax.numpy_dtype_promotion('standard'):
     updates, optimizer_state = optimizer.update(
@@ -334,7 +334,7 @@ def _take_step(optimizer, gradient, state: State, config: Config) -> State:
 def running_average(
   average: Params, params: Params, step: jax.Array, limit: float
 ) -> Params:
-  """The running average of parameters after one more step.
+  """Returns the running average of parameters after one more step.
 
   Args:
     average: before.
@@ -349,14 +349,14 @@ def running_average(
 
 
 def _measure(run_model, params, windows: Windows) -> jax.Array:
-  """The reconstruction MSE of section 3.1."""
+  """Measures the reconstruction MSE of section 3.1."""
   # The paper's error is that of an image, which cannot leave [0, 1].
   output = run_model(params, windows.son, windows.interpolated)
   return jnp.mean((jnp.clip(output, 0.0, 1.0) - windows.father) ** 2)
 
 
 def _try_input(run_model, key, params, data: Data, shape):
-  """A crop of the input, as large as a son, and what comes of it."""
+  """Returns a crop of the input, as large as a son, and its result."""
   inputs = data.windows.father
   size = [min(n, m) for n, m in zip(shape, inputs.shape[1:3], strict=True)]
   room = jnp.asarray(inputs.shape[:3]) - jnp.asarray([1, *size]) + 1
@@ -370,7 +370,7 @@ def _try_input(run_model, key, params, data: Data, shape):
 
 
 def _judge(state: State, error, is_new, config: Config) -> State:
-  """Takes a reconstruction error down, and ends a run that is long enough."""
+  """Notes a reconstruction error, and ends a run that is long enough."""
   stale = jnp.where(
     error < state.lowest, 0, state.stale + is_new.astype(jnp.int32)
   )

@@ -141,7 +141,7 @@ def _read_hdf5(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _read_torch(path: Path, stored: int) -> dict[str, np.ndarray]:
-  """Reads tensors of a state dict, or of dicts and lists of such."""
+  """Reads the tensors of a state dict, or of dicts and lists of such."""
   try:
     import torch
   except ImportError:
@@ -173,7 +173,7 @@ def _read_torch(path: Path, stored: int) -> dict[str, np.ndarray]:
 
 
 def _walk(tree: Any) -> Iterator[tuple[str, Any]]:
-  """The values in dicts and lists by their '/'-joined keys."""
+  """Yields the values in dicts and lists by their '/'-joined keys."""
   todo: list[tuple[str, Any]] = [('', tree)]
   for _ in range(_MOST_VALUES):
     if not todo:

@@ -79,7 +79,7 @@ def load_archive(
     ValueError: when it is damaged or no archive of plain arrays.
   """
   _check_exists(path)
-  # An own handle: numpy leaves its open where the file is no archive.
+  # A handle of our own: numpy leaves its open where the file is no archive.
   with path.open('rb') as stream:
     try:
       with np.load(stream, allow_pickle=False) as archive:
@@ -97,7 +97,7 @@ def is_real(array: np.ndarray) -> bool:
 
 
 def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
-  """The leaves of a parameter tree by their '/'-joined paths.
+  """Returns the leaves of a parameter tree by their '/'-joined paths.
 
   Raises:
     ValueError: for a name that cannot be part of a path.
@@ -111,7 +111,7 @@ def flatten(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
-  """The tree that `flatten` made such leaves of.
+  """Returns the tree that `flatten` made such leaves of.
 
   Raises:
     ValueError: when one path leads through another's leaf.
@@ -269,7 +269,7 @@ def load_old(
 def _read_header(
   path: pathlib.Path, text: str | bytes, known: int
 ) -> tuple[dict[str, Fact], int | None]:
-  """The facts and the checksum, if there is one."""
+  """Returns the facts and the checksum, if there is one."""
   try:
     header = json.loads(text)
     version, facts = header['version'], dict(header['facts'])
@@ -286,7 +286,7 @@ def _read_header(
 def _finish(
   path: pathlib.Path, found: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-  """The tree of a file's arrays, float32."""
+  """Returns the tree of a file's arrays, float32."""
   for name, array in found.items():
     if not is_real(array):
       raise ValueError(f'{path}: {name} is {array.dtype}, not real numbers')

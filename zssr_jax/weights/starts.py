@@ -62,8 +62,8 @@ def complete(fresh: Mapping[str, Any], start: Any) -> dict[str, Any]:
   """Puts a start in place of random parameters, where it has any.
 
   Where the network is for grey images and the start for colour, the first
-  layer's weights are summed and the last layer's averaged over the colours:
-  the mean of what the start would make of three equal channels.
+  layer's weights are summed and the last layer's averaged over the colours,
+  which gives the mean of what the start would make of three equal channels.
 
   Args:
     fresh: the network's random parameters, or their shapes.
@@ -87,9 +87,9 @@ def complete(fresh: Mapping[str, Any], start: Any) -> dict[str, Any]:
 
 
 def _to_grey(kernel: Any, shape: tuple[int, ...]) -> Any:
-  """A convolution's kernel for colour as one for grey, of `shape`, or as is.
+  """Makes a kernel for colour one for grey, of `shape`, or leaves it as it is.
 
-  Of another width, it stays a misfit: the layers between are left alone.
+  One of another width stays a misfit: the layers between are left alone.
   """
   if len(shape) != 4 or np.ndim(kernel) != 4:
     return kernel
