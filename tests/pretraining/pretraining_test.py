@@ -296,7 +296,8 @@ def test_vdsr_clips_each_gradient_by_the_rate_and_decays_the_weights():
 
 
 def test_the_luma_loss_weighs_what_tables_score():
-  recipe = step_lib.Recipe(patch=8, batch=2, steps=8, loss='luma')
+  loss = 'luma:0.9,l1:0.1'
+  recipe = step_lib.Recipe(patch=8, batch=2, steps=8, loss=loss)
   state, corpus = start(recipe)
   _, loss = jax.jit(step_lib.make_step(MODEL, recipe))(state, corpus)
   keys = jax.random.split(jax.random.fold_in(state.key, 0), 2)

@@ -67,7 +67,12 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   for name, value, text in (
     ('network', 'pixel_shuffle', f'One of {", ".join(_NETWORKS)}.'),
     ('kernels', default.kernels, f'What makes LR patches: {kernels}.'),
-    ('loss', default.loss, "l1, l2, luma, or sum, VDSR's."),
+    (
+      'loss',
+      default.loss,
+      f"One of {', '.join(step_lib.LOSSES)} (VDSR's is sum), or several with"
+      ' weights: luma:0.9,l1:0.1.',
+    ),
     ('optimizer', default.optimizer, "adam, or sgd by VDSR's recipe."),
     ('data', None, 'Data root; else ZSSR_JAX_DATA.'),
     ('output', None, 'File of the parameters, .safetensors.'),

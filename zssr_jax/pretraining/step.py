@@ -34,8 +34,7 @@ class Recipe:
   batch: int = 16  # patches a step
   steps: int = 6000
   kernels: str = 'bicubic'  # what makes LR patches, see patches.KERNELS
-  # 'l1'; 'l2', the mean square; 'sum', VDSR's half the sum of squares a patch;
-  # 'luma', L1 of which nine tenths are that of the luma, what tables score
+  # A name of registry.LOSSES, or several with weights: 'luma:0.9,l1:0.1'.
   loss: str = 'l1'
   # 'adam': the rate falls along a cosine to zero. 'sgd': momentum 0.9, and a
   # tenth of the rate after each quarter of the run, as VDSR has it.
@@ -76,8 +75,9 @@ class Recipe:
       ),
       (self.steps >= 1, f'steps must be at least 1: {self.steps}'),
       (
-        self.loss in LOSSES,
-        f'loss must be one of {", ".join(LOSSES)}: {self.loss}',
+        _losses_of(self.loss),
+        f'loss must be one of {", ".join(LOSSES)}, or several with weights such'
+        f' as luma:0.9,l1:0.1: {self.loss}',
       ),
       (
         self.optimizer in _DIRECTIONS,
@@ -125,14 +125,29 @@ class State(NamedTuple):
   key: jax.Array
 
 
-# What `Recipe.loss` names beside the losses themselves.
-_MIXES = {'luma': (('luma', 0.9), ('l1', 0.1))}
-# Without those that take another network's parameters, or fields of a config.
+# What `Recipe.loss` may name: all but those that take another network's
+# parameters, or fields of a config.
 LOSSES = tuple(
   name
   for name, loss in registry.LOSSES.items()
   if not (loss.network or loss.settings)
 )
+
+
+def _losses_of(text: str) -> tuple[tuple[str, float], ...]:
+  """The losses of a recipe with their weights; () where the text is wrong."""
+  found = []
+  for part in text.split(','):
+    name, _, weight = part.partition(':')
+    try:
+      found.append((name, float(weight or 1)))
+    except ValueError:
+      return ()
+  names = [name for name, _ in found]
+  good = all(name in LOSSES and names.count(name) == 1 for name in names)
+  return tuple(found) if good and all(w > 0 for _, w in found) else ()
+
+
 # What turns gradients into directions.
 _DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
   'adam': optax.scale_by_adam,
@@ -220,8 +235,7 @@ def _make_slope(
 ) -> Callable[[Params, patches.Corpus, jax.Array], Any]:
   """Builds `slope(params, corpus, key) -> (loss, gradient)` of its patches."""
   terms = losses.terms_of(
-    _MIXES.get(recipe.loss, ((recipe.loss, 1.0),)),
-    1 if recipe.color == 'y' else 3,
+    _losses_of(recipe.loss), 1 if recipe.color == 'y' else 3
   )
 
   def loss_of(params, batch):
