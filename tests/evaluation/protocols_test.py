@@ -410,7 +410,7 @@ def fingerprints(names):
 def test_another_process_draws_the_same_in_any_order():
   program = (
     'import json, sys; sys.path.insert(0, "tests/evaluation");'
-    'import degradations_test as t;'
+    'import protocols_test as t;'
     'print(json.dumps(t.fingerprints(t.RANDOM[::-1])))'
   )
   result = subprocess.run(

@@ -161,7 +161,7 @@ def test_images_alone_in_their_class_run_beside_each_other(photos, monkeypatch):
   train = loop.train
 
   def spy(job, *progress):
-    used.append(next(iter(job.windows.son.devices())))
+    used.append(next(iter(job.data.windows.son.devices())))
     return train(job, *progress)
 
   monkeypatch.setattr(loop, 'train', spy)
