@@ -115,6 +115,7 @@ def test_down_is_linear_and_keeps_flat_images_flat(degradation, shape):
   np.testing.assert_allclose(flat, 0.4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(12, 15), (13, 11)])
 def test_the_adjoint_of_down_is_its_transposed_matrix(degradation, shape):
   """The matrix comes from impulses, one by one."""

@@ -72,6 +72,7 @@ def alone(photos, tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'flags',
   [('--devices=2',), ('--in_flight=3',), ('--devices=2', '--in_flight=2')],
@@ -114,6 +115,7 @@ def test_results_and_reports_are_those_of_one_at_a_time(
     )
 
 
+@pytest.mark.slow
 def test_progress_of_each_is_told_by_its_name(cli, photos, tmp_path):
   code, _, err = cli(
     *(f'--input={photos}/[ade].png', f'--output={tmp_path}', '--devices=3')
@@ -174,6 +176,7 @@ def test_another_error_is_not_hidden(cli, photos, tmp_path, monkeypatch):
       cli(f'--input={photos}', f'--output={tmp_path}', *flags)
 
 
+@pytest.mark.slow
 def test_a_scale_for_each_axis_trains_together(cli, photos, tmp_path):
   code, _, err = cli(
     *(f'--input={photos}/[adf].png', f'--output={tmp_path}', '--devices=3'),

@@ -377,6 +377,7 @@ TRAINED = {methods.ZSSR, *methods.VARIANTS}
 INTERPOLATED = {'nearest', 'bilinear', 'bicubic', 'lanczos'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('definition', 'changing', 'same'),
   [

@@ -266,6 +266,7 @@ def test_a_row_with_a_foreign_key_is_left(script, folder, capsys):
   assert "1 unknown method 'magic'" in said
 
 
+@pytest.mark.slow
 def test_another_checkout_tells_its_digests(script, folder):
   old = read(folder)
   old[0]['method'] = 'magic'
@@ -277,6 +278,7 @@ def test_another_checkout_tells_its_digests(script, folder):
   ]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_named(script, tmp_path, capsys):
   assert script.main([f'--rows={tmp_path}', '--from=a']) == 2
   assert 'rows.jsonl: no such file' in capsys.readouterr().err
