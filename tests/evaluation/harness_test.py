@@ -127,7 +127,7 @@ def test_the_key_changes_with_all_that_determines_a_number(root, monkeypatch):
   assert not set(base) & set(keys(noisy))
   other = find(root, degradation='poor-noise', seed=1)
   assert not set(keys(noisy)) & set(keys(other))
-  monkeypatch.setattr(harness.code, 'code_version', lambda *_: 'other')
+  monkeypatch.setattr(harness.code, 'code_version', lambda *_, **__: 'other')
   assert not set(base) & set(keys(found))
 
 
