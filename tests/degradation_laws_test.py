@@ -105,6 +105,7 @@ def test_shapes(degradation, shape):
   assert son.shape == made.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', SHAPES)
 def test_down_is_linear_and_keeps_flat_images_flat(degradation, shape):
   one, other = (jnp.asarray(image_of(*shape, 1, seed=s)) for s in (1, 2))
@@ -195,6 +196,7 @@ def test_an_image_explains_its_own_son(degradation, shape):
   np.testing.assert_allclose(rest, 0.1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_son_is_down_with_noise_inside_the_range(degradation):
   father = jnp.asarray(0.4 + 0.2 * image_of(60, 60, 3))
   key = jax.random.key(5)
@@ -207,6 +209,7 @@ def test_a_son_is_down_with_noise_inside_the_range(degradation):
   assert loud.min() == 0 and loud.max() == 1
 
 
+@pytest.mark.slow
 def test_it_goes_through_jit_as_data_with_a_static_scale(degradation):
   leaves, structure = jax.tree.flatten(degradation)
   assert len(leaves) == (degradation.kernel is not None)

@@ -11,6 +11,7 @@ FIRST, *OTHERS = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.S)
 
 @pytest.mark.parametrize('block', OTHERS, ids=['network', 'loss', 'estimator'])
 # What the examples do with plain jax is not held to the suite's strictness.
+@pytest.mark.slow
 def test_an_example_runs(block):
   import jax
 

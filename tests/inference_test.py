@@ -88,6 +88,7 @@ def seen(monkeypatch):
 
 
 # The others' trained parts reach further than a tile of this size allows.
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name', [n for n, known in registry.MODELS.items() if not known.parts]
 )

@@ -9,6 +9,7 @@ README = pathlib.Path(__file__).parents[1] / 'README.md'
 BLOCKS = re.findall(r'```python\n(.*?)```', README.read_text(), re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('block', BLOCKS)
 def test_the_python_example_in_readme_prints_what_it_says(block, capsys):
   exec(compile(block, 'README.md', 'exec'), {})

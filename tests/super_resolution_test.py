@@ -45,6 +45,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(photo):
   assert np.abs(first.image - other.image).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', ['zssr', 'pixel_shuffle'])
 @pytest.mark.parametrize('scale', [3, 1.5, (1.5, 2), (1, 2), 1.37])
 def test_any_scale_gives_the_ceiling_of_the_scaled_shape(photo, model, scale):
@@ -62,6 +63,7 @@ def test_any_number_of_channels_works(photo, channels):
   assert run(image).image.shape == (96, 80, channels)
 
 
+@pytest.mark.slow
 def test_gradual_crops_grow_with_the_results_they_are_cut_from(
   photo, monkeypatch
 ):
@@ -87,6 +89,7 @@ def test_gradual_crops_grow_with_the_results_they_are_cut_from(
   assert np.asarray(jobs[2].data.fathers.sizes).max() == 96
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('latest', 'expected'),
   [
@@ -118,6 +121,7 @@ def test_fathers_are_the_input_and_all_or_the_latest_results(
   assert [sorted(s, reverse=True) for s in sizes] == expected
 
 
+@pytest.mark.slow
 def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
   config = TINY.replace(
     gradual=((1, 1), (0.25, 0.25), (1, 1)), latest=1, crop=60, max_steps=2

@@ -81,6 +81,7 @@ def distance(data_root):
   return lpips.make_lpips(parameters.load_vgg16(data_root, heads), heads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('shape', 'same_weights', 'published'), PATTERNS)
 def test_patterns_are_as_far_apart_as_the_reference_says(
   distance, shape, same_weights, published

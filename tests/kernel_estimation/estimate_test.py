@@ -87,6 +87,7 @@ def nothing_to_see(side=96):
 NOTHING = nothing_to_see()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NOTHING)
 def test_an_image_without_detail_gets_bicubic_and_one_line(name):
   found = estimate(NOTHING[name], 2)
@@ -96,6 +97,7 @@ def test_an_image_without_detail_gets_bicubic_and_one_line(name):
   assert '\n' not in found.warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [3, 4, 1.5, (2, 1), (2, 3.5)])
 @pytest.mark.parametrize(
   'name', ['black', 'colour noise', 'gradient', 'stripes 8']

@@ -49,6 +49,7 @@ def noisy(photo, std, seed=0):
   return color.to_uint8(photo / 255 + std * draw) / 255
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('std', [0.01, 0.02, 0.05, 0.1])
 def test_noise_added_to_photos_is_found(photos, std):
   for photo in photos:

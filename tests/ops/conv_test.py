@@ -56,6 +56,7 @@ def test_the_convolution_is_a_correlation_with_zero_padding():
   np.testing.assert_allclose(ours[0, :, :, 0], theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(1, 8, 12), (2, 13, 6), (1, 1, 3)])
 @pytest.mark.parametrize('channels', [(32, 32), (48, 64)])
 def test_tiles_are_the_convolution_and_its_gradients(shape, channels):

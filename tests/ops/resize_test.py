@@ -90,6 +90,7 @@ def resize_slowly(image, scale, method='cubic', antialias=True, border=None):
   return out.astype(image.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dataset, scale', list(BICUBIC))
 def test_matlab_images_are_reproduced_bit_for_bit(data_root, dataset, scale):
   """Also scores their bicubic upscaling, since the files are open."""

@@ -76,6 +76,7 @@ def test_a_file_that_names_no_scale_is_for_all(tmp_path):
     assert starts.load_start(path, scale)['a'].shape == (2,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', ['zssr', 'pixel_shuffle', 'transposed'])
 def test_a_colour_start_serves_grey_as_three_equal_channels(model):
   # Neither the median nor the clipping of each correction is linear.
@@ -131,6 +132,7 @@ def trained_vdsr():
   return params
 
 
+@pytest.mark.slow
 def test_the_backbone_stays_as_it_was_and_the_rest_learns(trained_vdsr):
   config = TINY.replace(model='vdsr_backbone', max_steps=3)
   with pytest.raises(ValueError, match='needs a trained backbone'):
@@ -165,6 +167,7 @@ def test_the_backbone_raises_luma_and_leaves_colours_alone(trained_vdsr):
   )
 
 
+@pytest.mark.slow
 def test_the_backbone_takes_other_channels_one_by_one(trained_vdsr):
   # In the range of Y that VDSR was trained on: grey as three equal channels.
   image = jnp.asarray(smooth(16, 2) * np.float32([1, 0.5]))[None]
