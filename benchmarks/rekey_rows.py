@@ -56,7 +56,7 @@ def _name_losses(fields: Fields) -> Fields:
   content = fields.pop('content_weight', 0.0)
   if 'losses' not in fields:
     # The difference is a decimal number, like the weights of the presets.
-    weights = {'l1': round(1 - luma, 9), 'luma': luma, 'content': content}
+    weights = {'luma': luma, 'l1': round(1 - luma, 9), 'content': content}
     fields['losses'] = [[name, w] for name, w in weights.items() if w]
   return fields
 

@@ -221,7 +221,7 @@ def test_configs_are_translated_to_the_fields_of_today(
 @pytest.mark.parametrize(
   ('luma', 'content', 'losses'),
   [
-    (0.9, 0.0, (('l1', 0.1), ('luma', 0.9))),  # as in `fast`
+    (0.9, 0.0, (('luma', 0.9), ('l1', 0.1))),  # as in `fast`
     (0.0, 0.005, (('l1', 1.0), ('content', 0.005))),  # ... `hybrid_loss`
     (0.0, 0.0, (('l1', 1.0),)),
     (1.0, 0.0, (('luma', 1.0),)),
