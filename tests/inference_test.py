@@ -163,6 +163,7 @@ def test_tiles_of_one_size_serve_every_image_size(seen):
   assert set(seen) == {((1, 32, 32, 3), (1, 64, 64, 3))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('budget', 'calls'),
   [
@@ -252,6 +253,7 @@ def test_back_projection_with_a_kernel_equals_scipy(scale, size):
   np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(16, 22), (15, 21)])
 @pytest.mark.parametrize('scale', [1.5, (1.5, 2.0), 2.5])
 def test_back_projection_with_a_kernel_between_whole_scales(scale, shape):
@@ -290,6 +292,7 @@ def test_back_projection_stays_in_the_image_range():
   assert made.min() == 0 and made.max() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
 @pytest.mark.parametrize('channels', [1, 3, 4])
 @pytest.mark.parametrize('iterations', [0, 2])
@@ -369,6 +372,7 @@ def test_large_results_are_corrected_one_by_one_with_the_same_outcome(
   np.testing.assert_allclose(result(), together, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
 @pytest.mark.parametrize('shape', [(15, 18), (17, 40)])
 @pytest.mark.parametrize('scale', [(1.5, 1.5), (2.0, 1.5), (4 / 3, 3.0)])

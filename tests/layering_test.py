@@ -38,6 +38,7 @@ def test_imports_go_downwards_only():
   assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('file', 'line', 'complaint'),
   [

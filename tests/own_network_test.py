@@ -11,6 +11,8 @@ from zssr_jax import inference, super_resolution
 from zssr_jax.models import zssr
 from zssr_jax.parallel import devices
 
+pytestmark = pytest.mark.slow
+
 TINY = zssr_jax.Config(
   depth=3, width=4, crop=24, max_steps=2, back_projection=1, schedule='cosine'
 )

@@ -92,6 +92,7 @@ def test_an_unknown_name_is_told_its_nearest(name, message):
     zssr_jax.load_config(name)
 
 
+@pytest.mark.slow
 def test_a_preset_does_without_ml_collections():
   program = (
     'import sys, zssr_jax; zssr_jax.load_config("fast");'

@@ -57,6 +57,7 @@ def test_any_scale_gives_the_ceiling_of_the_scaled_shape(photo, model, scale):
   assert np.abs(result.image - bicubic).mean() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('channels', [1, 2, 5])
 def test_any_number_of_channels_works(photo, channels):
   image = np.tile(photo[:, :, :1], (1, 1, channels))
@@ -330,6 +331,7 @@ def test_a_joint_run_goes_through_stages_of_any_scale(blurred):
   check_kernel(result.kernel, (1.5, 2))
 
 
+@pytest.mark.slow
 def test_a_joint_run_of_no_steps_keeps_its_start(blurred):
   result = run(blurred[0], config=JOINT.replace(max_steps=0))
   found = result.estimate.fit.covariance

@@ -15,6 +15,7 @@ from zssr_jax.command_line import app, display
 from .helpers import SMOKE, save, start
 
 
+@pytest.mark.slow
 def test_help_into_a_closed_pipe_is_quiet():
   reading, writing = os.pipe()
   os.close(reading)

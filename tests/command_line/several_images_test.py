@@ -126,6 +126,7 @@ def test_progress_of_each_is_told_by_its_name(cli, photos, tmp_path):
     assert f'{name}_x2  100%  step 20/20' in err
 
 
+@pytest.mark.slow
 def test_the_order_of_the_inputs_is_kept_whoever_ends_first(
   cli, photos, tmp_path, monkeypatch
 ):

@@ -35,6 +35,7 @@ def evaluate(found, folder, name, **options):
   return failures, [row['image'] for row in store.rows.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['bicubic', 'zssr'])
 @pytest.mark.parametrize('in_flight', [1, 2])
 def test_a_file_that_went_away_fails_alone(found, tmp_path, name, in_flight):

@@ -88,6 +88,7 @@ def everything(folder):
   return {p: p.read_bytes() for p in folder.rglob('*.*') if p.is_file()}
 
 
+@pytest.mark.slow
 def test_rows_carried_over_are_not_made_again(script, found, folder, capsys):
   before = read(folder)
   files = everything(folder)

@@ -107,6 +107,7 @@ def test_that_holds_at_every_scale(name, scale):
   assert found.kernel is None and 'bicubic is assumed' in found.warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'image',
   [
@@ -142,6 +143,7 @@ def test_every_estimator_may_be_asked_for_by_a_config():
   assert set(registry.ESTIMATORS) | {'bicubic', 'given'} == set(KERNELS)
 
 
+@pytest.mark.slow
 def test_finds_the_kernel_of_the_bundled_photo():
   image = image_io.read_image(EXAMPLES / 'astronaut_lr.png')
   kernel = np.load(EXAMPLES / 'astronaut_kernel.npy')
@@ -179,6 +181,7 @@ def test_finds_the_kernel_of_a_photo(name, scale, variances, angle):
   check_kernel(found.kernel, scale)
 
 
+@pytest.mark.slow
 def test_a_scale_between_whole_numbers_will_do():
   hr = photo('astronaut')[:390].astype(np.float32) / 255
   kernel = blur_kernels.gaussian_kernel((2.0, 0.8), 0.5, 1.5)

@@ -57,6 +57,7 @@ def test_noise_added_to_photos_is_found(photos, std):
     assert level == pytest.approx(std, rel=0.05, abs=0.003)
 
 
+@pytest.mark.slow
 def test_clean_photos_have_little_noise_and_less_than_wavelets_say(photos):
   for photo in photos:
     level = noise.noise_level(photo / 255)
@@ -72,6 +73,7 @@ def test_on_noise_alone_wavelets_agree():
   )
 
 
+@pytest.mark.slow
 def test_stronger_noise_gives_a_higher_level(photos):
   levels = [
     noise.noise_level(noisy(photos[0], std)) for std in (0, 0.01, 0.03, 0.06)
@@ -79,6 +81,7 @@ def test_stronger_noise_gives_a_higher_level(photos):
   assert levels == sorted(levels)
 
 
+@pytest.mark.slow
 def test_speckle_lies_between_nothing_and_its_root_mean_square(photos):
   for photo in photos:
     draw = np.random.default_rng(1).standard_normal(photo.shape)
@@ -87,6 +90,7 @@ def test_speckle_lies_between_nothing_and_its_root_mean_square(photos):
     assert 0.1 < level / np.sqrt(np.mean(added**2)) < 1.3
 
 
+@pytest.mark.slow
 def test_jpeg_is_not_taken_for_noise(photos):
   for photo in photos:
     stream = io.BytesIO()
@@ -136,6 +140,7 @@ def test_channels_count_as_their_root_mean_square():
   assert noise.noise_level(image) == pytest.approx(rms, rel=0.06)
 
 
+@pytest.mark.slow
 def test_a_large_image_is_sampled_and_repeats_itself():
   image = flat(1000, 1000, 3, std=0.02)
   level = noise.noise_level(image)

@@ -51,6 +51,7 @@ def test_what_must_come_trained_is_a_network_of_the_registry(name):
     assert jax.tree.structure(whole[part]) == jax.tree.structure(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', registry.NETWORKS)
 def test_one_set_of_weights_serves_the_scales_it_is_said_to_serve(name):
   known = registry.NETWORKS[name]
@@ -63,6 +64,7 @@ def test_one_set_of_weights_serves_the_scales_it_is_said_to_serve(name):
 
 
 # The full EDSR, of 40 million weights, differs in its number of blocks only.
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name', [n for n in registry.NETWORKS if n[-5:] != '_full']
 )

@@ -60,6 +60,7 @@ def test_a_new_network_leaves_no_checkerboard_on_a_flat_image(name, scale):
   assert np.ptp(inside, (1, 2)).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_the_sub_pixels_can_learn_to_differ(name):
   lr = jax.random.uniform(jax.random.key(0), (1, 12, 12, 1))

@@ -24,6 +24,7 @@ def test_the_published_network_has_its_published_number_of_weights():
   assert count(model.init(jax.random.key(0), lr, interpolated)) == 224_640
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', registry.MODELS)
 @pytest.mark.parametrize('scale', [(3, 3), (1.5, 2), (1, 2)])
 @pytest.mark.parametrize('channels', [1, 4])

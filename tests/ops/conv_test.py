@@ -16,6 +16,7 @@ def reference(x, w):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('channels', [(3, 8), (8, 8), (8, 3), (8, 12)])
 @pytest.mark.parametrize(('shape', 'side'), [((1, 12, 9), 3), ((2, 7, 10), 5)])
 def test_both_gradients_equal_autodiff(channels, shape, side):

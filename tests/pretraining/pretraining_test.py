@@ -54,6 +54,7 @@ def find(patch, images, unit):
   raise AssertionError('the patch is in none of the images')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_a_patch_is_cut_from_the_images_that_matlab_makes(scale):
   plan = patches.Plan((scale,), 4 * scale, 'rgb')
@@ -67,6 +68,7 @@ def test_a_patch_is_cut_from_the_images_that_matlab_makes(scale):
     np.testing.assert_allclose(interpolated, up, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_places_and_transforms_are_drawn_and_no_padding():
   y, x = np.mgrid[:40, :200].astype(np.uint8) + 1
   image = np.stack([y, x, np.full_like(x, 7)], -1)
@@ -83,6 +85,7 @@ def test_all_places_and_transforms_are_drawn_and_no_padding():
   assert slopes == {(0, 1), (0, -1), (1, 0), (-1, 0)}
 
 
+@pytest.mark.slow
 def test_images_are_drawn_by_their_area():
   images = [
     np.full((shape), value, np.uint8)
@@ -113,6 +116,7 @@ def test_kernels_are_those_of_the_tables(scale):
     np.testing.assert_allclose(kernel, expected, atol=2e-3 * expected.max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [2, 3])
 def test_a_blurred_patch_meets_no_border_and_is_rounded(scale):
   plan = patches.Plan((scale,), 4 * scale, 'rgb', 'gaussian')
@@ -148,6 +152,7 @@ def test_mixed_has_a_quarter_of_bicubic_patches():
   assert abs(same.mean() - 0.75) < 0.13  # four standard deviations
 
 
+@pytest.mark.slow
 def test_several_scales_share_a_batch():
   plan = patches.Plan((2, 4), 16, 'y')
   several = draw(plan, 16)
@@ -295,6 +300,7 @@ def test_vdsr_clips_each_gradient_by_the_rate_and_decays_the_weights():
     assert np.mean(np.abs(new - kept) > 0.99e-4) > 0.7
 
 
+@pytest.mark.slow
 def test_the_luma_loss_weighs_what_tables_score():
   loss = 'luma:0.9,l1:0.1'
   recipe = step_lib.Recipe(patch=8, batch=2, steps=8, loss=loss)
