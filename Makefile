@@ -55,7 +55,7 @@ demo: $(READY)  ## Super-resolve the bundled photo
 test: $(READY)  ## Run all tests (ARGS='-k resize' for some)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(READY)  ## Run the tests that are not marked slow: two minutes
+test-fast: $(READY)  ## Run the tests that are not marked slow
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
 
 lint: $(READY)  ## Check style, format and types

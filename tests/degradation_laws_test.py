@@ -90,6 +90,7 @@ def whole(degradation):
   return all(s == int(s) for s in degradation.scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', SHAPES)
 def test_shapes(degradation, shape):
   """A kernel at a whole scale cuts to a multiple; all else rounds up."""
@@ -136,6 +137,7 @@ def test_the_adjoint_of_down_is_its_transposed_matrix(degradation, shape):
   np.testing.assert_allclose(np.ravel(back), matrix.T @ rest.ravel(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_centred_one_shifts_nothing(degradation):
   """A ramp stays the ramp of its pixels' centres."""
   y, x = np.mgrid[:72, :72].astype(np.float32)
@@ -150,6 +152,7 @@ def test_a_centred_one_shifts_nothing(degradation):
   )
 
 
+@pytest.mark.slow
 def test_symmetries_are_the_transforms_that_commute_with_down(degradation):
   if not whole(degradation):
     pytest.skip('other grids line up at the first pixel alone')
@@ -173,6 +176,7 @@ def test_symmetries_are_the_transforms_that_commute_with_down(degradation):
   assert set(degradation.symmetries()) == commute
 
 
+@pytest.mark.slow
 def test_a_stage_shrinks_it_and_the_whole_scale_leaves_it(degradation):
   assert degradation.at(degradation.scale) is degradation
   factors = tuple(1 + 0.5 * (s - 1) for s in degradation.scale)

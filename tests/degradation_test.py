@@ -110,6 +110,7 @@ def test_the_example_of_zssr_is_reproduced_bit_for_bit(data_root):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['baby', 'bird', 'butterfly', 'head', 'woman'])
 def test_the_known_kernel_set_is_reproduced_bit_for_bit(data_root, name):
   found = datasets.pairs(data_root, 'MZSR_g20_Set5', 2)

@@ -142,6 +142,7 @@ def test_spans_cover_and_shield_every_pixel_whatever_the_tile(unit, tile, halo):
     assert stop - high >= halo or stop == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['zssr', 'pixel_shuffle'])
 @pytest.mark.parametrize('shape', [(9, 14), (32, 32), (1, 5)])
 def test_an_image_smaller_than_a_tile_runs_whole(name, shape):

@@ -133,6 +133,7 @@ def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
   assert sides == [30, 60, 36]
 
 
+@pytest.mark.slow
 def test_a_flat_matrix_counts_as_one_channel(photo):
   assert run(photo[:, :, 0]).image.shape == (96, 80, 1)
 
@@ -279,6 +280,7 @@ def check_kernel(kernel, scale=2):
   )
 
 
+@pytest.mark.slow
 def test_an_estimated_kernel_is_used_and_told(blurred):
   image, true = blurred
   result = run(image, config=TINY.replace(kernel='estimate'))
@@ -339,6 +341,7 @@ def test_a_joint_run_of_no_steps_keeps_its_start(blurred):
   np.testing.assert_allclose(result.kernel, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kernel', ['estimate', 'joint'])
 def test_where_no_kernel_is_found_bicubic_is_used(kernel):
   flat = np.full((72, 64, 3), 0.25, np.float32)
@@ -352,6 +355,7 @@ def test_where_no_kernel_is_found_bicubic_is_used(kernel):
   np.testing.assert_allclose(result.image, 0.25, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_function_makes_the_kernel(photo):
   kernel = blur_kernels.gaussian_kernel((2.0, 1.0), 0.3, 2)
   calls = []
@@ -411,6 +415,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(changes, message):
   assert '\n' not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_result_prints_in_a_few_lines_without_its_arrays(photo):
   found = run(photo, (2, 1.5), config=TINY.replace(max_steps=3))
   first, second, third = repr(found).splitlines()

@@ -47,6 +47,7 @@ def test_a_file_that_went_away_fails_alone(found, tmp_path, name, in_flight):
   assert 'b.png: no such file' in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['bicubic', 'zssr'])
 def test_an_image_too_small_to_score_fails_alone(found, tmp_path, name):
   Image.fromarray(np.zeros((14, 14), np.uint8)).save(found[1].pair.hr)

@@ -57,6 +57,7 @@ def evaluate(root, folder, names=('bicubic', 'zssr'), config=TINY, **options):
   return outcomes, store
 
 
+@pytest.mark.slow
 def test_a_row_holds_the_score_and_all_that_made_it(root, tmp_path):
   outcomes, store = evaluate(root, tmp_path, seeds=(3,))
   assert len(outcomes) == 6

@@ -102,6 +102,7 @@ def test_bicubic_on_set5_is_as_far_off_as_the_reference_says(
   check(distance(sr, hr), same_weights, published)
 
 
+@pytest.mark.slow
 def test_the_distance_is_equation_1():
   variables, heads = small_network()
   a, b = pattern((16, 18, 3)), pattern((16, 18, 3), 0.3)

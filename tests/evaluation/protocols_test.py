@@ -127,6 +127,7 @@ def test_what_cannot_be_made_is_refused(name, hr, scale, reason):
 # What comes out.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale, channels', [(2, 3), (1.5, 1)])
 def test_all_are_images_of_one_shape_and_fit_for_json(scale, channels):
   hr = random_image(24, 36, channels)
@@ -207,6 +208,7 @@ def test_a_kernel_file_is_used_as_it_is(tmp_path):
 # Gaussian kernels.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_a_kernel_has_the_covariance_that_was_drawn(scale):
   checked = 0
@@ -227,6 +229,7 @@ def test_a_kernel_has_the_covariance_that_was_drawn(scale):
   assert checked > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'name, scale, tolerance',
   [
@@ -309,6 +312,7 @@ def test_div2krk_changes_every_tap_of_a_gaussian_by_up_to_a_quarter():
   assert changes.std() == pytest.approx(0.25 / math.sqrt(3), rel=0.06)
 
 
+@pytest.mark.slow
 def test_div2krk_at_4_is_the_kernel_for_2_twice():
   hr = random_image(120, 112, 1)
   two, four = make('div2krk', hr, 2), make('div2krk', hr, 4)

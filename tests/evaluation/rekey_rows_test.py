@@ -123,6 +123,7 @@ def test_rows_carried_over_are_not_made_again(script, found, folder, capsys):
   assert f'2 zssr, tiny: aaaaaaaaaaaa -> {today}' in said
 
 
+@pytest.mark.slow
 def test_rows_of_other_code_are_made_again(script, found, folder):
   assert script.main([f'--rows={folder}', '--from=bbbbbbbbbbbb']) == 0
   again = make(found, folder)

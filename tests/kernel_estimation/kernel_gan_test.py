@@ -70,6 +70,7 @@ def layer_by_layer(layers, image):
   return x[..., 0]
 
 
+@pytest.mark.slow
 def test_composed_kernel_is_the_generator_in_value_and_gradient():
   widths, sides = (1, 5, 6, 7, 6, 5, 1), (7, 5, 3, 1, 1, 1)
   layers = tuple(
@@ -99,6 +100,7 @@ def test_composed_kernel_is_the_generator_in_value_and_gradient():
     np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()))
 
 
+@pytest.mark.slow
 def test_generator_follows_the_kernel_convention():
   kernel, image = random_kernel(13), random_image(40, 40, 1)
   windows = kernel_gan.patches(jnp.asarray(image.transpose(2, 0, 1)), 13, 2)

@@ -65,6 +65,7 @@ def test_clean_photos_have_little_noise_and_less_than_wavelets_say(photos):
     assert level < wavelet_level(photo / 255) / 2
 
 
+@pytest.mark.slow
 def test_on_noise_alone_wavelets_agree():
   image = flat(96, 96, 3, std=0.04)
   assert noise.noise_level(image) == pytest.approx(0.04, rel=0.05)

@@ -234,6 +234,7 @@ def test_other_scales_are_refused(scale):
     patch_recurrence.estimate(texture(90, 90)[..., None], scale, KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('scale', 'least'), [(2, 34), (4, 66)])
 def test_small_images_are_refused_and_the_smallest_are_not(few, scale, least):
   image = texture(least, least + 10)[..., None]

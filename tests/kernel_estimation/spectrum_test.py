@@ -68,6 +68,7 @@ def test_periodogram_is_that_of_each_window_in_turn():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('scale', 'variances', 'angle'),
   [

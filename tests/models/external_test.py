@@ -77,6 +77,7 @@ def test_srcnn_is_counted_without_its_biases(name, published):
   assert count(shapes) == published + 64 + 32 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', registry.EXTERNAL)
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_the_output_has_the_shape_of_the_interpolated_image(name, scale):

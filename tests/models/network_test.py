@@ -41,6 +41,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
     registry.NETWORKS['rcan']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', registry.NETWORKS)
 def test_what_must_come_trained_is_a_network_of_the_registry(name):
   known = registry.NETWORKS[name]

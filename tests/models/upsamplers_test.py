@@ -44,6 +44,7 @@ def test_a_transposed_convolution_scatters_as_a_loop_does(stride):
   np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('scale', [(2.0, 2.0), (3.0, 3.0), (4.0, 4.0)])
 def test_a_new_network_leaves_no_checkerboard_on_a_flat_image(name, scale):

@@ -82,6 +82,7 @@ def test_with_the_published_weights_every_map_equals_that_of_a_loop(data_root):
   check(params, layers, picture(), '5_3')
 
 
+@pytest.mark.slow
 def test_each_image_of_a_batch_is_treated_alone():
   layers = ('relu2_1',)
   params = random_params(layers)
@@ -147,6 +148,7 @@ def test_unknown_layers_are_refused(layers, complaint):
     vgg.Vgg16(layers).init(jax.random.key(0), picture((16, 16)))
 
 
+@pytest.mark.slow
 def test_images_it_cannot_use_are_refused():
   params = random_params(('relu3_1',))
   with pytest.raises(ValueError, match='not 1 channels'):

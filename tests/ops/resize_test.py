@@ -150,6 +150,7 @@ def test_the_two_borders_differ_at_the_border_alone():
   assert not differs[2:-2, 2:-2].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [0.5, 1 / 3, 0.75, 2.0, 3.0, 1.5])
 @pytest.mark.parametrize('method', ['lanczos', 'cubic', 'linear'])
 def test_the_interior_equals_that_of_jax_image(scale, method):

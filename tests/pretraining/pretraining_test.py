@@ -104,6 +104,7 @@ def test_small_images_are_left_out_and_none_at_all_is_refused():
     patches.make_corpus([small], plan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [2, 3, 4])
 def test_kernels_are_those_of_the_tables(scale):
   found = patches.draw_kernels(keys(6), scale)

@@ -74,6 +74,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('covariance', 'scale'), CASES)
 def test_taps_are_a_centred_gaussian(covariance, scale):
   kernel = np.asarray(joint_kernel.taps(jnp.asarray(covariance), scale))
@@ -380,6 +381,7 @@ def test_steps_are_finite_from_the_most_extreme_kernels(root, scale):
 
 
 # Not 2: there the slope along x is rounding alone.
+@pytest.mark.slow
 @pytest.mark.parametrize('side', [3, 4, 5])
 def test_a_crop_of_a_few_pixels_has_a_say_too(side):
   result = jnp.asarray(texture(2 * side))

@@ -57,6 +57,7 @@ def test_other_than_three_channels_have_no_luma(channels):
   assert got == losses.l1(output, father)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_on_the_share_of_the_luma_that_its_config_says(image):
   first = {
     share: zssr_jax.train_image(
@@ -72,6 +73,7 @@ def test_a_run_is_trained_on_the_share_of_the_luma_that_its_config_says(image):
   np.testing.assert_allclose(first[0.5], (first[0.0] + first[1.0]) / 2, 1e-4)
 
 
+@pytest.mark.slow
 def test_the_content_loss_is_the_weighted_sum_a_loop_finds(variables, image):
   output = jnp.stack([image[20:36, 20:36], image[:16, 8:24]])
   father = jnp.stack([image[8:24, 8:24], image[:16, :16]])
