@@ -322,8 +322,8 @@ def _run_group(
       for slot, answer in zip(jobs, trained, strict=True):
         answers[slot] = answer
 
-  with ThreadPoolExecutor(len(starts)) as threads:
-    try:
+  try:
+    with ThreadPoolExecutor(len(starts)) as threads:
       while waiting:
         jobs = dict(zip(waiting, threads.map(advance, waiting), strict=True))
         pending = {slot: job for slot, job in jobs.items() if job is not None}
@@ -334,10 +334,11 @@ def _run_group(
           alike.setdefault(job.kind, {})[slot] = job
         for group in alike.values():
           train(group)
-    finally:  # after a mistake of the program's
-      for slot in waiting:
-        if starts[slot].done() and not starts[slot].exception():
-          starts[slot].result().close()
+  finally:  # after a mistake of the program's, once no thread is in a run
+    for slot in waiting:
+      start = starts[slot]
+      if start.done() and not start.cancelled() and not start.exception():
+        start.result().close()
   return results
 
 
