@@ -11,6 +11,8 @@ from zssr_jax.evaluation import protocols
 from zssr_jax.ops import dihedral
 from zssr_jax.training import joint_kernel, kernel_source
 
+pytestmark = pytest.mark.slow  # a compilation for every law and degradation
+
 
 def disc(radius, size, center):
   y, x = np.mgrid[:size, :size]
@@ -90,7 +92,6 @@ def whole(degradation):
   return all(s == int(s) for s in degradation.scale)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('shape', SHAPES)
 def test_shapes(degradation, shape):
   """A kernel at a whole scale cuts to a multiple; all else rounds up."""
@@ -106,7 +107,6 @@ def test_shapes(degradation, shape):
   assert son.shape == made.shape
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('shape', SHAPES)
 def test_down_is_linear_and_keeps_flat_images_flat(degradation, shape):
   one, other = (jnp.asarray(image_of(*shape, 1, seed=s)) for s in (1, 2))
@@ -117,7 +117,6 @@ def test_down_is_linear_and_keeps_flat_images_flat(degradation, shape):
   np.testing.assert_allclose(flat, 0.4, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(12, 15), (13, 11)])
 def test_the_adjoint_of_down_is_its_transposed_matrix(degradation, shape):
   """The matrix comes from impulses, one by one."""
@@ -137,7 +136,6 @@ def test_the_adjoint_of_down_is_its_transposed_matrix(degradation, shape):
   np.testing.assert_allclose(np.ravel(back), matrix.T @ rest.ravel(), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_centred_one_shifts_nothing(degradation):
   """A ramp stays the ramp of its pixels' centres."""
   y, x = np.mgrid[:72, :72].astype(np.float32)
@@ -152,7 +150,6 @@ def test_a_centred_one_shifts_nothing(degradation):
   )
 
 
-@pytest.mark.slow
 def test_symmetries_are_the_transforms_that_commute_with_down(degradation):
   if not whole(degradation):
     pytest.skip('other grids line up at the first pixel alone')
@@ -176,7 +173,6 @@ def test_symmetries_are_the_transforms_that_commute_with_down(degradation):
   assert set(degradation.symmetries()) == commute
 
 
-@pytest.mark.slow
 def test_a_stage_shrinks_it_and_the_whole_scale_leaves_it(degradation):
   assert degradation.at(degradation.scale) is degradation
   factors = tuple(1 + 0.5 * (s - 1) for s in degradation.scale)
@@ -200,7 +196,6 @@ def test_an_image_explains_its_own_son(degradation, shape):
   np.testing.assert_allclose(rest, 0.1, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_son_is_down_with_noise_inside_the_range(degradation):
   father = jnp.asarray(0.4 + 0.2 * image_of(60, 60, 3))
   key = jax.random.key(5)
@@ -213,7 +208,6 @@ def test_a_son_is_down_with_noise_inside_the_range(degradation):
   assert loud.min() == 0 and loud.max() == 1
 
 
-@pytest.mark.slow
 def test_it_goes_through_jit_as_data_with_a_static_scale(degradation):
   leaves, structure = jax.tree.flatten(degradation)
   assert len(leaves) == (degradation.kernel is not None)

@@ -62,6 +62,7 @@ def read(folder):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_folder_of_photos_gives_rows_a_table_and_a_report(
   cli, photos, tmp_path
 ):

@@ -78,6 +78,7 @@ def curve(tmp_path):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_a_run_writes_parameters_and_its_curve(cli, tmp_path):
   code, out, err = cli('--scales=2,4', '--patch=16', '--validate=photos')
   assert (code, err) == (0, '')

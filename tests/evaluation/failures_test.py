@@ -58,6 +58,7 @@ def test_an_image_too_small_to_score_fails_alone(found, tmp_path, name):
   assert 'too small' in str(failures[0].error)
 
 
+@pytest.mark.slow
 def test_memory_that_is_short_fails_the_image_alone(
   found, tmp_path, monkeypatch
 ):

@@ -96,6 +96,7 @@ def test_a_row_holds_the_score_and_all_that_made_it(root, tmp_path):
   assert bicubic['psnr'] == bicubic['bicubic_psnr'] == row['bicubic_psnr']
 
 
+@pytest.mark.slow
 def test_finished_rows_are_not_made_again(root, tmp_path, monkeypatch):
   _, store = evaluate(root, tmp_path)
   text = store.path.read_text()
@@ -162,6 +163,7 @@ def test_a_variant_is_trained_by_its_own_recipe(root, tmp_path):
   assert second['config']['model'] == second['config_name'] == 'transposed'
 
 
+@pytest.mark.slow
 def test_a_start_reaches_the_training(root, tmp_path):
   image = find(root)[0].load().lr
   trained = super_resolution.train_image(image, 2, config=TINY).params

@@ -88,11 +88,13 @@ def test_the_content_loss_is_the_weighted_sum_a_loop_finds(variables, image):
   np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_image_has_no_content_loss_against_itself(variables, image):
   images = jnp.asarray(image[None, :16, :16])
   assert losses.content(images, images, variables, LAYERS) < 1e-6
 
 
+@pytest.mark.slow
 def test_grey_is_measured_as_grey_rgb(variables, image):
   grey = jnp.asarray(image[None, ..., :1])
   got = losses.features(variables, grey, dict(LAYERS))

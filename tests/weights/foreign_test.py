@@ -170,6 +170,7 @@ def test_without_torch_one_line_says_how_to_get_it(
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported_until_a_file_needs_it():
   program = 'import sys, zssr_jax.weights.foreign; assert "torch" not in '
   subprocess.run([sys.executable, '-c', program + 'sys.modules'], check=True)
