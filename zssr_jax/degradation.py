@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -28,6 +29,9 @@ from zssr_jax.ops import dihedral, resize
 from zssr_jax.ops.resize import Scale
 
 _HIGHEST = jax.lax.Precision.HIGHEST
+# Multiplications up to which a blur goes tap by tap; above, and that is the
+# case for whole images, spectra are some twenty times faster on a CPU.
+_MOST_PRODUCTS = 10**8
 
 
 @functools.partial(
@@ -130,24 +134,51 @@ class Degradation:
       son, self.scale, shape=(rows, columns), border=self.border
     )
 
-  def unexplained(self, result: jax.Array, image: jax.Array) -> jax.Array:
-    """Returns what `down(result)` leaves of an image, where both have pixels.
+  def explained(self, result: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns what `down(result)` says of an image, where both have pixels.
 
     Where the scale does not divide the size, `down` may have a row less than
     the image (kernel) or one more (bicubic).
 
     Args:
       result: `[H, W, C]`.
-      image: `[h, w, C]`.
+      shape: rows and columns of the image.
 
     Returns:
-      `image - down(result)`, `[h', w', C]` with the smaller of both sides.
+      `down(result)`, `[h', w', C]` with the smaller of both sides.
     """
     again = self.down(result)
     rows, columns = (
-      min(a, b) for a, b in zip(again.shape[:2], image.shape[:2], strict=True)
+      min(a, b) for a, b in zip(again.shape[:2], shape[:2], strict=True)
     )
-    return image[:rows, :columns] - again[:rows, :columns]
+    return again[:rows, :columns]
+
+  def unexplained(self, result: jax.Array, image: jax.Array) -> jax.Array:
+    """Returns `image - down(result)`, where both have pixels.
+
+    Args:
+      result: `[H, W, C]`.
+      image: `[h, w, C]`.
+
+    Returns:
+      `[h', w', C]` as `explained` has it.
+    """
+    again = self.explained(result, image.shape)
+    return image[: again.shape[0], : again.shape[1]] - again
+
+  def adjoint(self, rest: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Applies the transpose of `explained`, borders included; inside jit.
+
+    Args:
+      rest: `[h', w', C]`, of the shape that `explained` gives.
+      shape: `(H, W, C)` of the result.
+
+    Returns:
+      `[H, W, C]`: for any `x` and `y`, `<explained(x), y> = <x, adjoint(y)>`.
+    """
+    result = jax.ShapeDtypeStruct(shape, rest.dtype)
+    explained = functools.partial(self.explained, shape=rest.shape)
+    return jax.linear_transpose(explained, result)(rest)[0]
 
   def at(self, factors: Scale) -> Degradation:
     """Returns it at a gradual stage (ZSSR section 3.3); runs on the host.
@@ -241,7 +272,21 @@ def _blur(
   height, width = kernel.shape
   pads = ((height // 2, (height - 1) // 2), (width // 2, (width - 1) // 2))
   padded = jnp.pad(image, (*pads, (0, 0)), mode='symmetric')
-  return correlate(padded, kernel, stride)
+  if image.size // math.prod(stride) * kernel.size <= _MOST_PRODUCTS:
+    return correlate(padded, kernel, stride)
+  blurred = _correlate_by_fft(padded, kernel)
+  return blurred[:: stride[0], :: stride[1]]
+
+
+def _correlate_by_fft(image: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Computes `correlate` at stride 1 as a product of spectra."""
+  shape = image.shape[:2]
+  # Whatever wraps around lies outside of what is kept.
+  transfer = jnp.fft.rfft2(kernel.astype(image.dtype), shape).conj()
+  spectrum = jnp.fft.rfft2(image, axes=(0, 1)) * transfer[..., None]
+  out = jnp.fft.irfft2(spectrum, shape, axes=(0, 1))
+  rows, columns = (n - k + 1 for n, k in zip(shape, kernel.shape, strict=True))
+  return out[:rows, :columns].astype(image.dtype)
 
 
 def _sample_matrix(size: int, scale: float) -> np.ndarray:
