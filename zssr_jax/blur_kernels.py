@@ -6,16 +6,20 @@ The convention is that of `degradation`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
-# Points a side at which a Gaussian is read within one pixel.
+# Points a side at which a Gaussian or a disc is read within one pixel.
 _FINE = 16
+# What the taps outside may sum to where a disc or a line is cut off.
+_CUT = 1e-4
 
 
 def aligned_center(shape: tuple[int, ...], scale: Scale) -> tuple[float, float]:
@@ -170,6 +174,116 @@ def gaussian_density(
   first = math.cos(angle) * x + math.sin(angle) * y
   second = math.cos(angle) * y - math.sin(angle) * x
   return np.exp(-0.5 * (first**2 / eigenvalues[0] + second**2 / eigenvalues[1]))
+
+
+def disc_kernel(radius: float, gaussian_std: float, scale: Scale) -> np.ndarray:
+  """Returns the aligned kernel of a defocused lens: a disc, slightly blurred.
+
+  It is a uniform disc convolved with an isotropic Gaussian, integrated over
+  each tap's pixel.
+
+  Args:
+    radius: of the disc, HR pixels, from 0; below 1/16 it is 1/16.
+    gaussian_std: standard deviation of the Gaussian, HR pixels, from 0.
+    scale: number or pair (y, x) that it is for; decides where the centre is.
+
+  Returns:
+    float32 `[n, n]`, not negative, sums to 1, its centre of mass at
+    `aligned_center`; no larger than it takes to cut off less than 1e-4 of it.
+  """
+  radius = max(radius, 1 / _FINE)
+  count = 2 * math.ceil(radius * _FINE + 1)
+  fine = (np.arange(count) + 0.5 - count / 2) / _FINE
+  distance = np.hypot(fine[:, None], fine[None, :])
+  # A soft edge, one fine step wide: the area changes smoothly with the radius.
+  disc = ((radius - distance) * _FINE + 0.5).clip(0, 1)
+
+  def render(offset: np.ndarray) -> np.ndarray:
+    pixels = _gaussian_in_pixels(offset, fine, gaussian_std)
+    return pixels @ disc @ pixels.T
+
+  return _cut_and_align(render, radius + 1 + 5 * gaussian_std, scale)
+
+
+def line_kernel(
+  length: float, angle: float, gaussian_std: float, scale: Scale
+) -> np.ndarray:
+  """Returns the aligned kernel of a steady, straight motion.
+
+  It is a line segment convolved with an isotropic Gaussian, integrated over
+  each tap's pixel.
+
+  Args:
+    length: of the segment, HR pixels, from 0.
+    angle: from the x axis, towards growing y; radians.
+    gaussian_std: standard deviation of the Gaussian, HR pixels, from 0.
+    scale: number or pair (y, x) that it is for; decides where the centre is.
+
+  Returns:
+    As from `disc_kernel`.
+  """
+  count = max(math.ceil(length * _FINE), 1)
+  along = ((np.arange(count) + 0.5) / count - 0.5) * length
+  y, x = math.sin(angle) * along, math.cos(angle) * along
+
+  def render(offset: np.ndarray) -> np.ndarray:
+    rows = _gaussian_in_pixels(offset, y, gaussian_std)
+    return rows @ _gaussian_in_pixels(offset, x, gaussian_std).T
+
+  return _cut_and_align(render, length / 2 + 1 + 5 * gaussian_std, scale)
+
+
+def _gaussian_in_pixels(
+  offset: np.ndarray, points: np.ndarray, std: float
+) -> np.ndarray:
+  """Returns how much of a Gaussian about each point falls into each pixel.
+
+  Args:
+    offset: centres of the pixels, `[n]`, which are 1 wide.
+    points: `[p]`.
+    std: standard deviation; 0 shares a point on an edge between both sides.
+
+  Returns:
+    `[n, p]`.
+  """
+  distance = offset[:, None] - points[None, :]
+  std = max(std, 1e-6)
+  upper = scipy.special.ndtr((distance + 0.5) / std)
+  return np.asarray(upper - scipy.special.ndtr((distance - 0.5) / std))
+
+
+def _cut_and_align(
+  render: Callable[[np.ndarray], np.ndarray], reach: float, scale: Scale
+) -> np.ndarray:
+  """Renders a symmetric kernel and cuts off what is almost nothing.
+
+  Args:
+    render: takes the tap positions relative to the centre, `[n]`, the same on
+      both axes, and returns the kernel there, `[n, n]`.
+    reach: HR pixels from the centre beyond which nothing is worth rendering.
+    scale: as in `disc_kernel`.
+  """
+  scales = resize.scale_pair(scale)
+  largest = max(scales)
+  lag = (largest - 1) / 2
+  half = math.ceil(reach + lag)
+  offset = np.arange(2 * half + 1) - half - lag
+  kernel = render(offset)
+  kernel /= kernel.sum()
+  away = np.maximum(abs(offset)[:, None], abs(offset)[None, :])
+  # `half - lag` taps fit on the narrower side, and as many are kept on the
+  # other: cut askew, it would be off centre.
+  least = math.ceil(lag)
+  while half > least and kernel[away >= half - lag - 0.5].sum() < _CUT:
+    half -= 1
+  kernel = kernel * (away < half - lag + 0.5)
+  cut = (len(offset) - 2 * half - 1) // 2
+  kernel = kernel[cut : len(offset) - cut, cut : len(offset) - cut]
+  kernel = (kernel / kernel.sum()).astype(np.float32)
+  if all(s.is_integer() for s in scales) and scales[0] == scales[1]:
+    return kernel
+  # As with a Gaussian: taps that lie unevenly about the centre, see there.
+  return resample_kernel(kernel, scales, scales, center=True)
 
 
 def kernel_width(kernel: np.ndarray) -> tuple[float, float, float]:
