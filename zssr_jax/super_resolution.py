@@ -252,7 +252,9 @@ def _find_source(
   # To be compared with the input, sons need its rounding.
   noise_std = np.maximum(degradation.noise_std or 0.0, ROUNDING)
   source = joint_kernel.make_joint_kernel(
-    degradation.replace(noise_std=noise_std), fit.covariance, fit.precision
+    degradation.replace(noise_std=noise_std),
+    fit.covariance,
+    fit.covariance_precision,
   )
   return source, estimate
 

@@ -7,9 +7,10 @@ it by `|K(g)|^2`, subsampling folds it, noise adds a floor:
   S_lr(f) = sum_m A(theta_m) |g_m|^(-2 a) |K(g_m)|^2 + N,   g_m = (f + m) / s
 
 over the shifts m that fold onto f. Fitted to the image's own windowed
-periodogram, with a Gaussian K, that gives the kernel's covariance: what falls
-off steeper than the scene's own power law, and in which direction. Nothing is
-learned; the only prior is that `a` lies near 1.
+periodogram, with a K of one of the `families`, that gives the kernel: a
+Gaussian's covariance by what falls off steeper than the scene's own power law,
+and in which direction; the size of a disc or a line by the zeros of K. Nothing
+is learned; the only prior is that `a` lies near 1.
 
 Compare Michaeli and Irani (`patch_recurrence`), who find the kernel that maps
 the image's coarse patches on its fine ones: patches of an image that is itself
@@ -18,6 +19,7 @@ blurred, whereas this estimates the blur between the image and a sharp scene.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -25,8 +27,7 @@ import jax
 import numpy as np
 import scipy.optimize
 
-from zssr_jax import blur_kernels
-from zssr_jax.kernel_estimation import noise
+from zssr_jax.kernel_estimation import families, noise
 from zssr_jax.kernel_estimation.estimator import Estimator
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -42,21 +43,39 @@ _ANGULAR_STD = 0.5  # of the coefficients of log A(theta)
 _NOISE_STD = 2.0  # of log N about what rounding to 8 bits leaves
 _SCATTER = 3.0  # of the log spectrum about the model, one standard deviation
 _HARMONICS = 2  # of log A(theta): cos and sin of 2 theta and 4 theta
-_MIN_STD = 0.03  # of the Gaussian, HR pixels
+_COMMON = 3 + 2 * _HARMONICS  # parameters that all families have
 # A kernel a little too narrow costs some sharpness, one a little too wide
 # brings halos: decibels for the same error (docs/kernels.md).
 _CAUTION = 0.78
-_WIDEST = 3.0  # standard deviation of the Gaussian, LR pixels
+# Of several starts, all go on for so many evaluations on half of the data, and
+# so many of them to the end.
+_TRIAL, _FINALISTS = 10, 2
 
 
 class Fit(NamedTuple):
   """The model that explains a spectrum best."""
 
-  covariance: np.ndarray  # [2, 2] of the kernel in (y, x), HR pixels squared
-  precision: np.ndarray  # [3, 3], of (yy, yx, xx) of the covariance
+  family: families.Family
+  parameters: np.ndarray  # of the family
+  precision: np.ndarray  # [n, n], theirs
   decay: float  # a
   noise: float  # standard deviation of the white part, image units
   misfit: float  # RMS residual of the log spectrum
+  cost: float  # half the sum of squares, priors included
+
+  @property
+  def covariance(self) -> np.ndarray:
+    """Of a Gaussian kernel: `[2, 2]` in (y, x), HR pixels squared."""
+    return families.covariance_of(self.parameters)
+
+  @property
+  def covariance_precision(self) -> np.ndarray:
+    """Of a Gaussian kernel: the precision of its (yy, yx, xx), `[3, 3]`."""
+    # From the triangular root (a, b, c) to (aa, ab, bb + cc).
+    a, b, c = self.parameters
+    change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
+    spread = np.linalg.pinv(self.precision)
+    return np.linalg.pinv(change @ spread @ change.T)
 
 
 def spectrum(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -88,52 +107,108 @@ def spectrum(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
   return total / (count * (taper**2).sum())
 
 
-def fit(power: np.ndarray, scale: Scale, *, noise_std: float = 0.0) -> Fit:
+def fit(
+  power: np.ndarray,
+  scale: Scale,
+  family: families.Family = families.GAUSSIAN,
+  *,
+  noise_std: float = 0.0,
+  lost: np.ndarray | None = None,
+) -> Fit:
   """Fits the model of this module to a power spectrum.
 
   Args:
     power: `[n, n]` of an image in [0, 1], from `spectrum`.
     scale: number or pair (y, x), how much finer the sharp image is sampled.
+    family: that the kernel is of.
     noise_std: of the image, as far as known, in image units; the fit starts
       there.
+    lost: bool `[n, n]`, which frequencies say nothing.
   """
-  folds = _Folds(power.shape[0], resize.scale_pair(scale))
-  log_power = np.log(power.ravel()[folds.chosen] + 1e-13)
-  # Rounding to 8 bits leaves 1/12, and averaging the channels less of it.
-  floor = math.log(0.3 / 12 / 255**2 + noise_std**2)
-
-  def residuals(p: np.ndarray) -> np.ndarray:
-    priors = [
-      (p[1] - _DECAY) / _DECAY_STD,
-      (p[2] - floor) / _NOISE_STD,
-      *(p[6:] / _ANGULAR_STD),
-    ]
-    return np.concatenate([(log_power - folds.model(p)) / _SCATTER, priors])
-
-  level = float(log_power.mean()) - 5
-  width = 0.6 * math.sqrt(math.prod(resize.scale_pair(scale)))
-  start = np.zeros(6 + 2 * _HARMONICS)
-  start[:6] = level, _DECAY, floor, width, 0, width
-  limit = np.full(len(start), np.inf)
-  limit[3:6] = _WIDEST * max(resize.scale_pair(scale))
-  found = scipy.optimize.least_squares(
-    residuals, start, bounds=(-limit, limit), x_scale='jac', max_nfev=60
-  )
-  p, data = found.x, found.fun[: len(log_power)]
+  problem = _Problem(power, resize.scale_pair(scale), family, noise_std, lost)
+  starts = problem.starts()
+  if len(starts) > _FINALISTS:
+    half = problem.thinned()
+    trials = [half.solve(start, _TRIAL) for start in starts]
+    trials.sort(key=lambda found: found.cost)
+    starts = [found.x for found in trials[:_FINALISTS]]
+  found = min((problem.solve(s, 60) for s in starts), key=lambda f: f.cost)
+  p, data = found.x, found.fun[: problem.count]
   # The fit's covariance, priors included, tells how far to trust it.
-  hessian = found.jac.T @ found.jac
-  spread = np.linalg.pinv(hessian)[3:6, 3:6]
-  # From the triangular root (a, b, c) to (yy, yx, xx) = (aa, ab, bb + cc).
-  a, b, c = p[3:6]
-  change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
-  precision = np.linalg.pinv(change @ spread @ change.T)
+  spread = np.linalg.pinv(found.jac.T @ found.jac)[_COMMON:, _COMMON:]
   return Fit(
-    covariance=_covariance(p),
-    precision=precision,
+    family=family,
+    parameters=p[_COMMON:],
+    precision=np.linalg.pinv(spread),
     decay=float(p[1]),
     noise=math.exp(p[2] / 2),
     misfit=float(np.sqrt(np.mean(data**2))) * _SCATTER,
+    cost=float(found.cost),
   )
+
+
+class _Problem:
+  """Least squares of the log spectrum, for one family.
+
+  The parameters are the level, a, log N and the coefficients of log A(theta),
+  `_COMMON` in all, then those of the family.
+  """
+
+  def __init__(
+    self,
+    power: np.ndarray,
+    scales: tuple[float, float],
+    family: families.Family,
+    noise_std: float,
+    lost: np.ndarray | None,
+  ):
+    self._family, self._scales = family, scales
+    self._folds = _Folds(power.shape[0], scales, lost)
+    self._log_power = np.log(power.ravel()[self._folds.chosen] + 1e-13)
+    # Rounding to 8 bits leaves 1/12, and averaging the channels less of it.
+    self._floor = math.log(0.3 / 12 / 255**2 + noise_std**2)
+
+  @property
+  def count(self) -> int:
+    """How many residuals are of data; those of priors follow."""
+    return len(self._log_power)
+
+  def thinned(self) -> _Problem:
+    """Returns it with half of the data, which weighs as much."""
+    other = copy.copy(self)
+    other._folds = self._folds[::2]
+    other._log_power = self._log_power[::2]
+    return other
+
+  def starts(self) -> list[np.ndarray]:
+    level = float(self._log_power.mean()) - 5
+    common = [level, _DECAY, self._floor, *[0.0] * (2 * _HARMONICS)]
+    return [
+      np.asarray([*common, *own]) for own in self._family.starts(self._scales)
+    ]
+
+  def solve(self, start: np.ndarray, evaluations: int):
+    limit = np.full(len(start), np.inf)
+    limit[_COMMON:] = self._family.limits(self._scales)
+    return scipy.optimize.least_squares(
+      self._residuals,
+      start,
+      bounds=(-limit, limit),
+      x_scale='jac',
+      max_nfev=evaluations,
+    )
+
+  def _residuals(self, p: np.ndarray) -> np.ndarray:
+    transfer = self._family.log_transfer(
+      p[_COMMON:], self._folds.y, self._folds.x, self._scales
+    )
+    model = self._folds.model(p, transfer)
+    priors = [
+      (p[1] - _DECAY) / _DECAY_STD,
+      (p[2] - self._floor) / _NOISE_STD,
+      *(p[3:_COMMON] / _ANGULAR_STD),
+    ]
+    return np.concatenate([(self._log_power - model) / _SCATTER, priors])
 
 
 def estimate(
@@ -162,41 +237,50 @@ def estimate(
   return kernel_of(fit(spectrum(image), scale, noise_std=level), scale)
 
 
-def kernel_of(found: Fit, scale: Scale) -> np.ndarray:
-  """Returns the kernel that `estimate` makes of a fit for the same scale."""
-  return blur_kernels.gaussian_of(_CAUTION * found.covariance, scale)
+def kernel_of(found: Fit, scale: Scale) -> np.ndarray | None:
+  """Returns the kernel that a fit for the same scale stands for.
 
+  It is somewhat narrower than the fit's.
 
-def _covariance(p: np.ndarray) -> np.ndarray:
-  root = np.array([[p[3], 0.0], [p[4], p[5]]])
-  return root @ root.T + np.eye(2) * _MIN_STD**2
+  Returns:
+    float32 `[h, w]`; None, which means bicubic, for the family `none`.
+  """
+  return found.family.kernel(
+    found.parameters, resize.scale_pair(scale), _CAUTION
+  )
 
 
 class _Folds:
   """The frequencies in use and those that fold onto them."""
 
-  def __init__(self, window: int, scales: tuple[float, float]):
+  def __init__(
+    self,
+    window: int,
+    scales: tuple[float, float],
+    lost: np.ndarray | None,
+  ):
     f = np.fft.fftfreq(window)
     y, x = (a.ravel() for a in np.meshgrid(f, f, indexing='ij'))
     # A real image's spectrum is symmetric: half of it says all.
     half = (x > 0) | ((x == 0) & (y > 0))
     inside = (np.abs(y) < 0.5) & (np.abs(x) < 0.5)
     radius = np.hypot(y, x)
-    self.chosen = np.flatnonzero(
-      half & inside & (radius > _LOWEST) & (radius < 0.5)
-    )
+    use = half & inside & (radius > _LOWEST) & (radius < 0.5)
+    if lost is not None:
+      use &= ~lost.ravel()
+    self.chosen = np.flatnonzero(use)
     y, x = y[self.chosen], x[self.chosen]
     reach = [range(-math.ceil(s / 2), math.ceil(s / 2) + 1) for s in scales]
     shifts = [(i, j) for i in reach[0] for j in reach[1]]
-    self._y = np.stack([(y + i) / scales[0] for i, _ in shifts])
-    self._x = np.stack([(x + j) / scales[1] for _, j in shifts])
-    keep = (np.abs(self._y) <= 0.5) & (np.abs(self._x) <= 0.5)
+    self.y = np.stack([(y + i) / scales[0] for i, _ in shifts])
+    self.x = np.stack([(x + j) / scales[1] for _, j in shifts])
+    keep = (np.abs(self.y) <= 0.5) & (np.abs(self.x) <= 0.5)
     # Rows of shifts that never fall into the sharp image's band are dropped.
     rows = keep.any(1)
-    self._y, self._x, keep = self._y[rows], self._x[rows], keep[rows]
+    self.y, self.x, keep = self.y[rows], self.x[rows], keep[rows]
     self._out = np.where(keep, 0.0, -np.inf)
-    self._log_radius = np.log(np.hypot(self._y, self._x))
-    theta = np.arctan2(self._y, self._x)
+    self._log_radius = np.log(np.hypot(self.y, self.x))
+    theta = np.arctan2(self.y, self.x)
     self._angular = np.stack(
       [
         wave(2 * (q + 1) * theta)
@@ -205,19 +289,24 @@ class _Folds:
       ]
     )
 
-  def model(self, p: np.ndarray) -> np.ndarray:
+  def __getitem__(self, part: slice) -> _Folds:
+    """Returns a part of the frequencies."""
+    other = copy.copy(self)
+    other.chosen = self.chosen[part]
+    for name in ('y', 'x', '_out', '_log_radius', '_angular'):
+      setattr(other, name, getattr(self, name)[..., part])
+    return other
+
+  def model(self, p: np.ndarray, log_transfer: np.ndarray) -> np.ndarray:
     """Returns the log of `S_lr` at the frequencies in use.
 
     Args:
-      p: level, a, log N, the triangular root of the covariance (3), the
-        coefficients of log A(theta).
+      p: level, a, log N, the coefficients of log A(theta); more is unused.
+      log_transfer: `log |K|^2` at `y`, `x`.
     """
-    covariance = _covariance(p)
-    exponent = covariance[0, 0] * self._y**2 + covariance[1, 1] * self._x**2
-    exponent += 2 * covariance[0, 1] * self._y * self._x
     log_power = p[0] - 2 * p[1] * self._log_radius
-    log_power += np.tensordot(p[6:], self._angular, 1)
-    log_power += self._out - 4 * math.pi**2 * exponent
+    log_power += np.tensordot(p[3:_COMMON], self._angular, 1)
+    log_power += self._out + log_transfer
     top = np.maximum(log_power.max(0), p[2])
     return top + np.log(np.exp(log_power - top).sum(0) + np.exp(p[2] - top))
 

@@ -27,7 +27,8 @@ Array = TypeVar('Array', np.ndarray, jax.Array)
 Scale = float | tuple[float, float]
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
+def cubic(x: np.ndarray) -> np.ndarray:
+  """Returns the cubic kernel (a = -0.5) at any distances, in samples."""
   x = np.abs(x)
   near = (1.5 * x - 2.5) * x * x + 1
   far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -62,7 +63,7 @@ def _box(x: np.ndarray) -> np.ndarray:
 
 _METHODS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
   'lanczos': (_lanczos, 6),
-  'cubic': (_cubic, 4),
+  'cubic': (cubic, 4),
   'linear': (_linear, 2),
   'nearest': (_box, 1),
 }

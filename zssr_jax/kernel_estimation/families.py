@@ -1,0 +1,179 @@
+"""Families of blur kernels, by their transfer functions.
+
+What blurs a photo is an optical or sampling blur, which a Gaussian describes,
+and, often, one thing more: a lens out of focus (a disc) or a straight motion of
+camera or scene (a line). Those two have zeros in their transfer function,
+by which the spectrum of the image tells their size. An image that was shrunk
+by a well-made program, or is sharp to the pixel, has no blur beyond that.
+
+A transfer function `K(g)` is given by `log |K|^2`, `g` in cycles per HR pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import scipy.special
+
+from zssr_jax import blur_kernels
+from zssr_jax.ops import resize
+
+_LEAST_STD = 0.03  # of a Gaussian, HR pixels
+_WIDEST = 3.0  # standard deviation of a Gaussian, LR pixels
+_LARGEST = 5.0  # radius of a disc, LR pixels
+_LONGEST = 12.0  # line, LR pixels
+# Power that is left at a zero of a disc or line: scenes are not flat, and
+# windows smear the spectrum.
+_ZERO = 3e-4
+_TAPS_VARIANCE = 1 / 12  # of a tap, which stands for a pixel
+
+Scales = tuple[float, float]
+Parameters = np.ndarray
+
+
+class Family(NamedTuple):
+  """Kernels of one shape.
+
+  Attributes:
+    name: in messages.
+    log_transfer: `(parameters, y, x, scales) -> log |K|^2`, for frequencies
+      `y` and `x` of any shape.
+    starts: `scales ->` parameters that a fit may start from.
+    limits: `scales ->` largest absolute values of the parameters.
+    kernel: `(parameters, scales, caution) -> [h, w]`, the centred kernel, its
+      Gaussian's variance times `caution`; None: bicubic.
+    price: what its parameters must gain in the cost of a fit to be believed.
+  """
+
+  name: str
+  log_transfer: Callable[..., np.ndarray]
+  starts: Callable[[Scales], list[list[float]]]
+  limits: Callable[[Scales], list[float]]
+  kernel: Callable[[Parameters, Scales, float], np.ndarray | None]
+  price: float
+
+
+def covariance_of(root: Parameters) -> np.ndarray:
+  """Returns the covariance `[2, 2]` in (y, x) of a triangular root (a, b, c).
+
+  Args:
+    root: HR pixels; the covariance is `[[aa, ab], [ab, bb + cc]]` and a
+      little more on the diagonal.
+  """
+  matrix = np.array([[root[0], 0.0], [root[1], root[2]]])
+  return matrix @ matrix.T + np.eye(2) * _LEAST_STD**2
+
+
+def _mean_scale(scales: Scales) -> float:
+  return math.sqrt(math.prod(scales))
+
+
+def _gaussian(p: Parameters, y, x, scales: Scales) -> np.ndarray:
+  del scales
+  c = covariance_of(p)
+  exponent = c[0, 0] * y**2 + c[1, 1] * x**2 + 2 * c[0, 1] * y * x
+  return -4 * math.pi**2 * exponent
+
+
+def _isotropic(std: float, y, x) -> np.ndarray:
+  return -4 * math.pi**2 * (std**2 + _LEAST_STD**2) * (y**2 + x**2)
+
+
+def _disc(p: Parameters, y, x, scales: Scales) -> np.ndarray:
+  del scales
+  z = np.maximum(2 * math.pi * abs(p[1]) * np.hypot(y, x), 1e-6)
+  airy = 2 * scipy.special.j1(z) / z
+  return np.log(airy**2 + _ZERO) + _isotropic(p[0], y, x)
+
+
+def _line(p: Parameters, y, x, scales: Scales) -> np.ndarray:
+  del scales
+  sinc = np.sinc(p[1] * y + p[2] * x)
+  return np.log(sinc**2 + _ZERO) + _isotropic(p[0], y, x)
+
+
+def _none(p: Parameters, y, x, scales: Scales) -> np.ndarray:
+  del p
+  return _log_cubic(y, scales[0]) + _log_cubic(x, scales[1])
+
+
+def _log_cubic(frequency: np.ndarray, scale: float) -> np.ndarray:
+  """`log |K|^2` along an axis of antialiased cubic downscaling."""
+  reach = math.ceil(2 * scale) + 1
+  total = np.zeros_like(frequency)
+  # Between whole scales the taps change from pixel to pixel: the mean power.
+  phases = [0.0] if scale == int(scale) else np.arange(8) / 8
+  for phase in phases:
+    place = np.arange(-reach, reach + 1) + phase + (scale - 1) / 2 % 1
+    taps = resize.cubic(place / scale)
+    wave = np.exp(-2j * math.pi * frequency[..., None] * place)
+    total += abs(wave @ (taps / taps.sum())) ** 2
+  return np.log(total / len(phases) + 1e-7)
+
+
+def _std_of_taps(std: float, caution: float) -> float:
+  variance = caution * (std**2 + _LEAST_STD**2) - _TAPS_VARIANCE
+  return math.sqrt(max(variance, 0.0))
+
+
+def _disc_kernel(p: Parameters, scales: Scales, caution: float) -> np.ndarray:
+  std = _std_of_taps(p[0], caution)
+  return blur_kernels.disc_kernel(abs(float(p[1])), std, scales)
+
+
+def _line_kernel(p: Parameters, scales: Scales, caution: float) -> np.ndarray:
+  length, angle = math.hypot(p[1], p[2]), math.atan2(p[1], p[2])
+  std = _std_of_taps(p[0], caution)
+  return blur_kernels.line_kernel(length, angle, std, scales)
+
+
+def _line_starts(scales: Scales) -> list[list[float]]:
+  s = _mean_scale(scales)
+  return [
+    [0.4 * s, length * s * math.sin(angle), length * s * math.cos(angle)]
+    for length in (2.5, 4.5, 7.0)
+    for angle in np.arange(6) * math.pi / 6
+  ]
+
+
+NONE = Family(
+  'none',
+  _none,
+  lambda scales: [[]],
+  lambda scales: [],
+  lambda p, scales, caution: None,
+  0.0,
+)
+GAUSSIAN = Family(
+  'gaussian',
+  _gaussian,
+  lambda scales: [[0.6 * _mean_scale(scales), 0, 0.6 * _mean_scale(scales)]],
+  lambda scales: [_WIDEST * max(scales)] * 3,
+  lambda p, scales, caution: blur_kernels.gaussian_of(
+    caution * covariance_of(p), scales
+  ),
+  0.0,
+)
+DISC = Family(
+  'disc',
+  _disc,
+  lambda scales: [
+    [0.4 * _mean_scale(scales), radius * _mean_scale(scales)]
+    for radius in (0.8, 1.3, 2.0, 3.0)
+  ],
+  lambda scales: [_WIDEST * max(scales), _LARGEST * max(scales)],
+  _disc_kernel,
+  0.6,
+)
+LINE = Family(
+  'line',
+  _line,
+  _line_starts,
+  lambda scales: [_WIDEST * max(scales), *[_LONGEST * max(scales)] * 2],
+  _line_kernel,
+  1.0,
+)
+FAMILIES = {f.name: f for f in (NONE, GAUSSIAN, DISC, LINE)}
