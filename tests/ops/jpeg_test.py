@@ -10,6 +10,8 @@ from PIL import Image
 
 from zssr_jax.ops import jpeg
 
+_compress = jax.jit(jpeg.compress)
+
 
 def _picture(rows, columns, channels):
   """Smooth colours, an edge, a texture: `[H, W, C]` in multiples of 1/255."""
@@ -43,7 +45,7 @@ def _pillow(image, quality, subsampling):
 )
 def test_agrees_with_pillow(quality, sampling, name, channels):
   image = _picture(61, 83, channels)
-  ours = jpeg.compress(jnp.asarray(image), jpeg.of_quality(quality, sampling))
+  ours = _compress(jnp.asarray(image), jpeg.of_quality(quality, sampling))
   theirs, _ = _pillow(image, quality, name)
   difference = 255 * np.abs(ours - theirs)
   # libjpeg's DCT has few bits: now and then it rounds to another multiple.
@@ -70,10 +72,10 @@ def test_runs_inside_a_map_with_traced_tables():
   images = jnp.stack([_picture(24, 32, 3), _picture(24, 32, 3)[::-1]])
   mild = jpeg.of_quality(80)
   mapped = jax.jit(
-    lambda images, jpg: jax.lax.map(lambda x: jpeg.compress(x, jpg), images)
+    lambda images, jpg: jax.lax.map(lambda x: _compress(x, jpg), images)
   )(images, mild)
   for image, result in zip(images, mapped, strict=True):
-    again = jpeg.compress(image, mild)
+    again = _compress(image, mild)
     assert np.mean(np.abs(result - again)) < 1e-3
   levels = 255 * np.asarray(mapped)
   np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
@@ -83,9 +85,9 @@ def test_runs_inside_a_map_with_traced_tables():
 def test_other_channels_are_each_a_luma():
   image = _picture(20, 21, 5)
   some = jpeg.of_quality(50)
-  together = jpeg.compress(jnp.asarray(image), some)
+  together = _compress(jnp.asarray(image), some)
   for channel in range(5):
-    alone = jpeg.compress(jnp.asarray(image[..., channel, None]), some)
+    alone = _compress(jnp.asarray(image[..., channel, None]), some)
     np.testing.assert_allclose(
       together[..., channel, None], alone, atol=1.5 / 255
     )
@@ -96,17 +98,17 @@ def test_the_transposed_image_has_the_transposed_tables(sampling):
   image = _picture(33, 48, 3)
   some = jpeg.of_quality(40, sampling)
   some = jpeg.Jpeg(some.tables + np.arange(8, dtype=np.float32), sampling)
-  result = jpeg.compress(jnp.asarray(image), some)
-  turned = jpeg.compress(
+  result = _compress(jnp.asarray(image), some)
+  turned = _compress(
     jnp.asarray(image.swapaxes(0, 1)), some.transposed()
   ).swapaxes(0, 1)
   assert 255 * np.abs(result - turned).mean() < 0.6  # halves go another way
-  wrong = jpeg.compress(jnp.asarray(image.swapaxes(0, 1)), some).swapaxes(0, 1)
+  wrong = _compress(jnp.asarray(image.swapaxes(0, 1)), some).swapaxes(0, 1)
   assert np.abs(result - wrong).mean() > 3 * np.abs(result - turned).mean()
 
 
 @pytest.mark.parametrize('shape', [(1, 1, 3), (1, 9, 1), (17, 2, 3)])
 def test_a_flat_image_stays_as_it_is(shape):
   image = np.full(shape, np.float32(128 / 255))
-  result = jpeg.compress(jnp.asarray(image), jpeg.of_quality(20))
+  result = _compress(jnp.asarray(image), jpeg.of_quality(20))
   np.testing.assert_allclose(result, image, atol=1e-6)
