@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, JpegImagePlugin
 
 from zssr_jax.data import files
 from zssr_jax.errors import InputError
-from zssr_jax.ops import color
+from zssr_jax.ops import color, jpeg
 
 # Largest accepted image. The memory that a run takes grows with it.
 MAX_PIXELS = 64_000_000
@@ -93,6 +93,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     ) from None
 
 
+def _is_turned(image: ImageFile.ImageFile) -> bool:
+  """Whether its rows are columns of the upright image."""
+  # The orientation stands at the end of some PNG files; Pillow looks there.
+  return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+
+
 def read_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
   """Returns the shape that `read_image` would, mostly without decoding.
 
@@ -102,10 +108,8 @@ def read_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
   with _opened(Path(path), MAX_PIXELS) as image:
     if image.format == 'TIFF':  # Pillow turns it by itself, once decoded
       image.load()
-    # The orientation stands at the end of some PNG files; Pillow looks there.
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     rows, columns = image.height, image.width
-    if turned:
+    if _is_turned(image):
       rows, columns = columns, rows
     return rows, columns, 1 if image.mode == 'L' else 3
 
@@ -137,6 +141,43 @@ def read_image(
   if pixels.ndim == 2:
     pixels = pixels[..., None]
   return pixels.astype(np.float32) / np.float32(255)
+
+
+def read_jpeg(
+  path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
+) -> jpeg.Jpeg | None:
+  """Tells how a file compressed the image that `read_image` returns.
+
+  Only the head of the file is read. Where the EXIF orientation turns the
+  image, the tables are turned with it. The block grid of a turned or mirrored
+  image begins at its first pixel only if the sides are multiples of a block.
+
+  Args:
+    path: an image file.
+    max_pixels: refuses larger images.
+
+  Returns:
+    None unless it is a JPEG file (or MPO, a phone's). The chroma table is that
+    of the first chroma plane; of a greyscale image it is the luma's.
+
+  Raises:
+    InputError: as `read_image` does, but for damage behind the head.
+  """
+  with _opened(Path(path), max_pixels) as image:
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+      return None
+    # Of each plane: identifier, samples per block of pixels (x, y), table.
+    planes = image.layer
+    luma, chroma = planes[0], planes[min(1, len(planes) - 1)]
+    tables = [image.quantization[plane[3]] for plane in (luma, chroma)]
+    # The samples of a single plane are the pixels, whatever the file says.
+    most = [max(p[i] for p in planes) for i in (2, 1)]
+    sampling = (-(-most[0] // chroma[2]), -(-most[1] // chroma[1]))
+    found = jpeg.Jpeg(
+      np.asarray(tables, np.float32).reshape(2, jpeg.BLOCK, jpeg.BLOCK),
+      sampling,
+    )
+    return found.transposed() if _is_turned(image) else found
 
 
 def encode_png(image: np.ndarray) -> bytes:
