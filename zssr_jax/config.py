@@ -26,6 +26,7 @@ KERNELS = ('bicubic', 'given', *ESTIMATORS)
 SCHEDULES = ('plateau', 'cosine', 'constant')
 OPTIMIZERS = ('adam', 'sgd')
 ENSEMBLES = ('median', 'mean')
+CONSISTENCIES = ('least_squares', 'back_projection', 'none')
 BORDERS = ('replicate', 'symmetric')
 # Standard deviation of the error that rounding to 8 bits leaves in an image.
 ROUNDING = 0.29 / 255
@@ -289,9 +290,15 @@ class Config:
     ENSEMBLES,
     "what is taken of the copies' results; the paper has 'median'",
   )
-  back_projection: int = ranged(
-    10, 0, 1000, 'iterations on each output and on the ensemble'
+  consistency: str = one_of(
+    'least_squares',
+    CONSISTENCIES,
+    "what makes a result explain the input: 'least_squares', conjugate"
+    ' gradients that the noise stops, on the ensemble;'
+    " 'back_projection', the paper's, on each copy and on the ensemble;"
+    " 'none'",
   )
+  back_projection: int = ranged(10, 0, 1000, 'iterations of either, at most')
   tile: int = ranged(
     256, 32, 8192, 'side of an inference tile', unit='pixels of the input'
   )
