@@ -22,8 +22,9 @@ from zssr_jax.evaluation import protocols
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOUR = ('four-0', 'four-1', 'four-2', 'four-3')
+KINDS = ('ideal', 'gaussian', 'disc', 'line')  # 'shake' needs the data root
 NAMES = (
-  *('ideal', 'gaussian', 'div2krk', 'poor'),
+  *('ideal', 'gaussian', 'disc', 'line', 'div2krk', 'poor'),
   *('poor-noise', 'poor-speckle', 'poor-jpeg'),
   *FOUR,
 )
@@ -34,8 +35,10 @@ def random_image(*shape, seed=0):
   return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def make(name, hr, scale=2, image_name='some image', seed=0):
-  return protocols.degrade(name, hr, scale, image_name=image_name, seed=seed)
+def make(name, hr, scale=2, image_name='some image', seed=0, data=None):
+  return protocols.degrade(
+    name, hr, scale, image_name=image_name, seed=seed, data=data
+  )
 
 
 def mass(kernel):
@@ -77,14 +80,20 @@ def test_every_name_is_its_own_but_four_means_four():
 
 
 @pytest.mark.parametrize(
-  'text', ['bicubic', '', 'Ideal', 'four-4', 'poor-', 'kernel', 'kernel:']
+  'text',
+  [
+    *('bicubic', '', 'Ideal', 'four-4', 'poor-', 'kernel', 'kernel:'),
+    *('disc-', 'disc3', 'disc-crop', 'disc-noise0', 'disc-noise-crop'),
+    *('disc-jpeg0', 'disc-jpeg100', 'disc-jpeg60.5', 'disc-jpeg-noise'),
+    *('mixed-jpeg', 'poor-noise3', 'four-0-jpeg', 'div2krk-noise'),
+  ],
 )
 def test_an_unknown_name_is_told_the_known_ones(text):
   with pytest.raises(ValueError) as caught:
     protocols.parse(text)
   message = str(caught.value)
   assert repr(text) in message and '\n' not in message
-  for name in (*NAMES, 'four', 'kernel:PATH'):
+  for name in (*NAMES, 'shake', 'mixed', 'four', 'kernel:PATH'):
     assert name in message
 
 
@@ -92,6 +101,33 @@ def test_an_unknown_name_is_told_the_known_ones(text):
 def test_what_parse_does_not_return_is_not_degraded(name):
   with pytest.raises(ValueError, match='unknown degradation'):
     make(name, TINY)
+
+
+def test_suffixes_follow_each_kind():
+  for kind in KINDS:
+    for suffix in (
+      *('-noise', '-noise3', '-noise0.5', '-noise12.25'),
+      *('-jpeg', '-jpeg60', '-jpeg5', '-jpeg-crop', '-jpeg85-crop'),
+      *('-noise-jpeg', '-noise1-jpeg30-crop'),
+    ):
+      assert protocols.parse(kind + suffix) == (kind + suffix,)
+
+
+@pytest.mark.parametrize('name', ['shake', 'shake-noise1', 'mixed'])
+def test_shakes_are_looked_for_at_once(data_root, tmp_path, name):
+  assert protocols.parse(name, data_root) == (name,)
+  with pytest.raises(InputError, match='no data root; pass --data=FOLDER'):
+    protocols.parse(name)
+  with pytest.raises(InputError, match=f'{tmp_path} has none'):
+    protocols.parse(name, tmp_path)
+  (tmp_path / 'kernels').mkdir()
+  with pytest.raises(InputError, match='Levin09.mat: no such file'):
+    protocols.parse(name, tmp_path)
+
+
+def test_without_kernels_no_shake_is_made(tmp_path):
+  with pytest.raises(InputError, match='no data root'):
+    make('shake', TINY)
 
 
 def test_a_kernel_file_is_checked_at_once(tmp_path):
@@ -115,6 +151,15 @@ def test_a_kernel_file_is_checked_at_once(tmp_path):
     ('gaussian', TINY[:2], 3, 'some image: 2x8 is smaller'),
     ('gaussian', TINY, (2, 3), 'same scale on both axes'),
     ('four-0', TINY, (2, 3), 'same scale on both axes'),
+    ('disc', TINY, (2, 3), 'same scale on both axes'),
+    ('line', TINY, (2, 3), 'same scale on both axes'),
+    (
+      'ideal-jpeg-crop',
+      np.full((31, 90, 3), 9, np.uint8),
+      2,
+      '15x45 is too sm',
+    ),
+    ('ideal-jpeg-crop', np.full((90, 90, 3), 9, np.uint8), 1.3, 'no crop of'),
     ('div2krk', TINY, 3, 'scales 2 and 4'),
     ('div2krk', TINY, (2, 4), 'scales 2 and 4'),
   ],
@@ -238,6 +283,12 @@ def test_a_kernel_has_the_covariance_that_was_drawn(scale):
     ('gaussian', 4, 0.01),
     ('gaussian', 1.5, 0.01),
     ('gaussian', 2.5, 0.01),
+    ('disc', 2, 0.01),
+    ('disc', 3, 0.01),
+    ('disc', 1.5, 0.01),
+    ('line', 2, 0.01),
+    ('line', 4, 0.01),
+    ('line', 2.5, 0.01),
     ('four-2', 2, 0.01),
     ('div2krk', 2, 0.1),
     ('div2krk', 4, 0.1),
@@ -397,11 +448,14 @@ def test_jpeg_is_what_pillow_writes(tmp_path, channels):
 
 # What is drawn, and when.
 
-RANDOM = ('gaussian', 'div2krk', 'poor', 'poor-noise', 'poor-speckle', 'four-3')
+RANDOM = (
+  *('gaussian', 'div2krk', 'poor', 'poor-noise', 'poor-speckle', 'four-3'),
+  *('disc-noise', 'line-jpeg', 'gaussian-noise3-jpeg-crop'),
+)
 
 
 def fingerprints(names):
-  hr = random_image(24, 36, 3)
+  hr = random_image(36, 48, 3)
   out = {}
   for name in names:
     made = make(name, hr, image_name='Bäume 1', seed=3)
@@ -428,7 +482,9 @@ def test_another_process_draws_the_same_in_any_order():
   assert json.loads(result.stdout) == fingerprints(RANDOM)
 
 
-@pytest.mark.parametrize('name', ['gaussian', 'div2krk', 'poor-noise'])
+@pytest.mark.parametrize(
+  'name', ['gaussian', 'div2krk', 'poor-noise', 'disc', 'line-noise1']
+)
 def test_seed_and_image_decide_what_is_drawn(name):
   hr = random_image(24, 36, 3)
   variants = [('a', 0), ('b', 0), ('a', 1), ('a1', 0), ('a', 10), ('1', 0)]

@@ -155,7 +155,7 @@ def parse_options(
     kinds = [
       name
       for text in flag['degradation']
-      for name in ([text] if text == cases.OWN else protocols.parse(text))
+      for name in ([text] if text == cases.OWN else protocols.parse(text, data))
     ]
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None

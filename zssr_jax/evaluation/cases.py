@@ -16,6 +16,7 @@ import numpy as np
 from zssr_jax.data import datasets, image_io, kernel_io
 from zssr_jax.evaluation import protocols
 from zssr_jax.ops import color
+from zssr_jax.ops.jpeg import Jpeg
 
 # The low-resolution images and the kernel that come with the data set.
 OWN = 'own'
@@ -28,6 +29,9 @@ class Pixels(NamedTuple):
   hr: np.ndarray  # float32 [H, W, C] in [0, 1]
   kernel: np.ndarray | None  # [kh, kw], the true one; None: bicubic
   details: dict[str, Any]  # what the degradation drew
+  # White noise in image units; None: none, or not known to be white.
+  noise_std: float | None = None
+  jpeg: Jpeg | None = None  # what the LR file says; None: not a JPEG
 
 
 class Case(NamedTuple):
@@ -44,29 +48,44 @@ class Case(NamedTuple):
   lr_shape: tuple[int, ...]
   kernel: np.ndarray | None
   details: dict[str, Any]
+  root: Path  # the data root
+  noise_std: float | None = None  # these two as in `Pixels`
+  jpeg: Jpeg | None = None
 
   def load(self) -> Pixels:
     """Reads or makes the pixels."""
-    return _load(self.pair, self.scale, self.degradation, self.degradation_seed)
+    return _load(
+      self.root, self.pair, self.scale, self.degradation, self.degradation_seed
+    )
 
 
 def _load(
-  pair: datasets.Pair, scale: float, degradation: str, seed: int
+  root: Path, pair: datasets.Pair, scale: float, degradation: str, seed: int
 ) -> Pixels:
   hr = image_io.read_image(pair.hr)
   if degradation == OWN:
     assert pair.lr is not None
     kernel = None if pair.kernel is None else kernel_io.read_kernel(pair.kernel)
-    return Pixels(image_io.read_image(pair.lr), hr, kernel, {})
+    lr = image_io.read_image(pair.lr)
+    return Pixels(lr, hr, kernel, {}, jpeg=image_io.read_jpeg(pair.lr))
   made = protocols.degrade(
     degradation,
     color.to_uint8(hr),
     scale,
     image_name=pair.name,
     seed=seed,
+    data=root,
   )
+  top, left = made.corner
   lr = made.lr.astype(np.float32) / np.float32(255)
-  return Pixels(lr, hr, made.kernel, made.details)
+  return Pixels(
+    lr=lr,
+    hr=hr[top:, left:],
+    kernel=made.kernel,
+    details=made.details,
+    noise_std=made.noise_std,
+    jpeg=made.jpeg,
+  )
 
 
 def _digest(pixels: Pixels) -> str:
@@ -108,7 +127,7 @@ def find_cases(
   for pair in pairs[:limit]:
     # Where there are no LR images, `own` has nothing but the HR ones.
     name = 'ideal' if own and pair.lr is None else degradation
-    pixels = _load(pair, scale, name, seed)
+    pixels = _load(root, pair, scale, name, seed)
     cases.append(
       Case(
         dataset=Path(dataset).name,
@@ -122,6 +141,9 @@ def find_cases(
         lr_shape=pixels.lr.shape,
         kernel=pixels.kernel,
         details=pixels.details,
+        root=root,
+        noise_std=pixels.noise_std,
+        jpeg=pixels.jpeg,
       )
     )
   return cases
