@@ -107,6 +107,36 @@ def test_scales_degradations_seeds_and_devices_multiply(cli, photos, tmp_path):
   assert not any(r['kernel_given'] for r in found if r['method'] == 'zssr')
 
 
+def test_a_cropped_jpeg_is_scored_against_its_part_of_the_truth(
+  cli, photos, tmp_path
+):
+  code, _, _ = cli(
+    f'--datasets={photos}',
+    '--degradation=ideal,ideal-jpeg95-crop',
+    '--methods=bicubic',
+    '--limit=3',
+  )
+  assert code == 0
+  found = read(tmp_path / 'out')
+  clean, cropped = (
+    np.mean([r['psnr'] for r in found if r['degradation'] == name])
+    for name in ('ideal', 'ideal-jpeg95-crop')
+  )
+  # A pixel off, it would lose far more than quality 95 does.
+  assert clean - 1.5 < cropped < clean + 1.5
+
+
+def test_camera_shake_needs_the_data_root(cli, photos, tmp_path):
+  code, _, err = cli(
+    f'--datasets={photos}',
+    f'--data={tmp_path}',
+    '--degradation=mixed',
+    '--methods=bicubic',
+  )
+  assert code == 2 and err.count('\n') == 1
+  assert f'{tmp_path} has none; pass --data=FOLDER' in err
+
+
 @pytest.mark.slow
 def test_several_in_flight_give_the_same_rows(cli, photos, tmp_path):
   flags = (f'--datasets={photos}', '--methods=zssr', '--config.max_steps=3')

@@ -113,6 +113,34 @@ def test_other_peoples_random_draws_get_no_difference():
   assert 'other random draws' in table
 
 
+def test_mixed_is_told_by_kind_as_well():
+  drawn = {'a': 'disc-noise', 'b': 'disc', 'c': 'shake-jpeg-crop'}
+  rows = [
+    make_row(
+      image,
+      30.0 + i,
+      degradation='mixed',
+      of=3,
+      details={'drawn': name, 'quality': 50},
+    )
+    for i, (image, name) in enumerate(drawn.items())
+  ]
+  lines = {line['degradation']: line for line in tables.summary(rows)}
+  assert {name: line['images'] for name, line in lines.items()} == {
+    'mixed': '3',
+    'mixed: clean': '1',
+    'mixed: disc': '2',
+    'mixed: jpeg-crop': '1',
+    'mixed: noise': '1',
+    'mixed: shake': '1',
+  }
+  assert lines['mixed']['over bicubic'] == '+2.00'
+  assert lines['mixed: disc']['over bicubic'] == '+1.50'
+  assert {line['method'] for line in lines.values()} == {'zssr (fast)'}
+  (line, *_) = tables.summary(rows[:2])
+  assert line['images'] == '2 of 3, partial'
+
+
 def test_lpips_has_a_column_when_all_rows_of_a_method_have_it():
   rows = [make_row('a', lpips=0.25), make_row('b', lpips=0.35)]
   assert tables.summary(rows)[0]['LPIPS'] == '0.3000'

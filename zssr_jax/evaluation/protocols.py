@@ -272,8 +272,8 @@ def _draw_crop(
   ][1:]  # the first is no crop
   if not places:
     raise ValueError(
-      f'no crop of less than {jpeg.BLOCK} LR pixels is one of whole HR pixels at'
-      f' scale {scales}'
+      f'no crop of less than {jpeg.BLOCK} LR pixels is whole in HR pixels, too,'
+      f' at scale {scales}'
     )
   return places[rng.integers(len(places))]
 

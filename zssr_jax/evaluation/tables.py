@@ -27,6 +27,7 @@ class Group(NamedTuple):
 
   facts: dict[str, Any]  # the values of `_KEYS`
   rows: list[rows.Row]
+  part: bool = False  # those of a set that drew the same kind of degradation
 
   @property
   def images(self) -> int:
@@ -63,12 +64,23 @@ class Group(NamedTuple):
 
 
 def group_rows(all_rows: Iterable[rows.Row]) -> list[Group]:
-  """Sorts rows into groups whose rows differ in image and seed alone."""
+  """Sorts rows into groups whose rows differ in image and seed alone.
+
+  Rows of `mixed` are in three: all of them, those of the same blur, and those
+  with the same done to them afterwards.
+  """
   groups: dict[tuple[Any, ...], Group] = {}
   for row in all_rows:
     facts = {name: row.get(name) for name in _KEYS}
-    place = tuple(facts.values())
-    groups.setdefault(place, Group(facts, [])).rows.append(row)
+    drawn = (row.get('details') or {}).get('drawn')
+    kind, _, after = (drawn or '').partition('-')
+    for part in (None, kind, after or 'clean') if drawn else (None,):
+      shown = dict(facts)
+      if part is not None:
+        shown['degradation'] = f'{facts["degradation"]}: {part}'
+      place = tuple(shown.values())
+      group = groups.setdefault(place, Group(shown, [], part is not None))
+      group.rows.append(row)
   return sorted(
     groups.values(),
     key=lambda group: [str(group.facts[name]) for name in _KEYS[:5]],
@@ -147,13 +159,14 @@ def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
     other = published.OTHER_DRAWS.get(place, {})
     counterpart = _counterpart(group)
     paper = table.get(counterpart) or other.get(counterpart)
-    whole = group.images == of
+    whole = group.images == of or group.part
+    images = f'{group.images}' if whole else f'{group.images} of {of}, partial'
     cells = {
       'data set': facts['dataset'],
       'scale': f'×{facts["scale"]:g}',
       'degradation': facts['degradation'],
       'method': label,
-      'images': f'{of}' if whole else f'{group.images} of {of}, partial',
+      'images': images,
       'seeds': ', '.join(str(seed) for seed in group.seeds) or 'mixed',
       'PSNR / SSIM': _score(group.mean('psnr'), group.mean('ssim'))
       + ('' if spread is None else f' (±{spread:.2f})'),
