@@ -427,3 +427,100 @@ def test_only_transforms_that_leave_the_degradation_alone_take_part(name):
 def test_bicubic_allows_all_eight_and_unequal_scales_only_four():
   assert Degradation((2.0, 2.0), None).symmetries() == tuple(range(8))
   assert Degradation((2.0, 3.0), None).symmetries() == (0, 2, 4, 6)
+
+
+def matrix_of(degradation, shape):
+  """`explained` as a matrix, pixel by pixel."""
+  count = int(np.prod(shape))
+  columns = [
+    np.asarray(
+      degradation.explained(unit.reshape(*shape, 1), shape_of_lr(shape))
+    ).ravel()
+    for unit in np.eye(count, dtype=np.float32)
+  ]
+  return np.stack(columns, axis=1)
+
+
+def shape_of_lr(shape):
+  return tuple(-(-n // 2) for n in shape)
+
+
+def random_kernel(seed):
+  rng = np.random.default_rng(seed)
+  kernel = rng.random(rng.integers(1, 8, 2)) ** rng.integers(1, 8)
+  return (kernel / kernel.sum()).astype(np.float32)
+
+
+@pytest.mark.parametrize('shape', [(12, 10), (11, 13)])
+@pytest.mark.parametrize('kernel', [None, random_kernel(0), random_kernel(1)])
+def test_least_squares_finds_the_nearest_exact_solution(shape, kernel):
+  degradation = Degradation(2, kernel)
+  rng = np.random.default_rng(2)
+  # Far from 0 and 1, so that nothing is clipped.
+  scene = rng.uniform(0.45, 0.55, (*shape, 1)).astype(np.float32)
+  sr = scene + rng.uniform(-0.02, 0.02, scene.shape).astype(np.float32)
+  matrix = matrix_of(degradation, shape)
+  seen = np.asarray(degradation.explained(scene, shape_of_lr(shape)))
+  lr = np.zeros((*shape_of_lr(shape), 1), np.float32)
+  lr[: seen.shape[0], : seen.shape[1]] = seen
+  made = inference.least_squares(sr, lr, degradation, 0.0, iterations=300)
+  rest = seen.ravel() - matrix @ sr.ravel()
+  exact = sr.ravel() + np.linalg.lstsq(matrix, rest, rcond=1e-5)[0]
+  np.testing.assert_allclose(np.ravel(made), exact, atol=2e-4)
+
+
+def test_least_squares_never_raises_what_is_unexplained():
+  rng = np.random.default_rng(0)
+  lr = rng.uniform(0.3, 0.7, (16, 12, 2)).astype(np.float32)
+  sr = rng.uniform(0.3, 0.7, (32, 24, 2)).astype(np.float32)
+
+  def unexplained(sr, degradation):
+    rest = np.asarray(degradation.unexplained(sr, lr))
+    return np.sqrt(np.mean(rest**2, (0, 1)))
+
+  for seed in range(50):
+    # Padded, so that one program serves all.
+    degradation = Degradation(2, random_kernel(seed)).padded((9, 9))
+    before = unexplained(sr, degradation)
+    for iterations in (1, 10):
+      made = inference.least_squares(
+        sr, lr, degradation, 0.0, iterations=iterations
+      )
+      after = unexplained(made, degradation)
+      assert (after <= before + 1e-6).all(), seed
+      before = after
+
+
+def test_noise_stops_least_squares():
+  degradation = Degradation(2, blur_kernels.gaussian_kernel((2, 1), 0.5, 2))
+  rng = np.random.default_rng(0)
+  scene = rng.uniform(0.3, 0.7, (40, 48, 1)).astype(np.float32)
+  lr = np.asarray(degradation.down(scene))
+  rough = np.asarray(degradation.up(lr))
+
+  def unexplained(sr):
+    return float(
+      np.sqrt(np.mean(np.asarray(degradation.unexplained(sr, lr)) ** 2))
+    )
+
+  now = unexplained(rough)
+  same = inference.least_squares(rough, lr, degradation, now, iterations=9)
+  np.testing.assert_array_equal(same, rough)
+  level = now / 3
+  made = inference.least_squares(rough, lr, degradation, level, iterations=50)
+  whole = inference.least_squares(rough, lr, degradation, 0.0, iterations=50)
+  assert unexplained(whole) < 0.5 * level < unexplained(made) < level * 1.001
+
+
+def test_channels_are_corrected_as_if_alone():
+  degradation = Degradation(2, random_kernel(3))
+  rng = np.random.default_rng(0)
+  lr = rng.uniform(0.3, 0.7, (16, 12, 2)).astype(np.float32)
+  sr = rng.uniform(0.3, 0.7, (32, 24, 2)).astype(np.float32)
+  sr[..., 1] *= 0.9
+  both = inference.least_squares(sr, lr, degradation, 0.01, iterations=6)
+  for c in (0, 1):
+    one = inference.least_squares(
+      sr[..., c : c + 1], lr[..., c : c + 1], degradation, 0.01, iterations=6
+    )
+    np.testing.assert_allclose(both[..., c], one[..., 0], atol=1e-5)

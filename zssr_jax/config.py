@@ -22,7 +22,7 @@ from zssr_jax.fields import (
 )
 from zssr_jax.registry import ESTIMATORS, LOSSES, MODELS
 
-KERNELS = ('bicubic', 'given', *ESTIMATORS)
+KERNELS = ('bicubic', 'given', 'auto', *ESTIMATORS)
 SCHEDULES = ('plateau', 'cosine', 'constant')
 OPTIMIZERS = ('adam', 'sgd')
 ENSEMBLES = ('median', 'mean')
@@ -116,7 +116,9 @@ class Config:
     'bicubic',
     KERNELS,
     "what blurred the image, when no kernel is passed: 'given' makes that an"
-    " error, all but 'bicubic' find a kernel in the image",
+    " error; 'auto' finds out what happened to the image, noise and compression"
+    ' included, and trains accordingly; the others but for'
+    " 'bicubic' find a kernel in the image",
     group='The degradation that makes a son of a father (section 3.2)',
   )
   center_kernel: bool = switch(

@@ -238,20 +238,26 @@ def least_squares(
   def once(_, state):
     change, rest, direction, norm = state
     seen = degradation.explained(direction, lr.shape)
-    power = jnp.sum(seen**2, (0, 1))
-    goes_on = (jnp.mean(rest**2, (0, 1)) > level**2) & (power > _TINY)
+    power = _by_channel(seen)
+    goes_on = (_by_channel(rest) > most) & (power > _TINY)
     step = jnp.where(goes_on, norm / jnp.maximum(power, _TINY), 0.0)
     rest = rest - step * seen
     slope = degradation.adjoint(rest, sr.shape)
-    new_norm = jnp.sum(slope**2, (0, 1))
+    new_norm = _by_channel(slope)
     turned = slope + new_norm / jnp.maximum(norm, _TINY) * direction
     return change + step * direction, rest, turned, new_norm
 
   rest = degradation.unexplained(sr, lr)
   slope = degradation.adjoint(rest, sr.shape)
-  state = (jnp.zeros_like(sr), rest, slope, jnp.sum(slope**2, (0, 1)))
+  most = level**2 * rest.shape[0] * rest.shape[1]
+  state = (jnp.zeros_like(sr), rest, slope, _by_channel(slope))
   change = jax.lax.fori_loop(0, iterations, once, state)[0]
   return jnp.clip(sr + change, 0.0, 1.0)
+
+
+def _by_channel(image: jax.Array) -> jax.Array:
+  """The sum of squares of every channel, `[1, 1, C]`."""
+  return jnp.sum(image**2, (0, 1), keepdims=True)
 
 
 def super_resolve(

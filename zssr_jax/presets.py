@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
 
 PRESETS: dict[str, Config] = {
+  'auto': Config(
+    model='pixel_shuffle',
+    kernel='auto',
+    start='transferred',
+    start_steps=300,
+    start_rate=2e-3,
+    schedule='cosine',
+    learning_rate=3e-3,
+    warmup=10,
+    max_steps=800,
+    ensemble='mean',
+  ),
   'best': Config(
     model='pixel_shuffle',
     gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),

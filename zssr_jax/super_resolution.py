@@ -14,16 +14,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import checks, registry, stages
+from zssr_jax import automatic, checks, registry, stages
 from zssr_jax.config import ROUNDING, Config
 from zssr_jax.degradation import Degradation
+from zssr_jax.kernel_estimation import diagnosis as diagnosis_lib
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import noise
 from zssr_jax.models.network import Network
@@ -52,9 +53,11 @@ class Result:
   params: Any  # the network's after the last stage; a tuple for several
   history: history.History
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
-  config: Config  # noise_std as used
+  config: Config  # as used
+  degradation: Degradation  # of the sons, as used
   seconds: dict[str, float]  # by phase: estimate, prepare, train, infer
   estimate: estimation.Estimate | None = None  # of the kernel
+  diagnosis: diagnosis_lib.Diagnosis | None = None  # where kernel is auto
   consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
 
   def __repr__(self) -> str:
@@ -84,6 +87,7 @@ def train_image(
   scale: Scale = 2,
   *,
   kernel: Kernel | None = None,
+  degradation: Degradation | None = None,
   config: Config = Config(),
   start: Any = None,
   vgg: Any = None,
@@ -102,6 +106,8 @@ def train_image(
       it is apart from being made to sum to 1; or a function `(image, scale
       (y, x), key) -> kernel` that estimates one. None: what `config.kernel`
       says.
+    degradation: what is known of it: parts that are not None hold whatever
+      the config says, the others are as it says. Its scale is not read.
     config: every other setting.
     start: parameters to start from instead of random ones, whole or some of
       the modules at the top of the tree (a trained `backbone`, say); see
@@ -130,6 +136,7 @@ def train_image(
     image,
     scale,
     kernel=kernel,
+    degradation=degradation,
     config=config,
     start=start,
     vgg=vgg,
@@ -145,6 +152,7 @@ def run_image(
   scale: Scale = 2,
   *,
   kernel: Kernel | None = None,
+  degradation: Degradation | None = None,
   config: Config = Config(),
   start: Any = None,
   vgg: Any = None,
@@ -169,7 +177,9 @@ def run_image(
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
     kernel_key = jax.random.fold_in(key, 2**31 - 1)
-    source, estimate = _find_source(image, scale, kernel, config, kernel_key)
+    found = _find(image, scale, kernel, degradation, config, kernel_key)
+    config = found.config
+  terms = loss_lib.terms_of(config.losses, image.shape[2], config, losses)
   plan = stages.plan_stages(image.shape, scale, config)
   run = stages.Run(
     image=image,
@@ -182,20 +192,21 @@ def run_image(
     config=config,
     key=key,
   )
-  carried = stages.Carried(source)
+  carried = stages.Carried(found.source)
   for number in range(len(run.stages)):
     carried = yield from stages.run_stage(run, number, carried, clock)
-  found = carried.source.degradation
-  noise_std = found.noise_std
+  used = carried.source.degradation
   return Result(
     image=carried.results[-1],
     params=carried.params[0] if config.networks == 1 else carried.params,
     history=history.join_histories(list(carried.histories)),
-    kernel=found.kernel,
-    config=config.replace(noise_std=float(noise_std or 0.0)),
+    kernel=used.kernel,
+    config=config.replace(noise_std=float(used.noise_std or 0.0)),
+    degradation=used,
     seconds=clock.seconds,
-    estimate=estimate,
-    consistency=_consistency(found, carried.results[-1], image),
+    estimate=found.estimate,
+    diagnosis=found.diagnosis,
+    consistency=_consistency(used, carried.results[-1], image),
   )
 
 
@@ -225,38 +236,70 @@ def _check_complete(
       )
 
 
-def _find_source(
+class _Found(NamedTuple):
+  """What is known before the training."""
+
+  source: kernel_source.Source  # of the sons' degradation
+  config: Config  # to train by
+  estimate: estimation.Estimate | None = None
+  diagnosis: diagnosis_lib.Diagnosis | None = None
+
+
+def _find(
   image: np.ndarray,
   scale: tuple[float, float],
   kernel: Kernel | None,
+  degradation: Degradation | None,
   config: Config,
   key: jax.Array,
-) -> tuple[kernel_source.Source, estimation.Estimate | None]:
-  """Finds the source of the sons' degradation, and an estimate if asked for."""
-  estimate = None
+) -> _Found:
+  """Finds out how sons are to be made, and with `auto` how to train."""
   if callable(kernel):
     kernel = kernel(image, scale, key)
-  elif kernel is None and config.kernel in registry.ESTIMATORS:
-    estimate = estimation.estimate(image, scale, config.kernel, key)
-    kernel = estimate.kernel
-  if kernel is not None:
-    kernel = checks.check_kernel(kernel, image.shape)
-  degradation = Degradation(
-    scale, kernel, _noise_std(image, config), config.border
+  known = (degradation or Degradation(scale)).replace(
+    scale=scale, border=config.border
   )
-  if config.center_kernel:
-    degradation = degradation.centered()
-  fit = estimate.fit if estimate else None
+  if kernel is not None:
+    known = known.replace(kernel=kernel)
+  if known.kernel is not None:
+    known = known.replace(kernel=checks.check_kernel(known.kernel, image.shape))
+    if config.center_kernel:
+      known = known.centered()
+  if config.kernel == 'auto':
+    found = diagnosis_lib.estimate_degradation(image, scale, known=known)
+    config = automatic.settle(config, found)
+    sons = automatic.of_sons(found.degradation)
+    return _Found(kernel_source.Known(sons), config, diagnosis=found)
+  if known.noise_std is None:
+    known = known.replace(noise_std=_noise_std(image, config))
+  if known.kernel is not None or config.kernel not in registry.ESTIMATORS:
+    return _Found(kernel_source.Known(known), config)
+  estimate = estimation.estimate(image, scale, config.kernel, key)
+  source = _source_of(estimate, known, config, image.shape)
+  return _Found(source, config, estimate)
+
+
+def _source_of(
+  estimate: estimation.Estimate,
+  known: Degradation,
+  config: Config,
+  shape: tuple[int, ...],
+) -> kernel_source.Source:
+  """Returns the source of an estimated kernel, and all else that is known."""
+  if estimate.kernel is not None:
+    known = known.replace(kernel=checks.check_kernel(estimate.kernel, shape))
+    if config.center_kernel:
+      known = known.centered()
+  fit = estimate.fit
   if fit is None or not registry.ESTIMATORS[config.kernel].learnt_along:
-    return kernel_source.Known(degradation), estimate
+    return kernel_source.Known(known)
   # To be compared with the input, sons need its rounding.
-  noise_std = np.maximum(degradation.noise_std or 0.0, ROUNDING)
-  source = joint_kernel.make_joint_kernel(
-    degradation.replace(noise_std=noise_std),
+  noise_std = np.maximum(known.noise_std or 0.0, ROUNDING)
+  return joint_kernel.make_joint_kernel(
+    known.replace(noise_std=noise_std),
     fit.covariance,
     fit.covariance_precision,
   )
-  return source, estimate
 
 
 def _noise_std(image: np.ndarray, config: Config) -> float | None:

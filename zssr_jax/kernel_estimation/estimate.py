@@ -18,10 +18,6 @@ from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
 _LEAST_SIDE = 64
-# Ratio of the power of coarse structure to the noise's below which there is
-# nothing to be measured; 1 for white noise.
-_LEAST_STRUCTURE = 30.0
-_COARSE = 0.1  # cycles a pixel
 _WIDEST = 1.6  # standard deviation along the wider axis, LR pixels
 _AGREEMENT = 0.9  # of the two halves; less earns a warning
 _MISFIT = 1.0  # of the log spectrum, natural units; photos: 0.2 to 0.5
@@ -71,7 +67,7 @@ def estimate(
     )
   power = spectrum.spectrum(image)
   level = noise.noise_level(image.mean(2, keepdims=True))
-  if _structure(power, level) < _LEAST_STRUCTURE:
+  if spectrum.structure(power, level) < spectrum.LEAST_STRUCTURE:
     return _none(method, 'the image is flat, or nothing but noise')
   fit = spectrum.fit(power, scales, noise_std=level)
   key = jax.random.key(0) if key is None else key
@@ -110,15 +106,6 @@ def estimate(
 def _none(method: str, reason: str) -> Estimate:
   warning = f'{reason}; bicubic is assumed instead of an estimated kernel'
   return Estimate(None, method, math.nan, warning)
-
-
-def _structure(power: np.ndarray, noise_std: float) -> float:
-  """Returns the power of coarse structure, relative to the noise's."""
-  frequency = np.fft.fftfreq(len(power))
-  radius = np.hypot(frequency[:, None], frequency[None])
-  coarse = power[(radius > 0) & (radius <= _COARSE)].mean()
-  # Rounding to 8 bits is noise, too.
-  return float(coarse / (noise_std**2 + 1 / 12 / 255**2))
 
 
 def _agreement(image: np.ndarray, scales: tuple[float, float]) -> float:

@@ -28,6 +28,10 @@ _LONGEST = 12.0  # line, LR pixels
 # Power that is left at a zero of a disc or line: scenes are not flat, and
 # windows smear the spectrum.
 _ZERO = 3e-4
+# Cost by which a kernel must explain the spectrum better than none. Of 50 sharp
+# photos shrunk by bicubic the worst reached 4.8; 50 blurred by a Gaussian of
+# 1.2 had 6.0 to 37.
+_BLURRED = 5.5
 _TAPS_VARIANCE = 1 / 12  # of a tap, which stands for a pixel
 
 Scales = tuple[float, float]
@@ -45,7 +49,8 @@ class Family(NamedTuple):
     limits: `scales ->` largest absolute values of the parameters.
     kernel: `(parameters, scales, caution) -> [h, w]`, the centred kernel, its
       Gaussian's variance times `caution`; None: bicubic.
-    price: what its parameters must gain in the cost of a fit to be believed.
+    words: `parameters ->` what a user is told.
+    price: what it must gain in the cost of a fit, above none, to be believed.
   """
 
   name: str
@@ -53,6 +58,7 @@ class Family(NamedTuple):
   starts: Callable[[Scales], list[list[float]]]
   limits: Callable[[Scales], list[float]]
   kernel: Callable[[Parameters, Scales, float], np.ndarray | None]
+  words: Callable[[Parameters], str]
   price: float
 
 
@@ -119,6 +125,11 @@ def _std_of_taps(std: float, caution: float) -> float:
   return math.sqrt(max(variance, 0.0))
 
 
+def _gaussian_words(p: Parameters) -> str:
+  second, first = np.sqrt(np.linalg.eigvalsh(covariance_of(p)))
+  return f'Gaussian blur of {first:.1f} x {second:.1f} pixels'
+
+
 def _disc_kernel(p: Parameters, scales: Scales, caution: float) -> np.ndarray:
   std = _std_of_taps(p[0], caution)
   return blur_kernels.disc_kernel(abs(float(p[1])), std, scales)
@@ -145,6 +156,7 @@ NONE = Family(
   lambda scales: [[]],
   lambda scales: [],
   lambda p, scales, caution: None,
+  lambda p: 'no blur beyond bicubic',
   0.0,
 )
 GAUSSIAN = Family(
@@ -155,7 +167,8 @@ GAUSSIAN = Family(
   lambda p, scales, caution: blur_kernels.gaussian_of(
     caution * covariance_of(p), scales
   ),
-  0.0,
+  _gaussian_words,
+  _BLURRED,
 )
 DISC = Family(
   'disc',
@@ -166,7 +179,8 @@ DISC = Family(
   ],
   lambda scales: [_WIDEST * max(scales), _LARGEST * max(scales)],
   _disc_kernel,
-  0.6,
+  lambda p: f'defocus of radius {abs(p[1]):.1f} pixels',
+  _BLURRED + 0.6,
 )
 LINE = Family(
   'line',
@@ -174,6 +188,10 @@ LINE = Family(
   _line_starts,
   lambda scales: [_WIDEST * max(scales), *[_LONGEST * max(scales)] * 2],
   _line_kernel,
-  1.0,
+  lambda p: (
+    f'motion of {math.hypot(p[1], p[2]):.1f} pixels at'
+    f' {math.degrees(math.atan2(p[1], p[2])) % 180:.0f} degrees'
+  ),
+  _BLURRED + 1.0,
 )
 FAMILIES = {f.name: f for f in (NONE, GAUSSIAN, DISC, LINE)}

@@ -52,6 +52,12 @@ _CAUTION = 0.78
 _TRIAL, _FINALISTS = 10, 2
 
 
+# Ratio of the power of coarse structure to the noise's below which there is
+# nothing to be measured; 1 for white noise.
+LEAST_STRUCTURE = 30.0
+_COARSE = 0.1  # cycles a pixel
+
+
 class Fit(NamedTuple):
   """The model that explains a spectrum best."""
 
@@ -60,7 +66,7 @@ class Fit(NamedTuple):
   precision: np.ndarray  # [n, n], theirs
   decay: float  # a
   noise: float  # standard deviation of the white part, image units
-  misfit: float  # RMS residual of the log spectrum
+  misfit: float  # RMS residual of the log spectrum, where noise hides it not
   cost: float  # half the sum of squares, priors included
 
   @property
@@ -107,6 +113,20 @@ def spectrum(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
   return total / (count * (taper**2).sum())
 
 
+def structure(power: np.ndarray, noise_std: float) -> float:
+  """Returns the power of coarse structure, relative to the noise's.
+
+  Args:
+    power: from `spectrum`.
+    noise_std: of the image, in image units.
+  """
+  frequency = np.fft.fftfreq(len(power))
+  radius = np.hypot(frequency[:, None], frequency[None])
+  coarse = power[(radius > 0) & (radius <= _COARSE)].mean()
+  # Rounding to 8 bits is noise, too.
+  return float(coarse / (noise_std**2 + 1 / 12 / 255**2))
+
+
 def fit(
   power: np.ndarray,
   scale: Scale,
@@ -142,7 +162,7 @@ def fit(
     precision=np.linalg.pinv(spread),
     decay=float(p[1]),
     noise=math.exp(p[2] / 2),
-    misfit=float(np.sqrt(np.mean(data**2))) * _SCATTER,
+    misfit=float(np.sqrt(np.mean(data[problem.told(p)] ** 2))) * _SCATTER,
     cost=float(found.cost),
   )
 
@@ -179,6 +199,11 @@ class _Problem:
     other._folds = self._folds[::2]
     other._log_power = self._log_power[::2]
     return other
+
+  def told(self, p: np.ndarray) -> np.ndarray:
+    """Tells where the measured power is at least twice the noise's."""
+    told = self._log_power > p[2] + math.log(2)
+    return told if told.any() else np.ones_like(told)
 
   def starts(self) -> list[np.ndarray]:
     level = float(self._log_power.mean()) - 5

@@ -1,0 +1,187 @@
+"""What happened to an image: compression, noise and blur, in this order.
+
+Each is found with what was found before it in mind: quantisation empties high
+frequencies, which looks like blur, so it is looked for first, in pixels, too,
+whose file says nothing of it; noise hides where the spectrum ends, so its level
+is taken into the fit of the spectrum. For blur the hypotheses are none beyond
+bicubic downscaling, and the `families`; the more a hypothesis says, the more it
+must explain to be believed, and where no family explains the spectrum (camera
+shake) no kernel is used: a wrong one does more harm than none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.ndimage
+
+from zssr_jax import blur_kernels
+from zssr_jax.degradation import Degradation
+from zssr_jax.kernel_estimation import families, noise, spectrum
+from zssr_jax.ops.jpeg import BLOCK, Jpeg
+from zssr_jax.ops.resize import Scale
+
+_LEAST_SIDE = 64  # pixels, to tell a kernel
+# RMS residual of the log spectrum above which no family explains it: photos
+# 0.2 to 0.44, camera shake 0.54 to 0.8.
+_UNEXPLAINED = 0.48
+# A frequency tells something where its power is this many times that of the
+# error of quantisation.
+_ABOVE_QUANTISATION = 4.0
+_FEWEST = 150  # frequencies that tell a kernel
+_SIDES = 16  # kernels are padded to a few sizes, so that programs are shared
+
+
+class Candidate(NamedTuple):
+  """A hypothesis about the blur."""
+
+  name: str
+  cost: float  # of its fit, its price included, above the best one's
+  misfit: float  # RMS residual of the log spectrum
+  words: str  # its parameters
+
+
+class Diagnosis(NamedTuple):
+  """What was found, and why.
+
+  Attributes:
+    degradation: its kernel None where bicubic downscaling explains the image,
+      or nothing does.
+    candidates: for the blur, the best first; empty where it was given or the
+      image is not fit to tell.
+    blur: the blur in words: 'defocus, radius 2.9'.
+    reason: why no kernel was looked for, or none is used; None if not so.
+    fit: the chosen one, None if there is none.
+  """
+
+  degradation: Degradation
+  candidates: tuple[Candidate, ...]
+  blur: str
+  reason: str | None
+  fit: spectrum.Fit | None
+
+  def __str__(self) -> str:
+    """What was found, in one line."""
+    return describe(self.degradation, self.blur)
+
+
+def describe(degradation: Degradation, blur: str) -> str:
+  """Says in one line what happened to an image."""
+  words = []
+  if degradation.jpeg is not None:
+    words.append(f'JPEG of about quality {0}')
+  words.append(blur)
+  words.append(f'noise {255 * float(degradation.noise_std or 0):.1f}/255')
+  return ', '.join(words)
+
+
+def estimate_degradation(
+  image: np.ndarray,
+  scale: Scale = 2,
+  *,
+  known: Degradation | None = None,
+) -> Diagnosis:
+  """Estimates what happened to an image.
+
+  Args:
+    image: `[H, W, C]` in [0, 1].
+    scale: number or pair (y, x), HR pixels per pixel of the image.
+    known: what is known of it; its parts that are not None are kept.
+
+  Returns:
+    A `Diagnosis`.
+  """
+  known = Degradation(scale) if known is None else known
+  found = known.replace(scale=scale)
+  if found.noise_std is None:
+    level = noise.noise_level(image)
+    found = found.replace(noise_std=np.float32(level))
+  if found.kernel is not None:
+    return Diagnosis(found, (), 'kernel given', None, None)
+  return _blur(image, found)
+
+
+def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
+  """Finds the kernel of an image whose noise and compression are known."""
+
+  def none(reason, candidates=(), fit=None):
+    words = 'no blur beyond bicubic' if reason is None else 'blur unknown'
+    return Diagnosis(found, candidates, words, reason, fit)
+
+  side = min(image.shape[:2])
+  if side < _LEAST_SIDE:
+    return none(f'a kernel needs {_LEAST_SIDE}x{_LEAST_SIDE} pixels')
+  power = spectrum.spectrum(image)
+  std = float(np.hypot(found.noise_std, 0.0))
+  if spectrum.structure(power, std) < spectrum.LEAST_STRUCTURE:
+    return none('the image is flat, or nothing but noise')
+  lost = _lost(power, found.jpeg)
+  if lost is not None and (~lost).sum() < 2 * _FEWEST:
+    return none('compression has left too little to tell blur by')
+  fits = [
+    spectrum.fit(power, found.scale, family, noise_std=std, lost=lost)
+    for family in families.FAMILIES.values()
+  ]
+  candidates, best = _rank(fits)
+  if best.misfit > _UNEXPLAINED:
+    return none('no simple blur explains the image', candidates, best)
+  if best.family is families.NONE:
+    return none(None, candidates, best)
+  kernel = spectrum.kernel_of(best, found.scale)
+  assert kernel is not None
+  kernel = _padded(kernel, image.shape)
+  if kernel is None:
+    return none('the blur is wider than the image', candidates, best)
+  degradation = found.replace(kernel=kernel)
+  words = best.family.words(best.parameters)
+  return Diagnosis(degradation, candidates, words, None, best)
+
+
+def _rank(
+  fits: list[spectrum.Fit],
+) -> tuple[tuple[Candidate, ...], spectrum.Fit]:
+  """Orders hypotheses by cost and price."""
+  costs = [fit.cost + fit.family.price for fit in fits]
+  order = np.argsort(costs)
+  best = fits[order[0]]
+  candidates = tuple(
+    Candidate(
+      fits[i].family.name,
+      float(costs[i] - costs[order[0]]),
+      fits[i].misfit,
+      fits[i].family.words(fits[i].parameters),
+    )
+    for i in order
+  )
+  return candidates, best
+
+
+def _lost(power: np.ndarray, jpeg: Jpeg | None) -> np.ndarray | None:
+  """Tells which frequencies quantisation has emptied, or filled with error."""
+  if jpeg is None:
+    return None
+  size = len(power)
+  table = np.asarray(jpeg.tables[0], np.float64) / 255
+  # The DCT's frequency u is u / 16 cycles a pixel.
+  place = abs(np.fft.fftfreq(size)) * 2 * BLOCK
+  steps = np.exp(
+    scipy.ndimage.map_coordinates(
+      np.log(table),
+      np.meshgrid(place, place, indexing='ij'),
+      order=1,
+      mode='nearest',
+    )
+  )
+  return power < _ABOVE_QUANTISATION * steps**2 / 12
+
+
+def _padded(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+  """Pads a kernel to one of a few sizes, if the image is large enough."""
+  side = max(kernel.shape)
+  if side > min(shape[:2]):
+    return None
+  wanted = -(-(side - 3) // _SIDES) * _SIDES + 3
+  side = min(wanted, min(shape[:2]))
+  return np.asarray(blur_kernels.pad_kernel(jnp.asarray(kernel), (side, side)))
