@@ -116,10 +116,14 @@ class Config:
     'bicubic',
     KERNELS,
     "what blurred the image, when no kernel is passed: 'given' makes that an"
-    " error; 'auto' finds out what happened to the image, noise and compression"
-    ' included, and trains accordingly; the others but for'
-    " 'bicubic' find a kernel in the image",
+    " error, 'auto' tells no blur, a Gaussian, a disc (defocus) and a line"
+    " (motion) from each other, the others but for 'bicubic' find one kernel",
     group='The degradation that makes a son of a father (section 3.2)',
+  )
+  automatic: bool = switch(
+    False,
+    'whether noise and compression are found in the image, too, and how it is'
+    ' trained follows from what is found',
   )
   center_kernel: bool = switch(
     False, 'whether to shift the kernel to the aligned centre first'

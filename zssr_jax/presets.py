@@ -23,6 +23,7 @@ PRESETS: dict[str, Config] = {
   'auto': Config(
     model='pixel_shuffle',
     kernel='auto',
+    automatic=True,
     start='transferred',
     start_steps=300,
     start_rate=2e-3,

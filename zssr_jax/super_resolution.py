@@ -265,18 +265,21 @@ def _find(
     known = known.replace(kernel=checks.check_kernel(known.kernel, image.shape))
     if config.center_kernel:
       known = known.centered()
-  if config.kernel == 'auto':
-    found = diagnosis_lib.estimate_degradation(image, scale, known=known)
-    config = automatic.settle(config, found)
-    sons = automatic.of_sons(found.degradation)
-    return _Found(kernel_source.Known(sons), config, diagnosis=found)
-  if known.noise_std is None:
+  if not config.automatic and known.noise_std is None:
     known = known.replace(noise_std=_noise_std(image, config))
+  diagnosis = None
+  if config.automatic or config.kernel == 'auto':
+    diagnosis = diagnosis_lib.estimate_degradation(
+      image, scale, known=known, blurred=config.kernel == 'auto'
+    )
+    known = diagnosis.degradation
+  if config.automatic:
+    config, known = automatic.settle(config, known)
   if known.kernel is not None or config.kernel not in registry.ESTIMATORS:
-    return _Found(kernel_source.Known(known), config)
+    return _Found(kernel_source.Known(known), config, diagnosis=diagnosis)
   estimate = estimation.estimate(image, scale, config.kernel, key)
   source = _source_of(estimate, known, config, image.shape)
-  return _Found(source, config, estimate)
+  return _Found(source, config, estimate, diagnosis)
 
 
 def _source_of(

@@ -82,6 +82,7 @@ def estimate_degradation(
   scale: Scale = 2,
   *,
   known: Degradation | None = None,
+  blurred: bool = True,
 ) -> Diagnosis:
   """Estimates what happened to an image.
 
@@ -89,6 +90,7 @@ def estimate_degradation(
     image: `[H, W, C]` in [0, 1].
     scale: number or pair (y, x), HR pixels per pixel of the image.
     known: what is known of it; its parts that are not None are kept.
+    blurred: whether there may be blur beyond bicubic downscaling.
 
   Returns:
     A `Diagnosis`.
@@ -100,6 +102,8 @@ def estimate_degradation(
     found = found.replace(noise_std=np.float32(level))
   if found.kernel is not None:
     return Diagnosis(found, (), 'kernel given', None, None)
+  if not blurred:
+    return Diagnosis(found, (), 'bicubic assumed', None, None)
   return _blur(image, found)
 
 

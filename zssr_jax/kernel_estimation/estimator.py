@@ -22,5 +22,5 @@ class Estimator(NamedTuple):
   label: str  # the same in a table, behind the name of the method
   # `(spectrum.Fit, scale) -> kernel`, where it needs no more of the image than
   # the fit that `estimate` makes anyway.
-  of_fit: Callable[..., np.ndarray] | None = None
+  of_fit: Callable[..., np.ndarray | None] | None = None
   learnt_along: bool = False  # the training goes on from the spectrum's fit

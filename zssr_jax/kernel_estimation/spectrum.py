@@ -259,7 +259,9 @@ def estimate(
       f' {image.shape[0]}x{image.shape[1]}'
     )
   level = noise.noise_level(image.mean(2, keepdims=True))
-  return kernel_of(fit(spectrum(image), scale, noise_std=level), scale)
+  kernel = kernel_of(fit(spectrum(image), scale, noise_std=level), scale)
+  assert kernel is not None  # a Gaussian is one
+  return kernel
 
 
 def kernel_of(found: Fit, scale: Scale) -> np.ndarray | None:
