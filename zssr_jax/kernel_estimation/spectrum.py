@@ -44,9 +44,6 @@ _NOISE_STD = 2.0  # of log N about what rounding to 8 bits leaves
 _SCATTER = 3.0  # of the log spectrum about the model, one standard deviation
 _HARMONICS = 2  # of log A(theta): cos and sin of 2 theta and 4 theta
 _COMMON = 3 + 2 * _HARMONICS  # parameters that all families have
-# A kernel a little too narrow costs some sharpness, one a little too wide
-# brings halos: decibels for the same error (docs/kernels.md).
-_CAUTION = 0.78
 # Of several starts, all go on for so many evaluations on half of the data, and
 # so many of them to the end.
 _TRIAL, _FINALISTS = 10, 2
@@ -273,7 +270,9 @@ def kernel_of(found: Fit, scale: Scale) -> np.ndarray | None:
     float32 `[h, w]`; None, which means bicubic, for the family `none`.
   """
   return found.family.kernel(
-    found.parameters, resize.scale_pair(scale), _CAUTION
+    found.parameters,
+    np.linalg.pinv(found.precision),
+    resize.scale_pair(scale),
   )
 
 
