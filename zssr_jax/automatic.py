@@ -13,7 +13,28 @@ _MOST_NOISE = 0.1  # on the sons
 _NOISY = 0.8 / 255
 # What is taken from `fast` where the image was shrunk by bicubic and that is
 # all that happened to it.
-_OF_FAST = ('losses', 'max_steps', 'learning_rate', 'warmup')
+_OF_FAST = ('crop', 'max_steps', 'learning_rate', 'warmup')
+
+
+def describe(config: Config, sons: Degradation) -> str:
+  """Says in a few words how an image is trained.
+
+  Args:
+    config: from `settle`.
+    sons: from `settle`.
+  """
+  begin = 'random' if config.start == 'random' else 'trained'
+  kinds = []
+  if sons.kernel is not None:
+    kinds.append('blurred')
+  if sons.noise_std is not None and float(sons.noise_std) > _NOISY:
+    kinds.append('noisy')
+  if sons.jpeg is not None:
+    kinds.append('JPEG')
+  return (
+    f'{config.max_steps} steps from a {begin} start with'
+    f' {", ".join(kinds) or "bicubic"} sons'
+  )
 
 
 def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
