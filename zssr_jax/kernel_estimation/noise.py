@@ -40,7 +40,7 @@ _SHARES = (0, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1)
 
 _RATIOS = np.linspace(0, 0.8, 11)  # r of the line
 _RATIO, _RATIO_SPREAD = 0.2, 0.2  # as photos have it
-_UNLIKE = 0.2  # texture that is not that of the line, as a share of r (B - N)
+_UNLIKE = 0.3  # texture that is not that of the line, as a share of r (B - N)
 _UNEVEN = 0.02  # ... and of N
 _OUTLIER = 9.0  # squared standard errors above which texture is suspected
 _ROUNDS = 5
