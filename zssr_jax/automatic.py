@@ -27,7 +27,7 @@ def describe(config: Config, sons: Degradation) -> str:
   kinds = []
   if sons.kernel is not None:
     kinds.append('blurred')
-  if sons.noise_std is not None and float(sons.noise_std) > _NOISY:
+  if _is_noisy(sons):
     kinds.append('noisy')
   if sons.jpeg is not None:
     kinds.append('JPEG')
@@ -37,6 +37,12 @@ def describe(config: Config, sons: Degradation) -> str:
   )
 
 
+def _is_noisy(found: Degradation) -> bool:
+  if found.shot is not None or found.speckle is not None:
+    return True
+  return float(found.noise_std or 0.0) > _NOISY
+
+
 def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
   """Returns the config to train by, and the degradation of the sons.
 
@@ -44,11 +50,10 @@ def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
     config: in force; what it has other than the preset `auto` stays.
     found: what happened to the image.
   """
-  noise_std = float(found.noise_std or 0.0)
-  clean = found.kernel is None and found.jpeg is None and noise_std <= _NOISY
+  clean = found.kernel is None and found.jpeg is None and not _is_noisy(found)
   if not clean:
-    noise_std = np.clip(noise_std, ROUNDING, _MOST_NOISE)
-    return config, found.replace(noise_std=np.float32(noise_std))
+    std = np.clip(float(found.noise_std or 0.0), ROUNDING, _MOST_NOISE)
+    return config, found.replace(noise_std=np.float32(std))
   auto, fast = (
     presets.PRESETS[name].replace(start=config.start).in_force
     for name in ('auto', 'fast')

@@ -19,7 +19,13 @@ import scipy.ndimage
 
 from zssr_jax import blur_kernels
 from zssr_jax.degradation import Degradation
-from zssr_jax.kernel_estimation import families, noise, spectrum
+from zssr_jax.kernel_estimation import (
+  compression,
+  families,
+  noise,
+  spectrum,
+)
+from zssr_jax.ops import jpeg as jpeg_lib
 from zssr_jax.ops.jpeg import BLOCK, Jpeg
 from zssr_jax.ops.resize import Scale
 
@@ -30,6 +36,7 @@ _UNEXPLAINED = 0.48
 # A frequency tells something where its power is this many times that of the
 # error of quantisation.
 _ABOVE_QUANTISATION = 4.0
+_FAINT = 1 / 255  # noise whose kind does not matter
 _FEWEST = 150  # frequencies that tell a kernel
 _SIDES = 16  # kernels are padded to a few sizes, so that programs are shared
 
@@ -71,10 +78,23 @@ def describe(degradation: Degradation, blur: str) -> str:
   """Says in one line what happened to an image."""
   words = []
   if degradation.jpeg is not None:
-    words.append(f'JPEG of about quality {0}')
+    words.append(f'JPEG quality {jpeg_lib.quality_of(degradation.jpeg)}')
   words.append(blur)
-  words.append(f'noise {255 * float(degradation.noise_std or 0):.1f}/255')
+  words.append(_noise_words(degradation))
   return ', '.join(words)
+
+
+def _noise_words(degradation: Degradation) -> str:
+  std, shot, speckle = (
+    float(v or 0.0)
+    for v in (degradation.noise_std, degradation.shot, degradation.speckle)
+  )
+  words = [f'noise {255 * std:.1f}/255'] if std or not shot + speckle else []
+  if shot:
+    words.append(f'shot noise of {1 / shot:.0f} photons')
+  if speckle:
+    words.append(f'speckle of {100 * speckle:.1f} %')
+  return ' and '.join(words)
 
 
 def estimate_degradation(
@@ -97,14 +117,30 @@ def estimate_degradation(
   """
   known = Degradation(scale) if known is None else known
   found = known.replace(scale=scale)
-  if found.noise_std is None:
-    level = noise.noise_level(image)
-    found = found.replace(noise_std=np.float32(level))
+  if found.jpeg is None and min(image.shape[:2]) >= _LEAST_SIDE // 2:
+    compressed = compression.find(image)
+    found = found.replace(jpeg=compressed.jpeg if compressed else None)
+  if found.noise_std is None and found.shot is None and found.speckle is None:
+    found = _with_noise(image, found)
   if found.kernel is not None:
     return Diagnosis(found, (), 'kernel given', None, None)
   if not blurred:
     return Diagnosis(found, (), 'bicubic assumed', None, None)
   return _blur(image, found)
+
+
+def _with_noise(image: np.ndarray, found: Degradation) -> Degradation:
+  """Measures the noise; what is uncertain of it is not believed."""
+  made = noise.noise_model(image)
+  level = made.level(image)
+  share = max(0.0, 1 - made.spread / level) if level else 0.0
+  if share * level < _FAINT:
+    return found.replace(noise_std=np.float32(share * level))
+  return found.replace(
+    noise_std=np.float32(share * made.std),
+    shot=np.float32(share**2 * made.shot) if made.shot else None,
+    speckle=np.float32(share * made.speckle) if made.speckle else None,
+  )
 
 
 def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
@@ -118,7 +154,8 @@ def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
   if side < _LEAST_SIDE:
     return none(f'a kernel needs {_LEAST_SIDE}x{_LEAST_SIDE} pixels')
   power = spectrum.spectrum(image)
-  std = float(np.hypot(found.noise_std, 0.0))
+  # Of the mean over the channels, which is what the spectrum is of.
+  std = noise.noise_level(image.mean(2, keepdims=True))
   if spectrum.structure(power, std) < spectrum.LEAST_STRUCTURE:
     return none('the image is flat, or nothing but noise')
   lost = _lost(power, found.jpeg)

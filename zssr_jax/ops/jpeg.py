@@ -93,6 +93,16 @@ def of_quality(quality: float, sampling: tuple[int, int] = (2, 2)) -> Jpeg:
   return Jpeg(np.clip(steps, 1, 255).astype(np.float32), sampling)
 
 
+def quality_of(jpeg: Jpeg) -> int:
+  """Returns the quality, 1 to 100, whose luma table is nearest; on the host."""
+  table = np.log(np.asarray(jpeg.tables)[0])
+  gaps = [
+    np.abs(np.log(np.asarray(of_quality(q).tables)[0]) - table).mean()
+    for q in range(1, 101)
+  ]
+  return 1 + int(np.argmin(gaps))
+
+
 @functools.cache
 def dct_matrix() -> np.ndarray:
   """Returns the orthonormal DCT-II, float32 `[frequency, position]`, 8x8."""
