@@ -138,7 +138,11 @@ class Degradation:
     if self.shot is None and self.speckle is None:
       return self.noise_std
     signal = jnp.clip(image, 0.0, 1.0)
-    variance = jnp.square(jnp.asarray(self.noise_std or 0.0, image.dtype))
+    variance = jnp.square(
+      jnp.asarray(
+        0.0 if self.noise_std is None else self.noise_std, image.dtype
+      )
+    )
     if self.shot is not None:
       variance = variance + self.shot * signal
     if self.speckle is not None:

@@ -40,7 +40,7 @@ def test_transfer_functions_are_those_of_the_kernels(
   scales = resize.scale_pair(scale)
   monkeypatch.setattr(families, '_SHARE', 1.0)
   nothing = np.zeros((len(parameters), len(parameters)))
-  kernel = family.kernel(np.asarray(parameters), nothing, scales)
+  kernel = family.kernel(np.asarray(parameters), nothing, 1.0, scales)
   assert kernel.sum() == pytest.approx(1, abs=1e-5)
   y, x = np.meshgrid(FREQUENCIES, FREQUENCIES, indexing='ij')
   told = np.exp(family.log_transfer(np.asarray(parameters), y, x, scales))

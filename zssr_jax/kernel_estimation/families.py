@@ -51,9 +51,9 @@ class Family(NamedTuple):
       `y` and `x` of any shape.
     starts: `scales ->` parameters that a fit may start from.
     limits: `scales ->` largest absolute values of the parameters.
-    kernel: `(parameters, spread, scales) -> [h, w]`, a centred kernel that is
-      narrower than the parameters say, the more so the larger their covariance
-      `spread` `[n, n]`; None: bicubic.
+    kernel: `(parameters, spread, caution, scales) -> [h, w]`, a centred kernel
+      that is narrower than the parameters say, the more so the larger their
+      covariance `spread` `[n, n]` and `caution`; None: bicubic.
     words: `parameters ->` what a user is told.
     price: what it must gain in the cost of a fit, above none, to be believed.
   """
@@ -62,7 +62,7 @@ class Family(NamedTuple):
   log_transfer: Callable[..., np.ndarray]
   starts: Callable[[Scales], list[list[float]]]
   limits: Callable[[Scales], list[float]]
-  kernel: Callable[[Parameters, np.ndarray, Scales], np.ndarray | None]
+  kernel: Callable[[Parameters, np.ndarray, float, Scales], np.ndarray | None]
   words: Callable[[Parameters], str]
   price: float
 
@@ -125,17 +125,20 @@ def _log_cubic(frequency: np.ndarray, scale: float) -> np.ndarray:
   return np.log(total / len(phases) + 1e-7)
 
 
-def _narrowed(variance: float, std: float) -> float:
+def _narrowed(variance: float, std: float, caution: float) -> float:
   """Returns a variance that the truth hardly falls short of.
 
   Args:
     variance: of a kernel along an axis.
     std: standard deviation of that estimate.
+    caution: how many of these are subtracted.
   """
-  return max(_SHARE * variance - _DEVIATIONS * std, _LEAST_SHARE * variance)
+  return max(_SHARE * variance - caution * std, _LEAST_SHARE * variance)
 
 
-def _gaussian_kernel(p: Parameters, spread, scales: Scales) -> np.ndarray:
+def _gaussian_kernel(
+  p: Parameters, spread: np.ndarray, caution: float, scales: Scales
+) -> np.ndarray:
   a, b, c = p
   # From the root to (yy, yx, xx).
   change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
@@ -143,15 +146,17 @@ def _gaussian_kernel(p: Parameters, spread, scales: Scales) -> np.ndarray:
   values, axes = np.linalg.eigh(covariance_of(p))
   for i, (y, x) in enumerate(axes.T):
     weights = np.array([y * y, 2 * y * x, x * x])
-    values[i] = _narrowed(values[i], math.sqrt(weights @ spread @ weights))
+    std = math.sqrt(weights @ spread @ weights)
+    values[i] = _narrowed(values[i], std, caution)
   return blur_kernels.gaussian_of(axes * values @ axes.T, scales)
 
 
-def _optics(p: Parameters, spread) -> float:
+def _optics(p: Parameters, spread: np.ndarray, caution: float) -> float:
   """The standard deviation of the Gaussian that goes with a disc or a line."""
   variance = p[0] ** 2 + _LEAST_STD**2
   std = 2 * abs(p[0]) * math.sqrt(spread[0, 0])
-  return math.sqrt(max(_narrowed(variance, std) - _TAPS_VARIANCE, 0.0))
+  variance = _narrowed(variance, std, caution)
+  return math.sqrt(max(variance - _TAPS_VARIANCE, 0.0))
 
 
 def _gaussian_words(p: Parameters) -> str:
@@ -159,19 +164,23 @@ def _gaussian_words(p: Parameters) -> str:
   return f'Gaussian blur of {first:.1f} x {second:.1f} pixels'
 
 
-def _disc_kernel(p: Parameters, spread, scales: Scales) -> np.ndarray:
+def _disc_kernel(
+  p: Parameters, spread: np.ndarray, caution: float, scales: Scales
+) -> np.ndarray:
   radius, std = abs(float(p[1])), math.sqrt(spread[1, 1])
   return blur_kernels.disc_kernel(
-    max(radius - std, radius / 2), _optics(p, spread), scales
+    max(radius - std, radius / 2), _optics(p, spread, caution), scales
   )
 
 
-def _line_kernel(p: Parameters, spread, scales: Scales) -> np.ndarray:
+def _line_kernel(
+  p: Parameters, spread: np.ndarray, caution: float, scales: Scales
+) -> np.ndarray:
   length, angle = math.hypot(p[1], p[2]), math.atan2(p[1], p[2])
   along = np.array([math.sin(angle), math.cos(angle)])
   std = math.sqrt(along @ spread[1:, 1:] @ along)
   return blur_kernels.line_kernel(
-    max(length - std, length / 2), angle, _optics(p, spread), scales
+    max(length - std, length / 2), angle, _optics(p, spread, caution), scales
   )
 
 
@@ -189,7 +198,7 @@ NONE = Family(
   _none,
   lambda scales: [[]],
   lambda scales: [],
-  lambda p, spread, scales: None,
+  lambda p, spread, caution, scales: None,
   lambda p: 'no blur beyond bicubic',
   0.0,
 )

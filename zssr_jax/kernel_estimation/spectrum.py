@@ -261,10 +261,17 @@ def estimate(
   return kernel
 
 
-def kernel_of(found: Fit, scale: Scale) -> np.ndarray | None:
+def kernel_of(
+  found: Fit, scale: Scale, caution: float = 1.0
+) -> np.ndarray | None:
   """Returns the kernel that a fit for the same scale stands for.
 
   It is somewhat narrower than the fit's.
+
+  Args:
+    found: the fit.
+    scale: as in `fit`.
+    caution: by how many standard deviations.
 
   Returns:
     float32 `[h, w]`; None, which means bicubic, for the family `none`.
@@ -272,6 +279,7 @@ def kernel_of(found: Fit, scale: Scale) -> np.ndarray | None:
   return found.family.kernel(
     found.parameters,
     np.linalg.pinv(found.precision),
+    caution,
     resize.scale_pair(scale),
   )
 
