@@ -65,9 +65,6 @@ class Found:
 def find(image: np.ndarray) -> Found | None:
   """Looks for traces of JPEG compression on any block grid.
 
-  Measured on BSDS300 training images, halved (240x160), compressed as 4:2:0
-  at qualities 30 to 100 and cropped: see `tests`.
-
   Args:
     image: `[H, W, C]` in [0, 1], 8-bit pixels. C = 3 is RGB; otherwise every
       channel is looked at like a luma.
