@@ -267,6 +267,7 @@ def _find(
       known = known.centered()
   if not config.automatic and known.noise_std is None:
     known = known.replace(noise_std=_noise_std(image, config))
+  known = diagnosis_lib.with_error(image, known)
   diagnosis = None
   if config.automatic or config.kernel == 'auto':
     diagnosis = diagnosis_lib.estimate_degradation(

@@ -11,6 +11,7 @@ shake) no kernel is used: a wrong one does more harm than none.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from zssr_jax import blur_kernels
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import (
   compression,
+  compression_error,
   families,
   noise,
   spectrum,
@@ -33,8 +35,8 @@ _LEAST_SIDE = 64  # pixels, to tell a kernel
 # RMS residual of the log spectrum above which no family explains it: photos
 # 0.2 to 0.44, camera shake 0.54 to 0.8.
 _UNEXPLAINED = 0.48
-# Standard deviations by which a kernel is narrowed, over the cost that it gains.
-_CAUTION = (15.0, 35.0), (2.5, 1.0)
+# Standard deviations by which a kernel is narrowed, over what it explains.
+_CAUTION = (15.0, 40.0), (3.0, 1.0)
 # A frequency tells something where its power is this many times that of the
 # error of quantisation.
 _ABOVE_QUANTISATION = 4.0
@@ -119,16 +121,36 @@ def estimate_degradation(
   """
   known = Degradation(scale) if known is None else known
   found = known.replace(scale=scale)
+  offset = (0, 0)
   if found.jpeg is None and min(image.shape[:2]) >= _LEAST_SIDE // 2:
     compressed = compression.find(image)
-    found = found.replace(jpeg=compressed.jpeg if compressed else None)
+    if compressed is not None:
+      offset, found = compressed.offset, found.replace(jpeg=compressed.jpeg)
+  found = with_error(image, found, offset)
   if found.noise_std is None and found.shot is None and found.speckle is None:
     found = _with_noise(image, found)
   if found.kernel is not None:
     return Diagnosis(found, (), 'kernel given', None, None)
   if not blurred:
     return Diagnosis(found, (), 'bicubic assumed', None, None)
-  return _blur(image, found)
+  return _blur(image, found, offset)
+
+
+def with_error(
+  image: np.ndarray, found: Degradation, offset: tuple[int, int] = (0, 0)
+) -> Degradation:
+  """Adds how far the compression changed an image, if it is not yet known.
+
+  Args:
+    image: `[H, W, C]` in [0, 1], the compressed one.
+    found: how it was degraded.
+    offset: (y, x) of the first block's corner.
+  """
+  if found.jpeg is None or found.jpeg.error_std is not None:
+    return found
+  error = compression_error.error_std(image, found.jpeg, offset)
+  jpeg = dataclasses.replace(found.jpeg, error_std=np.float32(error))
+  return found.replace(jpeg=jpeg)
 
 
 def _with_noise(image: np.ndarray, found: Degradation) -> Degradation:
@@ -145,7 +167,9 @@ def _with_noise(image: np.ndarray, found: Degradation) -> Degradation:
   )
 
 
-def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
+def _blur(
+  image: np.ndarray, found: Degradation, offset: tuple[int, int]
+) -> Diagnosis:
   """Finds the kernel of an image whose noise and compression are known."""
 
   def none(reason, candidates=(), fit=None):
@@ -160,7 +184,7 @@ def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
   std = noise.noise_level(image.mean(2, keepdims=True))
   if spectrum.structure(power, std) < spectrum.LEAST_STRUCTURE:
     return none('the image is flat, or nothing but noise')
-  lost = _lost(power, found.jpeg)
+  lost = _lost(image, power, found.jpeg, offset)
   if lost is not None and (~lost).sum() < 2 * _FEWEST:
     return none('compression has left too little to tell blur by')
   fits = [
@@ -211,23 +235,27 @@ def _caution(fits: list[spectrum.Fit]) -> float:
   return float(np.interp(gain, *_CAUTION))
 
 
-def _lost(power: np.ndarray, jpeg: Jpeg | None) -> np.ndarray | None:
+def _lost(
+  image: np.ndarray,
+  power: np.ndarray,
+  jpeg: Jpeg | None,
+  offset: tuple[int, int],
+) -> np.ndarray | None:
   """Tells which frequencies quantisation has emptied, or filled with error."""
   if jpeg is None:
     return None
-  size = len(power)
-  table = np.asarray(jpeg.tables[0], np.float64) / 255
+  error = compression_error.luma_loss(image, jpeg, offset).variance
   # The DCT's frequency u is u / 16 cycles a pixel.
-  place = abs(np.fft.fftfreq(size)) * 2 * BLOCK
-  steps = np.exp(
+  place = abs(np.fft.fftfreq(len(power))) * 2 * BLOCK
+  error = np.exp(
     scipy.ndimage.map_coordinates(
-      np.log(table),
+      np.log(error),
       np.meshgrid(place, place, indexing='ij'),
       order=1,
       mode='nearest',
     )
   )
-  return power < _ABOVE_QUANTISATION * steps**2 / 12
+  return power < _ABOVE_QUANTISATION * error
 
 
 def _padded(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
