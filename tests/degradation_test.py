@@ -1,5 +1,7 @@
 """The kernel convention against published examples and a plain loop."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 import scipy.io
 import scipy.stats
 from PIL import Image
+from scipy import ndimage
 
 from zssr_jax import blur_kernels
 from zssr_jax.data import datasets
 from zssr_jax.degradation import Degradation
-from zssr_jax.ops import color, resize
+from zssr_jax.ops import color, jpeg, resize
 
 
 def read(path):
