@@ -4,13 +4,23 @@
   python bin/main.py --config=ideal --input=photo.png
   python bin/main.py --input='photos/*.jpg' --scale=3 --kernel=kernel.mat
   python bin/main.py --config.max_steps=500 --input=photo.png --kernel=k.npy
-  python bin/main.py --input=photo.png --kernel=estimate
+  python bin/main.py --input=photo.png --kernel=estimate --noise=3
+  python bin/main.py --input=old.jpg --explain
+
+Without --config it finds out what happened to the photo (blur, noise,
+compression) and trains accordingly, configs/auto.py. What is known of it holds,
+with any config:
 
 --kernel says what blurred the photo: FILE, or FILE:INDEX (from 0) of several;
 gaussian:STD or gaussian:STD,STD,ANGLE (standard deviations along two axes in
 pixels of the result; degrees of the first, from x towards y); bicubic; or how
-to find it: estimate, joint, recurrence, kernelgan. A file of such a name needs
-./ in front.
+to find it: auto, estimate, joint, recurrence, kernelgan.
+--noise is the standard deviation of its noise in grey levels of 255: 3, or 0;
+auto: it is measured.
+--jpeg says how it was compressed: a quality from 1 to 100 (the tables of the
+IJG, chroma 4:2:0), or a JPEG FILE whose tables are taken; none: not at all;
+auto: as a JPEG input says itself, which without --jpeg holds for --config=auto.
+A file that is named like one of these words or numbers needs ./ in front.
 
 Writes STEM_xS.png and its record STEM_xS.json for each input; with
 --reference, STEM_xS_side_by_side.png; with a kernel, given or found,
@@ -47,6 +57,8 @@ _TEXT_FLAGS = {
   'output': ('out', 'Folder for the results.'),
   'scale': ('2', "Number such as 2 or 1.5, fraction '3/2', or pair 'Y,X'."),
   'kernel': (None, 'What blurred the photo: see above.'),
+  'noise': (None, 'Its noise, in grey levels of 255: see above.'),
+  'jpeg': (None, 'How it was compressed: see above.'),
   'reference': (None, 'Ground truth to score against: image, or folder.'),
 }
 
@@ -54,7 +66,7 @@ _TEXT_FLAGS = {
 def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   config_flags.DEFINE_config_file(
     'config',
-    str(ROOT / 'configs' / 'nonideal.py'),
+    str(ROOT / 'configs' / 'auto.py'),
     'Config file, or the name of one in configs/; --config.FIELD=VALUE'
     ' overrides one of its fields.',
     flag_values=values,
@@ -75,6 +87,8 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   )
   for name, text in (
     ('overwrite', 'Replace existing results.'),
+    ('explain', 'Tell what was found of blur, noise and compression, and why.'),
+    ('zero_shot', 'Start from random parameters, whatever the config says.'),
     ('report', 'Write report.html: before and after, curves, numbers.'),
   ):
     flags.DEFINE_boolean(name, False, text, flag_values=values)

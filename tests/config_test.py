@@ -19,7 +19,7 @@ FIELDS = [field.name for field in dataclasses.fields(Config)]
     ('model', 'unet', 'must be one of zssr, pixel_shuffle, transposed'),
     ('model', 3, 'must be one of zssr'),
     ('model', np.zeros(2), 'must be one of zssr'),
-    ('kernel', 'gauss', 'must be one of bicubic, given, estimate'),
+    ('kernel', 'gauss', 'must be one of bicubic, given, auto, '),
     ('schedule', 'step', 'must be one of plateau, cosine, constant'),
     ('border', 'wrap', 'must be one of replicate, symmetric'),
     ('optimizer', 'lion', 'must be one of adam, sgd'),
@@ -106,7 +106,7 @@ def test_rows_are_keyed_by_these_fields_in_this_order():
   fields = dataclasses.asdict(Config())
   assert list(fields) == FIELDS
   assert FIELDS[:3] == ['model', 'depth', 'width'] and FIELDS[-1] == 'tile'
-  assert len(FIELDS) == 46
+  assert len(FIELDS) == 49
   assert fields['father_step'] == 2 ** (-1 / 6)
   assert Config(**fields) == Config()
   with pytest.raises(dataclasses.FrozenInstanceError):

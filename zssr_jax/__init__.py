@@ -8,6 +8,8 @@ A scale is a number or a pair (y, x) of output per input pixels.
 
 from zssr_jax._version import __version__
 from zssr_jax.config import Config
+from zssr_jax.degradation import Degradation
+from zssr_jax.kernel_estimation.diagnosis import estimate_degradation
 from zssr_jax.presets import load_config
 from zssr_jax.super_resolution import Result, train_image
 from zssr_jax.training.history import History
@@ -16,11 +18,13 @@ from zssr_jax.weights.starts import load_start
 
 __all__ = [
   'Config',
+  'Degradation',
   'History',
   'Progress',
   'Result',
   'load_config',
   '__version__',
+  'estimate_degradation',
   'load_start',
   'train_image',
 ]

@@ -125,6 +125,11 @@ class Config:
     'whether noise and compression are found in the image, too, and how it is'
     ' trained follows from what is found',
   )
+  find_jpeg: bool = switch(
+    True,
+    'with automatic: whether traces of JPEG are looked for in the pixels, when'
+    ' no tables are passed',
+  )
   center_kernel: bool = switch(
     False, 'whether to shift the kernel to the aligned centre first'
   )

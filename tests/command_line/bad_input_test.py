@@ -117,7 +117,7 @@ def kernel_index_out_of_range(folder):
 
 def kernel_word_misspelt(folder):
   flags = ['--input=photo.png', '--kernel=estimat']
-  return flags, '--kernel=estimat: no such file, nor one of bicubic, estimate'
+  return flags, '--kernel=estimat: no such file, nor one of bicubic, auto,'
 
 
 def kernel_gaussian_too_wide(folder):

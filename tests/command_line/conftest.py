@@ -7,9 +7,29 @@ import pytest
 import zssr_jax
 from zssr_jax import super_resolution
 from zssr_jax.kernel_estimation import estimate as estimation
+from zssr_jax.kernel_estimation.diagnosis import Candidate, Diagnosis
 from zssr_jax.ops import resize
 
 from .helpers import ESTIMATED, SMOKE, bin_main
+
+
+def diagnose(known, config, flat):
+  """What there is to be told of an image of which a part is known."""
+  found = known
+  if known.noise_std is None:
+    found = found.replace(noise_std=np.float32(1.2 / 255))
+  if known.kernel is not None:
+    return Diagnosis(found, (), 'kernel given', None, None)
+  if config.kernel != 'auto':
+    return Diagnosis(found, (), 'bicubic assumed', None, None)
+  if flat:
+    return Diagnosis(found, (), 'blur unknown', 'the image is flat', None)
+  candidates = (
+    Candidate('gaussian', 0.0, 0.2104, 'Gaussian blur of 2.0 x 1.5 pixels'),
+    Candidate('none', 12.34, 0.6, 'no blur beyond bicubic'),
+  )
+  found = found.replace(kernel=ESTIMATED)
+  return Diagnosis(found, candidates, candidates[0].words, None, None)
 
 
 @pytest.fixture
@@ -17,17 +37,29 @@ def quick(monkeypatch):
   """Replaces the training by bicubic interpolation; returns the calls.
 
   Any image has the kernel ESTIMATED but a flat one, which has none.
+  Where a config is automatic, that is said by a diagnosis.
   """
   calls = []
 
-  def run_image(image, scale, *, kernel, config, key, **trained):
+  def run_image(image, scale, *, kernel, degradation, config, key, **trained):
     yield from ()  # nothing is trained
     calls.append(
-      {'scale': scale, 'kernel': kernel, 'config': config, **trained}
+      {
+        'scale': scale,
+        'kernel': kernel,
+        'degradation': degradation,
+        'config': config,
+        **trained,
+      }
     )
-    estimate = None
-    if kernel is None and config.kernel != 'bicubic':
-      flat = np.ptp(image) == 0
+    estimate, diagnosis = None, None
+    flat = np.ptp(image) == 0
+    used = degradation.replace(kernel=kernel)
+    if config.automatic:
+      diagnosis = diagnose(used, config, flat)
+      used = diagnosis.degradation
+      kernel = used.kernel
+    elif kernel is None and config.kernel != 'bicubic':
       estimate = estimation.Estimate(
         kernel=None if flat else ESTIMATED,
         method=config.kernel,
@@ -35,6 +67,7 @@ def quick(monkeypatch):
         warning='the image is flat;\nbicubic instead' if flat else None,
       )
       kernel = estimate.kernel
+      used = used.replace(kernel=kernel)
 
     return zssr_jax.Result(
       image=np.clip(resize.imresize(image, scale), 0, 1),
@@ -50,8 +83,10 @@ def quick(monkeypatch):
       ),
       kernel=kernel,
       config=config,
+      degradation=used,
       seconds={'train': 1.0},
       estimate=estimate,
+      diagnosis=diagnosis,
       consistency=45.249,
     )
 

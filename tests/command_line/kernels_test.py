@@ -40,7 +40,7 @@ def test_gaussian_kernel_reaches_the_training(tmp_path, cli, quick):
   assert code == 0, err
   expected = blur_kernels.gaussian_kernel((9, 1), np.radians(20), 3)
   np.testing.assert_array_equal(quick[0]['kernel'], expected)
-  assert '  kernel given, explains the input to 45.2 dB  ' in out
+  assert '  kernel given  ' in out
   kernel = read_record(tmp_path, 'a_x3')['kernel']
   assert kernel['source'] == 'gaussian:3,1,20'
   assert kernel['width']['angle'] == pytest.approx(20, abs=0.5)
@@ -77,8 +77,7 @@ def test_kernel_is_estimated_and_written(tmp_path, cli, quick, word, words):
   assert quick[0]['kernel'] is None
   assert quick[0]['config'].kernel == word
   assert re.fullmatch(
-    rf'a_x2\.png  {words}, agreement 0\.97, explains the input to 45\.2 dB'
-    r'  \d+\.\d s\n',
+    rf'a_x2\.png  {words}, agreement 0\.97  \d+\.\d s\n',
     out,
   )
   assert outputs(tmp_path) == [
@@ -115,7 +114,7 @@ def test_kernel_that_cannot_be_estimated_is_a_warning(tmp_path, cli, quick):
   assert code == 0
   warnings = [line for line in err.splitlines() if 'a_x2  ' not in line]
   assert warnings == [f'warning: {flat}: the image is flat; bicubic instead']
-  assert '  no kernel found, bicubic used, explains the input to 45.2' in out
+  assert '  no kernel found, bicubic used  ' in out
   assert outputs(tmp_path) == ['a_x2.json', 'a_x2.png']
   kernel = read_record(tmp_path)['kernel']
   assert kernel['agreement'] is None and kernel['width'] is None

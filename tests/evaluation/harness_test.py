@@ -11,9 +11,11 @@ from zssr_jax import blur_kernels, super_resolution
 from zssr_jax.baselines import interpolation
 from zssr_jax.config import Config
 from zssr_jax.data import image_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.evaluation import cases, harness, methods, rows
 from zssr_jax.kernel_estimation import estimate as estimation
-from zssr_jax.ops import metrics
+from zssr_jax.kernel_estimation.diagnosis import Diagnosis
+from zssr_jax.ops import jpeg, metrics
 from zssr_jax.parallel import devices
 from zssr_jax.training import history
 
@@ -151,6 +153,69 @@ def test_the_true_kernel_goes_to_the_configs_that_ask_for_it(root):
     harness.plan(find(root), ['zssr'], (0,), given)
 
 
+@pytest.mark.parametrize(
+  'degradation', ['disc-noise', 'disc-noise3-jpeg60', 'disc-jpeg60-crop']
+)
+def test_who_is_told_the_truth_is_told_all_of_it(root, degradation):
+  (case, *_) = find(root, degradation=degradation)
+  given = recipes(TINY.replace(kernel='given'), 'told')
+  (task,) = harness.plan([case], ['zssr'], (0,), given)
+  assert task.known.noise_std == case.details.get('noise_std')
+  if 'jpeg60' in degradation:
+    np.testing.assert_array_equal(
+      task.known.jpeg.tables, jpeg.of_quality(60).tables
+    )
+  else:
+    assert task.known.jpeg is None
+  # Another noise or compression makes another row.
+  other = case._replace(
+    details={}, jpeg=None, noise_std=(case.noise_std or 0) + 0.01
+  )
+  (changed,) = harness.plan([other], ['zssr'], (0,), given)
+  assert changed.key != task.key
+  (blind,) = harness.plan([case], ['zssr'], (0,), recipes())
+  assert blind.known.noise_std is None and blind.known.jpeg is None
+
+
+def test_an_automatic_config_sees_the_tables_of_the_file(root):
+  (case, *_) = find(root, degradation='ideal-jpeg60')
+  for config, sees in ((TINY, False), (TINY.replace(automatic=True), True)):
+    with_tables, without = (
+      harness.plan([c], ['zssr'], (0,), recipes(config))[0]
+      for c in (case, case._replace(jpeg=None))
+    )
+    assert (with_tables.known.jpeg is not None) == sees
+    assert (with_tables.key != without.key) == sees
+    assert with_tables.known.noise_std is None and not with_tables.told
+
+
+def test_the_truth_of_a_mixed_set_may_be_that_there_is_no_kernel(
+  root, tmp_path, monkeypatch
+):
+  (case, *_) = find(root, degradation='ideal-jpeg60')
+  case = case._replace(details={**case.details, 'drawn': 'ideal-jpeg60'})
+  given = recipes(TINY.replace(kernel='given'), 'told')
+  tasks = harness.plan([case], ['zssr'], (0,), given)
+  seen = []
+
+  def run_image(*, image, kernel, degradation, config, **_):
+    yield from ()
+    seen.append((kernel, degradation, config))
+    return make_result(np.repeat(np.repeat(image, 2, 0), 2, 1), None)
+
+  monkeypatch.setattr(super_resolution, 'run_image', run_image)
+  (row,) = harness.run(
+    tasks, rows.Store(tmp_path), devices=devices.available(1)
+  )
+  ((kernel, degradation, config),) = seen
+  assert kernel is None and config.kernel == 'bicubic'
+  assert degradation.jpeg.sampling == (2, 2)
+  assert row['kernel_given'] and row['config']['kernel'] == 'given'
+  assert row['known'] and row['found'] is None
+  # The row's facts are all that its key is made of.
+  assert rows.key_of(rows.facts_of(row)) == row['key']
+
+
 @pytest.mark.slow
 def test_a_variant_is_trained_by_its_own_recipe(root, tmp_path):
   other = TINY.replace(model='transposed', max_steps=3)
@@ -235,7 +300,7 @@ def test_an_image_too_small_fails_alone(root, tmp_path, device_count):
   assert [row['image'] for row in store.rows.values()] == ['whole']
 
 
-def make_result(image, estimate, kernel=None):
+def make_result(image, estimate, kernel=None, diagnosis=None):
   nothing = np.zeros(3, np.float32)
   curves = history.History(
     loss=nothing,
@@ -252,8 +317,10 @@ def make_result(image, estimate, kernel=None):
     history=curves,
     kernel=kernel,
     config=TINY,
+    degradation=Degradation(2, kernel),
     seconds={'train': 1.0},
     estimate=estimate,
+    diagnosis=diagnosis,
     consistency=41.2345,
   )
 
@@ -316,6 +383,31 @@ def test_what_an_estimate_cannot_know_of_the_kernel_is_undone(
   row = judged(root, tmp_path / 'b', true, results[1], given)
   assert row['psnr'] < 35 and row['shift'] is None and row['kernel'] is None
   assert row['kernel_given'] is True
+
+
+def test_a_diagnosis_is_noted_and_its_result_aligned(
+  root, tmp_path, monkeypatch
+):
+  from skimage import data
+
+  perfect = data.astronaut()[101:165, 178:250].astype(np.float32) / 255
+  kernel = off_center(0, 0)
+  found = Diagnosis(
+    Degradation(2, kernel, noise_std=2 / 255), (), 'a blur', 'a reason', None
+  )
+  result = make_result(perfect, None, kernel, found)
+  monkeypatch.setattr(super_resolution, 'run_image', returns(result))
+  for given, moved in (('auto', [1, -2]), ('given', None)):
+    config = TINY.replace(kernel=given, automatic=True)
+    row = judged(root, tmp_path / given, off_center(1, -2), result, config)
+    assert row['found'] == 'a blur, noise 2.0/255'
+    assert row['reason'] == 'a reason'
+    assert row['shift'] == (moved and pytest.approx(moved, abs=1e-3))
+    assert (row['kernel'] is None) == (given == 'given')
+    json.dumps(row, allow_nan=False)
+    if given == 'auto':
+      assert row['psnr'] > 60
+      assert row['kernel'].keys() == {'width', 'correlation'}
 
 
 @pytest.mark.parametrize('shift', [(0.4, -0.7), (-0.25, 0.0)])

@@ -85,6 +85,7 @@ def test_a_label_says_where_the_kernel_came_from():
     'recurrence': 'zssr (fast), kernel by patch recurrence',
     'kernelgan': 'zssr (fast), kernel by KernelGAN',
     'joint': 'zssr (fast), kernel estimated jointly',
+    'auto': 'zssr (fast), kernel of a family',
     'bicubic': 'zssr (fast)',
   }
   rows = [
@@ -139,6 +140,42 @@ def test_mixed_is_told_by_kind_as_well():
   assert {line['method'] for line in lines.values()} == {'zssr (fast)'}
   (line, *_) = tables.summary(rows[:2])
   assert line['images'] == '2 of 3, partial'
+
+
+def test_how_often_an_automatic_method_does_harm_has_a_table_of_its_own():
+  config = {'kernel': 'auto', 'automatic': True}
+  drawn = {'a': 'disc', 'b': 'disc-noise', 'c': 'ideal-jpeg', 'd': 'ideal'}
+  gains = {'a': 4.0, 'b': -0.05, 'c': -0.31, 'd': 0.36}
+  rows = [
+    make_row(
+      image,
+      29.0 + gains[image],
+      config=config,
+      config_name='auto',
+      degradation='mixed',
+      details={'drawn': name},
+    )
+    for image, name in drawn.items()
+  ]
+  others = [make_row('a', 20.0, config={'kernel': 'estimate'})]
+  lines = {line['degradation']: line for line in tables.harm(rows + others)}
+  assert list(lines) == [
+    *('mixed', 'mixed: clean', 'mixed: disc', 'mixed: ideal'),
+    *('mixed: jpeg', 'mixed: noise'),
+  ]
+  assert lines['mixed'] == {
+    'data set': 'Set5',
+    'scale': '×2',
+    'degradation': 'mixed',
+    'method': 'zssr (auto)',
+    'cases': '4',
+    'mean gain': '+1.00',
+    'below −0.1 dB': '1 (25.0%)',
+    'worst': '-0.31 (c)',
+  }
+  assert lines['mixed: disc']['below −0.1 dB'] == '0 (0.0%)'
+  assert 'Against bicubic, image by image' in tables.make_table(rows)
+  assert 'Against bicubic, image by image' not in tables.make_table(others)
 
 
 def test_lpips_has_a_column_when_all_rows_of_a_method_have_it():

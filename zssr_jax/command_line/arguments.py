@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -15,14 +16,20 @@ from absl import flags
 
 from zssr_jax import blur_kernels, presets
 from zssr_jax.config import KERNELS, Config
-from zssr_jax.data import kernel_io
+from zssr_jax.data import image_io, kernel_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
+from zssr_jax.ops import jpeg
 from zssr_jax.ops.resize import Scale
+from zssr_jax.weights import starts
 
 # Values of --kernel that say where the kernel is to come from.
 _WORDS = tuple(name for name in KERNELS if name != 'given')
 ESTIMATES = tuple(name for name in _WORDS if name != 'bicubic')
 GAUSSIAN = 'gaussian:'
+# Values of --noise and --jpeg that are neither numbers nor files.
+_AUTO = 'auto'
+_NO_JPEG = 'none'
 # Widest Gaussian, as a multiple of the scale: four pixels of the input.
 _WIDEST = 4
 
@@ -31,7 +38,8 @@ _WIDEST = 4
 class Options:
   """What the flags of bin/main.py say, by their names.
 
-  A word such as --kernel=estimate has become `config.kernel`.
+  A word such as --kernel=estimate has become `config.kernel`, and --zero-shot
+  `config.start`.
   """
 
   config: Config
@@ -39,15 +47,25 @@ class Options:
   output: str = 'out'
   scale: str = '2'
   kernel: str | None = None  # FILE, FILE:INDEX or gaussian:...
+  noise: str | None = None  # STD in grey levels, or auto
+  jpeg: str | None = None  # QUALITY, FILE, none or auto
   reference: str | None = None
   seed: int = 0
   devices: int = 1
   in_flight: int = 1
   overwrite: bool = False
+  explain: bool = False
   report: bool = False
   weights: tuple[str, ...] = ()  # NAME=FILE, see `networks`
   # Not a flag: the kernel of the bundled example, when that is estimated.
   true_kernel: Path | None = None
+
+  @property
+  def reads_tables(self) -> bool:
+    """Whether it counts what a JPEG input says of its compression."""
+    if self.jpeg is None:
+      return self.config.automatic
+    return self.jpeg == _AUTO
 
 
 def define_parallel(values: flags.FlagValues) -> None:
@@ -82,6 +100,19 @@ def overrides(argv: list[str]) -> list[tuple[str, str]]:
     for argument in argv
     if (match := re.match(r'--?(?:no)?config\.([^=]*)', argument))
   ]
+
+
+def _spelt(argv: list[str], known: flags.FlagValues) -> list[str]:
+  """Spells flags as they are defined: --zero-shot as --zero_shot."""
+
+  def spell(argument: str) -> str:
+    name, equals, value = argument.partition('=')
+    flag = name.removeprefix('--').replace('-', '_')
+    if name.startswith('--') and {flag, flag.removeprefix('no')} & set(known):
+      return f'--{flag}{equals}{value}'
+    return argument
+
+  return [spell(argument) for argument in argv]
 
 
 def _find_config(name: str, configs: Path) -> str:
@@ -133,7 +164,7 @@ def parse_flags(
       source = argv[i + 1] = _find_config(argv[i + 1], configs)
   try:
     define(values, argv)
-    extra = values(argv)[1:]
+    extra = values(_spelt(argv, values))[1:]
     config: Any = values['config'].value
     fields = config.to_dict()
   except flags.Error as error:
@@ -177,15 +208,22 @@ def parse_options(
 
   Raises:
     InputError: see `parse_flags`; also for an example at another scale than
-      its own, and for a config that needs a kernel when none is given.
+      its own, a config that needs a kernel when none is given, and flags that
+      contradict each other or have no effect.
   """
   values, config = parse_flags(argv, define, configs=root / 'configs')
   names = [f.name for f in dataclasses.fields(Options) if f.name in values]
   chosen: dict[str, Any] = {name: values[name].value for name in names}
   kernel = chosen['kernel']
   if kernel in _WORDS:
-    config = config.replace(kernel=kernel)
     chosen['kernel'] = None
+  config = _apply_words(config, kernel, chosen['noise'], chosen['jpeg'])
+  config = _choose_start(config, chosen['scale'], values, argv)
+  if chosen['explain'] and not (config.automatic or config.kernel == 'auto'):
+    raise InputError(
+      '--explain: this config does not find out what happened to a photo; use'
+      ' --config=auto, or --kernel=auto for the blur'
+    )
   chosen['config'] = config
   chosen['weights'] = tuple(chosen['weights'])
   if chosen['input'] is None:
@@ -213,6 +251,46 @@ def parse_options(
   return Options(**chosen)
 
 
+def _apply_words(
+  config: Config, kernel: str | None, noise: str | None, jpeg: str | None
+) -> Config:
+  """Returns a config that does what words in place of values ask for."""
+  if kernel in _WORDS:
+    config = config.replace(kernel=kernel)
+  if noise == _AUTO and not (config.automatic or config.estimate_noise):
+    config = config.replace(estimate_noise=1.0)
+  if jpeg == _NO_JPEG:
+    config = config.replace(find_jpeg=False)
+  return config
+
+
+def _choose_start(
+  config: Config, scale: str, values: flags.FlagValues, argv: list[str]
+) -> Config:
+  """Returns the config with random parameters, where there is no other way.
+
+  That is with --zero-shot, and where a config decides by itself how to train,
+  and no start for this scale comes with the package.
+
+  Raises:
+    InputError: for a start that is asked for together with --zero-shot.
+  """
+  asked = any(name == 'start' for name, _ in overrides(argv))
+  if values['zero_shot'].value:
+    if asked and config.start != 'random':
+      raise InputError(
+        f'--config.start={config.start}: --zero-shot begins with random'
+        ' parameters; leave one of the two out'
+      )
+    return config.replace(start='random')
+  missing = config.start == 'transferred' and not starts.is_shipped(
+    parse_scale(scale)
+  )
+  if missing and config.automatic and not asked:
+    return config.replace(start='random')
+  return config
+
+
 def parse_scale(text: str) -> Scale:
   """Reads '2', '1.5', '3/2' or a pair 'Y,X' of them.
 
@@ -236,6 +314,61 @@ def parse_scale(text: str) -> Scale:
       ' such as 3/2, or a pair Y,X'
     ) from None
   return factors[0] if len(set(factors)) == 1 else (factors[0], factors[1])
+
+
+def load_known(options: Options, scale: Scale) -> Degradation:
+  """Returns what --noise and --jpeg say of all inputs.
+
+  Args:
+    options: the flags.
+    scale: of the degradation.
+
+  Raises:
+    InputError: for a value out of range, or a file that is no JPEG.
+  """
+  noise_std, tables = None, None
+  if options.noise is not None and options.noise != _AUTO:
+    noise_std = np.float32(_parse_noise(options.noise) / 255)
+  if options.jpeg is not None and options.jpeg not in (_AUTO, _NO_JPEG):
+    tables = _load_jpeg(options.jpeg)
+  return Degradation(scale, noise_std=noise_std, jpeg=tables)
+
+
+def _parse_noise(text: str) -> float:
+  """Reads a standard deviation in grey levels."""
+  try:
+    std = float(text)
+  except ValueError:
+    std = math.nan
+  if not 0 <= std <= 255:
+    raise InputError(
+      f'--noise={text}: must be {_AUTO}, or a standard deviation in grey levels'
+      ' from 0 to 255'
+    )
+  return std
+
+
+def _load_jpeg(text: str) -> jpeg.Jpeg:
+  """Reads a quality, or the tables of a file."""
+  quality: float | None = None
+  with contextlib.suppress(ValueError):
+    quality = float(text)
+  if quality is not None:
+    if not 1 <= quality <= 100:
+      raise InputError(f'--jpeg={text}: must be a quality from 1 to 100')
+    return jpeg.of_quality(quality)
+  if not text or (text.isalpha() and not Path(text).exists()):
+    raise InputError(
+      f'--jpeg={text}: no such file, nor {_AUTO}, {_NO_JPEG} or a quality from'
+      ' 1 to 100'
+    )
+  found = image_io.read_jpeg(text)
+  if found is None:
+    raise InputError(
+      f'{text}: not a JPEG file, so it has no tables for --jpeg; name one that'
+      ' is, or a quality from 1 to 100'
+    )
+  return found
 
 
 def load_kernel(text: str, scale: Scale) -> np.ndarray:

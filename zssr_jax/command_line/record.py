@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from zssr_jax import Result, blur_kernels
+from zssr_jax.command_line import findings
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.jobs import Job
 from zssr_jax.evaluation.judge import Scores
@@ -100,6 +101,7 @@ def make_record(
   record = {
     'input': job.input,
     'kernel': _kernel(options, result),
+    'degradation': findings.entry(result),
     'reference': job.reference,
     'scale': scale,
     'seed': options.seed,

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import functools
 import io
-import math
 import os
 import threading
 import time
@@ -28,14 +27,22 @@ import numpy as np
 from absl import flags
 
 import zssr_jax
-from zssr_jax import blur_kernels, registry, super_resolution
+from zssr_jax import blur_kernels, super_resolution
 from zssr_jax import stages as stages_lib
 from zssr_jax.baselines import interpolation
-from zssr_jax.command_line import app, arguments, jobs, networks, record
+from zssr_jax.command_line import (
+  app,
+  arguments,
+  findings,
+  jobs,
+  networks,
+  record,
+)
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.display import Display
 from zssr_jax.command_line.jobs import Job
 from zssr_jax.data import files, image_io, kernel_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
 from zssr_jax.evaluation.judge import Judge, Scores
 from zssr_jax.ops import resize
@@ -98,24 +105,6 @@ def _compare(
   return side_by_side(panels, find_detail(panels[0][1], panels[2][1]))
 
 
-def _describe_kernel(result: zssr_jax.Result) -> str:
-  """Says in a few words which kernel was used; nothing of plain bicubic."""
-  words = []
-  if result.estimate is None:
-    if result.kernel is None:
-      return ''
-    words.append('kernel given')
-  elif result.estimate.kernel is None:
-    words.append('no kernel found, bicubic used')
-  else:
-    words.append(registry.ESTIMATORS[result.estimate.method].summary)
-    if not math.isnan(result.estimate.agreement):
-      words.append(f'agreement {result.estimate.agreement:.2f}')
-  if not math.isnan(result.consistency):
-    words.append(f'explains the input to {result.consistency:.1f} dB')
-  return ', '.join(words)
-
-
 def _encode_npy(array: np.ndarray) -> bytes:
   stream = io.BytesIO()
   np.save(stream, array.astype(np.float32))
@@ -128,6 +117,7 @@ class _Plan(NamedTuple):
   options: Options
   scale: Scale
   kernel: np.ndarray | None
+  known: Degradation  # of all inputs, by --noise and --jpeg
   trained: networks.Trained
   devices: Sequence[jax.Device]
 
@@ -142,6 +132,7 @@ class _Done(NamedTuple):
 
   job: Job
   summary: str
+  explanation: str  # '' where none is asked for
   result: zssr_jax.Result  # without its image and parameters
   scores: Scores | None
   seconds: float
@@ -153,19 +144,28 @@ class _Read(NamedTuple):
   image: np.ndarray
   reference: np.ndarray | None
   judge: Judge | None  # where there is a reference
+  known: findings.Known
   seconds: float
 
 
-def _read(job: Job, scale: Scale) -> _Read:
+def _read(job: Job, plan: _Plan) -> _Read:
   """Reads a job's files, and refuses what does not fit."""
   clock = time.perf_counter()
+  scale = plan.scale
   image = _read_input(job.input, scale)
+  known = findings.Known(plan.known)
+  if plan.options.reads_tables:
+    tables = image_io.read_jpeg(job.input)
+    known = findings.Known(
+      plan.known.replace(jpeg=tables), of_file=tables is not None
+    )
   reference, judge = None, None
   if job.reference:
     reference = _read_reference(job, image, scale)
     # Before the training, so that what is too small to score is refused.
     judge = Judge(image, reference, scale)
-  return _Read(image, reference, judge, time.perf_counter() - clock)
+  seconds = time.perf_counter() - clock
+  return _Read(image, reference, judge, known, seconds)
 
 
 def _finish(
@@ -186,8 +186,11 @@ def _finish(
       f'(bicubic {scores.bicubic_psnr:.2f} / {scores.bicubic_ssim:.4f})',
     ]
   contents[job.image] = image_io.encode_png(result.image)
-  if about_kernel := _describe_kernel(result):
-    summary.append(about_kernel)
+  if found := findings.summary(result):
+    summary.append(found)
+  explanation = ''
+  if plan.options.explain and result.diagnosis is not None:
+    explanation = findings.explain(result, read.known)
   if result.kernel is not None:
     contents[job.kernel] = _encode_npy(result.kernel)
     contents[job.kernel_picture] = image_io.encode_png(
@@ -209,6 +212,7 @@ def _finish(
   return _Done(
     job,
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
+    explanation,
     dataclasses.replace(result, image=np.empty(0), params=None),
     scores,
     seconds['total'],
@@ -253,6 +257,8 @@ class _Reports:
       self.failures += 1
       return
     print(outcome.summary, flush=True)
+    if outcome.explanation:
+      print(outcome.explanation, flush=True)
     if true_kernel := self._plan.options.true_kernel:
       words = _compare_kernels(outcome, true_kernel, self._plan.scale)
       print(words, flush=True)
@@ -279,7 +285,7 @@ _Run = parallel.Run[tuple[_Read, zssr_jax.Result]]
 
 def _start(job: Job, plan: _Plan, display: Display) -> _Run:
   """Reads a job's files and returns its run."""
-  read = _read(job, plan.scale)
+  read = _read(job, plan)
 
   def run() -> _Run:
     display.begin(job.image, job.image.stem)
@@ -288,6 +294,7 @@ def _start(job: Job, plan: _Plan, display: Display) -> _Run:
         read.image,
         plan.scale,
         kernel=plan.kernel,
+        degradation=read.known.degradation,
         config=plan.options.config,
         start=plan.trained.start(plan.scale),
         vgg=plan.trained.vgg,
@@ -350,8 +357,9 @@ def _entry(done: _Done, scale: Scale) -> page.Entry:
       'PSNR': f'{psnr:.2f} dB (bicubic {bicubic_psnr:.2f})',
       'SSIM': f'{ssim:.4f} (bicubic {bicubic_ssim:.4f})',
     }
-  if about_kernel := _describe_kernel(done.result):
-    numbers['kernel'] = about_kernel
+  if found := findings.summary(done.result):
+    label = 'kernel' if done.result.diagnosis is None else 'found'
+    numbers[label] = found
   numbers |= {
     'steps': f'{len(history.loss)}',
     'time': f'{done.seconds:.1f} s',
@@ -415,6 +423,7 @@ def run(options: Options) -> int:
   kernel = None
   if options.kernel:
     kernel = arguments.load_kernel(options.kernel, scale)
+  known = arguments.load_known(options, scale)
   files = networks.parse(options.weights)
   networks.check_used(files, [options.config])
   trained = networks.load(options.config, files, app.data_root())
@@ -431,7 +440,7 @@ def run(options: Options) -> int:
     else:
       ready.append(job)
   failures = len(planned) - len(ready)
-  plan = _Plan(options, scale, kernel, trained, devices)
+  plan = _Plan(options, scale, kernel, known, trained, devices)
   reports = _run_jobs(ready, plan)
   failures += reports.failures
   if options.report and reports.finished:

@@ -15,7 +15,7 @@ import numpy as np
 
 from zssr_jax.data import datasets, image_io, kernel_io
 from zssr_jax.evaluation import protocols
-from zssr_jax.ops import color
+from zssr_jax.ops import color, jpeg
 from zssr_jax.ops.jpeg import Jpeg
 
 # The low-resolution images and the kernel that come with the data set.
@@ -51,6 +51,14 @@ class Case(NamedTuple):
   root: Path  # the data root
   noise_std: float | None = None  # these two as in `Pixels`
   jpeg: Jpeg | None = None
+
+  @property
+  def compression(self) -> Jpeg | None:
+    """How it was compressed, also where its file does not say; None: not."""
+    quality = self.details.get('quality')
+    if self.jpeg is not None or quality is None:
+      return self.jpeg
+    return jpeg.of_quality(quality)
 
   def load(self) -> Pixels:
     """Reads or makes the pixels."""

@@ -29,6 +29,7 @@ from zssr_jax import blur_kernels, super_resolution
 from zssr_jax import stages as stages_lib
 from zssr_jax.config import Config
 from zssr_jax.data import files, image_io
+from zssr_jax.degradation import Degradation
 from zssr_jax.errors import concerns_one_image
 from zssr_jax.evaluation import code, memory, methods, rows
 from zssr_jax.evaluation.cases import Case, Pixels
@@ -82,10 +83,24 @@ class Task(NamedTuple):
     return None if self.recipe is None else self.recipe.name
 
   @property
+  def told(self) -> bool:
+    """Whether the method is told what happened to the image."""
+    return self.config is not None and self.config.kernel == 'given'
+
+  @property
   def kernel(self) -> np.ndarray | None:
     """The true kernel, where the method is to have it."""
-    given = self.config is not None and self.config.kernel == 'given'
-    return self.case.kernel if given else None
+    return self.case.kernel if self.told else None
+
+  @property
+  def known(self) -> Degradation:
+    """What it knows beside: all, if told, or what an input file would say."""
+    case, known = self.case, Degradation(self.case.scale)
+    if self.told:
+      return known.replace(noise_std=case.noise_std, jpeg=case.compression)
+    if self.config is not None and self.config.automatic:
+      return known.replace(jpeg=case.jpeg)
+    return known
 
 
 def config_hash(config: Config | None) -> str | None:
@@ -125,11 +140,7 @@ def plan(
     recipe = recipes[name] if method.trains else None
     version = code.method_version(name, recipe and recipe.config)
     for case in cases:
-      if recipe and recipe.config.kernel == 'given' and case.kernel is None:
-        raise ValueError(
-          f'{recipe.name} needs a blur kernel, and {case.dataset} in'
-          f' degradation {case.degradation} has none'
-        )
+      _check_told(case, recipe)
       network = Network(method.upscale, None)
       if method.network is not None:
         assert networks is not None
@@ -152,6 +163,20 @@ def plan(
   return tasks
 
 
+def _check_told(case: Case, recipe: Recipe | None) -> None:
+  """Refuses a config that needs a kernel where there is none.
+
+  Of a mixed set some images have none, and that is the truth about them.
+  """
+  if recipe is None or recipe.config.kernel != 'given':
+    return
+  if case.kernel is None and 'drawn' not in case.details:
+    raise ValueError(
+      f'{recipe.name} needs a blur kernel, and {case.dataset} in'
+      f' degradation {case.degradation} has none'
+    )
+
+
 def _key(task: Task) -> str:
   """The key of a task's row."""
   facts = {
@@ -167,6 +192,7 @@ def _key(task: Task) -> str:
     'start': task.start,
     'vgg': task.vgg,
     'weights': task.weights,
+    'known': _digest_of_known(task.known),
   }
   return rows.key_of(rows.facts_of(facts))
 
@@ -185,6 +211,17 @@ def digest_of(tree: Any) -> str | None:
       for path, leaf in leaves
     }
   )[:8]
+
+
+def _digest_of_known(known: Degradation) -> str | None:
+  """Returns 8 hex digits of known noise and compression; None for neither."""
+  facts: dict[str, Any] = {}
+  if known.noise_std is not None:
+    facts['noise_std'] = known.noise_std
+  if known.jpeg is not None:
+    facts['tables'] = np.asarray(known.jpeg.tables).tolist()
+    facts['sampling'] = known.jpeg.sampling
+  return rows.key_of(facts)[:8] if facts else None
 
 
 class Failure(NamedTuple):
@@ -309,12 +346,16 @@ def _run(task: Task, lr: np.ndarray | None) -> super_resolution.Run:
     memory.reset_peak()
     lr = task.case.load().lr
   assert task.recipe is not None
+  config = task.recipe.config
+  if task.told and task.kernel is None:
+    config = config.replace(kernel='bicubic')
   return (
     yield from super_resolution.run_image(
       image=lr,
       scale=task.case.scale,
       kernel=task.kernel,
-      config=task.recipe.config,
+      degradation=task.known,
+      config=config,
       start=task.recipe.start(task.case.scale),
       vgg=task.recipe.vgg,
       key=jax.random.key(task.seed),
@@ -347,6 +388,8 @@ def _judged(task: Task, result: super_resolution.Result, book: _Book) -> _Made:
     'noise_std': round(result.config.noise_std, 5),
     'consistency': _finite(result.consistency, 2),
     'kernel': _kernel_facts(task, result),
+    'found': result.diagnosis and str(result.diagnosis),
+    'reason': result.diagnosis and result.diagnosis.reason,
     'shift': shift,
   }
   return _Made(row, image, result)
@@ -389,10 +432,11 @@ class _Book:
       'seed': task.seed,
       'config_name': task.config_name,
       'config_hash': config_hash(task.config),
-      'kernel_given': task.kernel is not None,
+      'kernel_given': task.told,
       'start': task.start,
       'vgg': task.vgg,
       'weights': task.weights,
+      'known': _digest_of_known(task.known),
       'psnr': _finite(scores.psnr, 4),
       'ssim': _finite(scores.ssim, 5),
       'bicubic_psnr': _finite(scores.bicubic_psnr, 4),
@@ -434,7 +478,7 @@ def _align(
     The image and by how many pixels (y, x) it was moved; None for not at all.
   """
   true = task.case.kernel
-  if result.estimate is None or true is None:
+  if not _looked_for_kernel(task, result) or true is None:
     return result.image, None
   aligned = blur_kernels.aligned_center(true.shape, task.case.scale)
   mass = blur_kernels.center_of_mass(true)
@@ -447,19 +491,25 @@ def _align(
   return moved.clip(0, 1), [round(s, 3) for s in shift]
 
 
+def _looked_for_kernel(task: Task, result: super_resolution.Result) -> bool:
+  """Whether the kernel was to be found in the image."""
+  found = result.diagnosis is not None and not task.told
+  return found or result.estimate is not None
+
+
 def _kernel_facts(
   task: Task, result: super_resolution.Result
 ) -> dict[str, Any] | None:
   """What an estimated kernel was like; None where none was."""
-  estimate = result.estimate
-  if estimate is None:
+  if not _looked_for_kernel(task, result):
     return None
-  facts: dict[str, Any] = {
-    'agreement': None
-    if math.isnan(estimate.agreement)
-    else round(estimate.agreement, 4),
-    'warning': estimate.warning,
-  }
+  facts: dict[str, Any] = {}
+  if (estimate := result.estimate) is not None:
+    unknown = math.isnan(estimate.agreement)
+    facts |= {
+      'agreement': None if unknown else round(estimate.agreement, 4),
+      'warning': estimate.warning,
+    }
   if result.kernel is not None:
     facts['width'] = [
       round(v, 3) for v in blur_kernels.kernel_width(result.kernel)

@@ -28,7 +28,8 @@ _FACTS = (
   'pixels',
   'code',
 )
-_TRAINED = ('start', 'vgg', 'weights')  # digests of parameters used
+# Digests of the parameters used, and of what was known of noise and JPEG.
+_GIVEN = ('start', 'vgg', 'weights', 'known')
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
@@ -55,7 +56,7 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, Any]:
   facts = {name: row[name] for name in _FACTS}
   facts['seed'] = None if row['config'] is None else row['seed']
   # Not where there is none: rows from before there were any keep their keys.
-  return facts | {name: row[name] for name in _TRAINED if row.get(name)}
+  return facts | {name: row[name] for name in _GIVEN if row.get(name)}
 
 
 def read_rows(path: Path) -> list[Row]:

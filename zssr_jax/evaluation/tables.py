@@ -22,6 +22,10 @@ _KEYS = (
 )
 
 
+# Loss against bicubic, in dB, that counts as harm.
+_HARM = 0.1
+
+
 class Group(NamedTuple):
   """The rows of one method, config and code on one data set."""
 
@@ -62,6 +66,16 @@ class Group(NamedTuple):
     """Mean gain over bicubic, in dB."""
     return self.mean('psnr') - self.mean('bicubic_psnr')
 
+  @property
+  def gains(self) -> list[float]:
+    """Gain over bicubic of every row, in dB."""
+    return [row['psnr'] - row['bicubic_psnr'] for row in self.rows]
+
+  @property
+  def automatic(self) -> bool:
+    """Whether the method decided by itself what to do with an image."""
+    return bool((self.rows[0].get('config') or {}).get('automatic'))
+
 
 def group_rows(all_rows: Iterable[rows.Row]) -> list[Group]:
   """Sorts rows into groups whose rows differ in image and seed alone.
@@ -92,6 +106,8 @@ def _kernel(config: Mapping[str, Any]) -> str:
   name = str(config.get('kernel'))
   if name == 'given':
     return ', true kernel'
+  if name == 'auto' and not config.get('automatic'):
+    return ', kernel of a family'
   if name in registry.ESTIMATORS:
     return f', {registry.ESTIMATORS[name].label}'
   return ''
@@ -189,6 +205,38 @@ def summary(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
   return lines
 
 
+def harm(all_rows: Iterable[rows.Row]) -> list[dict[str, str]]:
+  """How often an automatic method did worse than bicubic, a group each.
+
+  Args:
+    all_rows: rows of `harness.run`; those of other methods are left out.
+
+  Returns:
+    Dicts of text of the same columns, gains in dB.
+  """
+  groups = group_rows(all_rows)
+  lines = []
+  for group, label in zip(groups, labels(groups), strict=True):
+    if not group.automatic:
+      continue
+    gains = group.gains
+    below = sum(gain < -_HARM for gain in gains)
+    worst = min(group.rows, key=lambda row: row['psnr'] - row['bicubic_psnr'])
+    lines.append(
+      {
+        'data set': group.facts['dataset'],
+        'scale': f'×{group.facts["scale"]:g}',
+        'degradation': group.facts['degradation'],
+        'method': label,
+        'cases': f'{len(gains)}',
+        'mean gain': _signed(statistics.fmean(gains)),
+        f'below −{_HARM:g} dB': f'{below} ({below / len(gains):.1%})',
+        'worst': f'{_signed(min(gains))} ({worst["image"]})',
+      }
+    )
+  return lines
+
+
 def origin(all_rows: Iterable[rows.Row]) -> list[str]:
   """Says which commits, packages and devices made the rows, a line each."""
   all_rows = list(all_rows)
@@ -199,6 +247,15 @@ def origin(all_rows: Iterable[rows.Row]) -> list[str]:
       ('jax', 'JAX'),
       ('device', 'Devices'),
     )
+  ]
+
+
+def _markdown(lines: Sequence[Mapping[str, str]]) -> list[str]:
+  head = list(lines[0])
+  return [
+    ' | '.join(['', *head, '']).strip(),
+    '|---' * len(head) + '|',
+    *(' | '.join(['', *line.values(), '']).strip() for line in lines),
   ]
 
 
@@ -213,9 +270,10 @@ def make_table(all_rows: Iterable[rows.Row]) -> str:
   if not lines:
     return 'No rows yet.\n'
   out = ['Mean over the images, PSNR in dB and SSIM on Y (shave = scale).', '']
-  head = list(lines[0])
-  out += [' | '.join(['', *head, '']).strip(), '|---' * len(head) + '|']
-  out += [' | '.join(['', *line.values(), '']).strip() for line in lines]
+  out += _markdown(lines)
+  if harmed := harm(all_rows):
+    out += ['', 'Against bicubic, image by image, gains in dB:', '']
+    out += _markdown(harmed)
   places = dict.fromkeys(
     (g.facts['dataset'], g.facts['scale'], g.facts['degradation'])
     for g in group_rows(all_rows)

@@ -22,6 +22,12 @@ FOLDER = pathlib.Path(__file__).parent
 _SCALES = (2, 3, 4)
 
 
+def is_shipped(scale: Scale) -> bool:
+  """Tells whether there is a 'transferred' start for a scale."""
+  y, x = resize.scale_pair(scale)
+  return y == x and y in _SCALES
+
+
 def load_start(
   name: str | os.PathLike[str], scale: Scale
 ) -> dict[str, Any] | None:
@@ -50,7 +56,7 @@ def load_start(
         f'{name}: is for scale {facts["scale"]}, not {y:g} x {x:g}'
       )
     return params
-  if y != x or y not in _SCALES:
+  if not is_shipped(scale):
     raise ValueError(
       f'there is no transferred start for scale {y:g} x {x:g}, only for'
       f' {", ".join(map(str, _SCALES))}; start from random'
