@@ -297,7 +297,11 @@ def _find(
   diagnosis = None
   if config.automatic or config.kernel == 'auto':
     diagnosis = diagnosis_lib.estimate_degradation(
-      image, scale, known=known, blurred=config.kernel == 'auto'
+      image,
+      scale,
+      known=known,
+      blurred=config.kernel == 'auto',
+      compressed=config.automatic and config.find_jpeg,
     )
     known = diagnosis.degradation
   if config.automatic:

@@ -107,6 +107,7 @@ def estimate_degradation(
   *,
   known: Degradation | None = None,
   blurred: bool = True,
+  compressed: bool = True,
 ) -> Diagnosis:
   """Estimates what happened to an image.
 
@@ -115,6 +116,7 @@ def estimate_degradation(
     scale: number or pair (y, x), HR pixels per pixel of the image.
     known: what is known of it; its parts that are not None are kept.
     blurred: whether there may be blur beyond bicubic downscaling.
+    compressed: whether traces of compression are looked for in the pixels.
 
   Returns:
     A `Diagnosis`.
@@ -122,10 +124,11 @@ def estimate_degradation(
   known = Degradation(scale) if known is None else known
   found = known.replace(scale=scale)
   offset = (0, 0)
-  if found.jpeg is None and min(image.shape[:2]) >= _LEAST_SIDE // 2:
-    compressed = compression.find(image)
-    if compressed is not None:
-      offset, found = compressed.offset, found.replace(jpeg=compressed.jpeg)
+  large = min(image.shape[:2]) >= _LEAST_SIDE // 2
+  if found.jpeg is None and compressed and large:
+    traces = compression.find(image)
+    if traces is not None:
+      offset, found = traces.offset, found.replace(jpeg=traces.jpeg)
   found = with_error(image, found, offset)
   if found.noise_std is None and found.shot is None and found.speckle is None:
     found = _with_noise(image, found)
