@@ -11,6 +11,7 @@ import numpy as np
 from zssr_jax import presets
 from zssr_jax.config import ROUNDING, Config
 from zssr_jax.degradation import Degradation
+from zssr_jax.kernel_estimation.diagnosis import Diagnosis
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
@@ -53,6 +54,11 @@ def _is_noisy(found: Degradation) -> bool:
   return float(found.noise_std or 0.0) > _NOISY
 
 
+def is_clean(found: Degradation) -> bool:
+  """Whether bicubic downscaling is all that is known to have happened."""
+  return found.kernel is None and found.jpeg is None and not _is_noisy(found)
+
+
 def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
   """Returns the config to train by, and the degradation of the sons.
 
@@ -60,8 +66,7 @@ def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
     config: in force; what it has other than the preset `auto` stays.
     found: what happened to the image.
   """
-  clean = found.kernel is None and found.jpeg is None and not _is_noisy(found)
-  if not clean:
+  if not is_clean(found):
     std = np.clip(float(found.noise_std or 0.0), ROUNDING, _MOST_NOISE)
     return config, found.replace(noise_std=np.float32(std))
   auto, fast = (
@@ -93,6 +98,29 @@ def is_ruined(result: np.ndarray, image: np.ndarray, scale: Scale) -> bool:
     return True
   plain = resize.imresize(image, scale, shape=result.shape[:2])
   return _gradient(result) > _TOO_SHARP * max(_gradient(plain), 1e-4)
+
+
+def made_safe(
+  result: np.ndarray, image: np.ndarray, scale: Scale, found: Diagnosis
+) -> np.ndarray:
+  """Returns a result, or as much of it as may be shown.
+
+  Where nothing explains the blur, a network that was trained as if there were
+  none does as little good as harm, and half of both: the mean of its result
+  and interpolation is returned. A ruined one is replaced by interpolation.
+
+  Args:
+    result: `[H, W, C]` in [0, 1].
+    image: `[h, w, C]`, the input.
+    scale: number or pair (y, x).
+    found: what happened to the image.
+  """
+  plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
+  if is_ruined(result, image, scale):
+    return np.asarray(plain, np.float32)
+  if found.unexplained and is_clean(found.degradation):
+    return np.asarray((result + plain) / 2, np.float32)
+  return result
 
 
 def _gradient(image: np.ndarray) -> float:

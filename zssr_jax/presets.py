@@ -36,6 +36,7 @@ PRESETS: dict[str, Config] = {
     losses=(('luma', 0.9), ('l1', 0.1)),
   ),
   'best': Config(
+    consistency='back_projection',
     model='pixel_shuffle',
     gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
     latest=2,
@@ -49,6 +50,7 @@ PRESETS: dict[str, Config] = {
     losses=(('luma', 0.5), ('l1', 0.5)),
   ),
   'fast': Config(
+    consistency='back_projection',
     model='pixel_shuffle',
     start='transferred',
     start_steps=100,
@@ -61,6 +63,7 @@ PRESETS: dict[str, Config] = {
     losses=(('luma', 0.9), ('l1', 0.1)),
   ),
   'gradual': Config(
+    consistency='back_projection',
     model='pixel_shuffle',
     gradual=(*((n / 6, n / 6) for n in range(1, 7)), (1, 1)),
     schedule='cosine',
@@ -69,6 +72,7 @@ PRESETS: dict[str, Config] = {
     max_steps=700,
   ),
   'hybrid_loss': Config(
+    consistency='back_projection',
     model='pixel_shuffle',
     losses=(('l1', 1.0), ('content', 0.005)),
     content_layers=(('relu3_3', 1.0),),
@@ -79,8 +83,9 @@ PRESETS: dict[str, Config] = {
     weight_average=0.99,
     self_ensemble=False,
   ),
-  'ideal': Config(warmup=100),
+  'ideal': Config(warmup=100, consistency='back_projection'),
   'mzsr': Config(
+    consistency='back_projection',
     model='pixel_shuffle',
     start='transferred',
     optimizer='sgd',
@@ -110,7 +115,9 @@ PRESETS: dict[str, Config] = {
     max_steps=300,
     ensemble='mean',
   ),
-  'pixel_shuffle': Config(model='pixel_shuffle', warmup=100),
+  'pixel_shuffle': Config(
+    model='pixel_shuffle', warmup=100, consistency='back_projection'
+  ),
   'real': Config(
     model='pixel_shuffle',
     width=32,
@@ -134,14 +141,19 @@ PRESETS: dict[str, Config] = {
     back_projection=1,
   ),
   'transferred': Config(
+    consistency='back_projection',
     model='pixel_shuffle',
     start='transferred',
     schedule='cosine',
     learning_rate=2e-4,
     max_steps=100,
   ),
-  'transposed': Config(model='transposed', warmup=100),
-  'vdsr_backbone': Config(model='vdsr_backbone', warmup=100),
+  'transposed': Config(
+    model='transposed', warmup=100, consistency='back_projection'
+  ),
+  'vdsr_backbone': Config(
+    model='vdsr_backbone', warmup=100, consistency='back_projection'
+  ),
 }
 
 

@@ -202,14 +202,14 @@ def run_image(
   )
   carried = yield from _train(run, found.source, clock)
   result, warning = carried.results[-1], None
-  if config.automatic and automatic.is_ruined(result, image, scale):
-    warning = f'{found.diagnosis}: this made stripes or halos; not used'
-    unblurred = found.source.degradation.replace(kernel=None)
-    carried = yield from _train(run, kernel_source.Known(unblurred), clock)
-    result = carried.results[-1]
+  if found.diagnosis is not None and config.automatic:
     if automatic.is_ruined(result, image, scale):
-      warning += ', and the image is interpolated'
-      result = np.asarray(unblurred.up(image)).clip(0, 1)
+      warning = f'{found.diagnosis}: this made stripes or halos; not used'
+      unblurred = found.source.degradation.replace(kernel=None)
+      carried = yield from _train(run, kernel_source.Known(unblurred), clock)
+    result = automatic.made_safe(
+      carried.results[-1], image, scale, found.diagnosis
+    )
   used = carried.source.degradation
   return Result(
     image=result,

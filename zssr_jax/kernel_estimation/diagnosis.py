@@ -73,6 +73,11 @@ class Diagnosis(NamedTuple):
   reason: str | None
   fit: spectrum.Fit | None
 
+  @property
+  def unexplained(self) -> bool:
+    """Whether the image is blurred in a way that no hypothesis explains."""
+    return bool(self.candidates) and self.reason is not None
+
   def __str__(self) -> str:
     """What was found, in one line."""
     return describe(self.degradation, self.blur)
