@@ -125,6 +125,8 @@ def _uncompressed():
   for size in (2, 4, 8):
     coarse = rng.integers(5, 250, (96 // size, 96 // size, 3))
     yield f'squares of {size}', np.kron(coarse, np.ones((size, size, 1)))
+  colours = rng.integers(0, 256, (4, 3))[rng.integers(0, 4, (8, 8))]
+  yield 'few colours', np.kron(colours, np.ones((8, 8, 1)))
   yield 'picture', _picture(150, 170)
   yield 'small', _picture(32, 33)
   yield 'one pixel', np.full((1, 1, 3), 9)

@@ -33,9 +33,9 @@ _OUTLIERS = 0.05  # share of coefficients that may lie anywhere
 # makes the same value again and again, which is no new evidence.
 _CAP = 4
 # Evidence below which nothing is believed, in nats. Uncompressed images reach
-# a few with tables of the library, some 40 with free ones.
+# a few with tables of the library, 116 with free ones (squares of few colours).
 _LEAST = 40.0
-_LEAST_FREE = 100.0
+_LEAST_FREE = 200.0
 _CLEAR = np.log(_STEPS) + 5  # of one frequency's step
 _LEAST_CHROMA = 15.0  # the grid is known, and that there is compression
 _LEAST_SAME = 8.0  # ... and the quality, too
