@@ -189,6 +189,17 @@ def test_auto_does_without_a_start_where_there_is_none(
   assert code == 2 and 'no transferred start for scale 1.5' in err
 
 
+def test_a_network_that_the_start_does_not_fit_needs_a_word(
+  tmp_path, cli, quick
+):
+  path = save(tmp_path / 'a.png')
+  flags = (f'--input={path}', '--config.width=8')
+  code, _, err = cli(*flags, config=AUTO)
+  assert code == 2 and err.count('\n') == 1
+  assert 'does not fit' in err and 'pass --config.start=random' in err
+  assert cli(*flags, '--zero-shot', config=AUTO)[0] == 0
+
+
 def test_explain_shows_the_hypotheses_and_where_all_is_from(
   tmp_path, cli, quick
 ):
