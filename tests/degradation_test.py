@@ -1,5 +1,7 @@
 """The kernel convention against published examples and a plain loop."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,12 @@ import pytest
 import scipy.io
 import scipy.stats
 from PIL import Image
+from scipy import ndimage
 
 from zssr_jax import blur_kernels
 from zssr_jax.data import datasets
 from zssr_jax.degradation import Degradation
-from zssr_jax.ops import color, resize
+from zssr_jax.ops import color, jpeg, resize
 
 
 def read(path):
@@ -419,3 +422,41 @@ def test_correlation_is_the_inner_product_of_aligned_kernels():
 def test_correlation_knows_a_flip():
   kernel = random_kernel(5, 5)
   assert blur_kernels.kernel_correlation(kernel, kernel[::-1, ::-1], 2) < 0.95
+
+
+def test_noise_grows_with_the_signal_as_its_three_parts_say():
+  degradation = Degradation(1, noise_std=0.02, shot=0.001, speckle=0.05)
+  shades = np.linspace(0.2, 0.8, 4)
+  image = jnp.asarray(np.broadcast_to(shades, (500, 40, 4)), jnp.float32)
+  son = np.asarray(degradation.son(jax.random.key(0), image))
+  expected = 0.02**2 + 0.001 * shades + (0.05 * shades) ** 2
+  np.testing.assert_allclose(son.mean((0, 1)), shades, atol=2e-3)
+  np.testing.assert_allclose(son.var((0, 1)), expected, rtol=0.05)
+  level = degradation.error_std(np.asarray(image))
+  assert level == pytest.approx(np.sqrt(expected.mean()), rel=1e-3)
+
+
+def test_a_result_is_to_explain_an_image_up_to_its_noise():
+  image = np.full((8, 8, 1), 0.5, np.float32)
+  clean = Degradation(2).error_std(image)
+  assert 0 < clean < 1 / 255
+  assert Degradation(2, noise_std=0.2 / 255).error_std(image) == clean
+  assert Degradation(2, noise_std=0.01).error_std(image) == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_sons_of_a_jpeg_are_what_pillow_makes_of_them(channels):
+  rng = np.random.default_rng(0)
+  rough = ndimage.gaussian_filter(rng.random((48, 64, channels)), (2, 2, 0))
+  father = ((rough - rough.min()) / np.ptp(rough)).astype(np.float32)
+  degradation = Degradation(2, jpeg=jpeg.of_quality(60, (1, 1)))
+  son = np.asarray(degradation.son(jax.random.key(0), jnp.asarray(father)))
+  plain = color.to_uint8(np.asarray(degradation.down(jnp.asarray(father))))
+  stream = io.BytesIO()
+  Image.fromarray(plain.squeeze()).save(
+    stream, 'JPEG', quality=60, subsampling=0
+  )
+  expected = np.asarray(Image.open(stream)).reshape(son.shape) / 255
+  # libjpeg's transform is of whole numbers: now and then a level apart.
+  assert np.abs(son - expected).mean() < 0.5 / 255
+  assert np.abs(expected - plain / 255).mean() > 2 / 255

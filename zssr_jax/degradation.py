@@ -138,7 +138,11 @@ class Degradation:
     if self.shot is None and self.speckle is None:
       return self.noise_std
     signal = jnp.clip(image, 0.0, 1.0)
-    variance = jnp.square(jnp.asarray(self.noise_std or 0.0, image.dtype))
+    variance = jnp.square(
+      jnp.asarray(
+        0.0 if self.noise_std is None else self.noise_std, image.dtype
+      )
+    )
     if self.shot is not None:
       variance = variance + self.shot * signal
     if self.speckle is not None:
@@ -151,16 +155,20 @@ class Degradation:
     That is the root mean square of the noise, in image units. Of the error of
     rounding to 8 bits seven tenths count: explained so far, results were better
     by 0.1 dB than at all of it; with noise the same share would cost as much.
+    It is infinite where the error of a compression is not known.
 
     Args:
       image: `[h, w, C]` in [0, 1], the degraded one.
     """
     noise = self._noise_at(jnp.asarray(image))
-    level = 0.7 * ROUNDING
-    if noise is None:
-      return level
-    std = math.sqrt(float(jnp.mean(jnp.square(noise))))
-    return std if std > 1.01 * ROUNDING else level
+    variance = (0.7 * ROUNDING) ** 2
+    if noise is not None:
+      measured = float(jnp.mean(jnp.square(noise)))
+      variance = measured if measured > (1.01 * ROUNDING) ** 2 else variance
+    if self.jpeg is not None:
+      error = self.jpeg.error_std
+      variance += np.inf if error is None else float(error) ** 2
+    return math.sqrt(variance)
 
   def up(self, son: Any, shape: tuple[int, ...] | None = None) -> Any:
     """Upscales a son by cubic interpolation, which a network starts from.

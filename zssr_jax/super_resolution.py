@@ -57,8 +57,17 @@ class Result:
   degradation: Degradation  # of the sons, as used
   seconds: dict[str, float]  # by phase: estimate, prepare, train, infer
   estimate: estimation.Estimate | None = None  # of the kernel
-  diagnosis: diagnosis_lib.Diagnosis | None = None  # where kernel is auto
+  diagnosis: diagnosis_lib.Diagnosis | None = None  # with `automatic`
+  warning: str | None = None  # one line: what `automatic` had to give up
   consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
+
+  @property
+  def said(self) -> str:
+    """What `automatic` found and did, in one line; empty without it."""
+    if self.diagnosis is None:
+      return ''
+    done = automatic.describe(self.config, self.degradation)
+    return f'{self.diagnosis}: {done}'
 
   def __repr__(self) -> str:
     """What came out and at what cost, in three lines without arrays."""
@@ -180,10 +189,9 @@ def run_image(
     found = _find(image, scale, kernel, degradation, config, kernel_key)
     config = found.config
   terms = loss_lib.terms_of(config.losses, image.shape[2], config, losses)
-  plan = stages.plan_stages(image.shape, scale, config)
   run = stages.Run(
     image=image,
-    stages=plan,
+    stages=stages.plan_stages(image.shape, scale, config),
     network=_find_network(model, config, image.shape[2]),
     name='your network' if model else stages.describe_network(config),
     losses=terms,
@@ -192,12 +200,19 @@ def run_image(
     config=config,
     key=key,
   )
-  carried = stages.Carried(found.source)
-  for number in range(len(run.stages)):
-    carried = yield from stages.run_stage(run, number, carried, clock)
+  carried = yield from _train(run, found.source, clock)
+  result, warning = carried.results[-1], None
+  if config.automatic and automatic.is_ruined(result, image, scale):
+    warning = f'{found.diagnosis}: this made stripes or halos; not used'
+    unblurred = found.source.degradation.replace(kernel=None)
+    carried = yield from _train(run, kernel_source.Known(unblurred), clock)
+    result = carried.results[-1]
+    if automatic.is_ruined(result, image, scale):
+      warning += ', and the image is interpolated'
+      result = np.asarray(unblurred.up(image)).clip(0, 1)
   used = carried.source.degradation
   return Result(
-    image=carried.results[-1],
+    image=result,
     params=carried.params[0] if config.networks == 1 else carried.params,
     history=history.join_histories(list(carried.histories)),
     kernel=used.kernel,
@@ -206,8 +221,19 @@ def run_image(
     seconds=clock.seconds,
     estimate=found.estimate,
     diagnosis=found.diagnosis,
-    consistency=_consistency(used, carried.results[-1], image),
+    warning=warning,
+    consistency=_consistency(used, result, image),
   )
+
+
+def _train(
+  run: stages.Run, source: kernel_source.Source, clock: stages.Clock
+) -> Generator[loop.Job, loop.Trained, stages.Carried]:
+  """Goes through the stages of a run."""
+  carried = stages.Carried(source)
+  for number in range(len(run.stages)):
+    carried = yield from stages.run_stage(run, number, carried, clock)
+  return carried
 
 
 def _check_complete(
@@ -267,10 +293,15 @@ def _find(
       known = known.centered()
   if not config.automatic and known.noise_std is None:
     known = known.replace(noise_std=_noise_std(image, config))
+  known = diagnosis_lib.with_error(image, known)
   diagnosis = None
   if config.automatic or config.kernel == 'auto':
     diagnosis = diagnosis_lib.estimate_degradation(
-      image, scale, known=known, blurred=config.kernel == 'auto'
+      image,
+      scale,
+      known=known,
+      blurred=config.kernel == 'auto',
+      compressed=config.automatic and config.find_jpeg,
     )
     known = diagnosis.degradation
   if config.automatic:

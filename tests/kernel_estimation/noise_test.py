@@ -82,13 +82,63 @@ def test_stronger_noise_gives_a_higher_level(photos):
   assert levels == sorted(levels)
 
 
+ADDED = {
+  'white': noise.Noise(0.02, 0, 0, 0),
+  'shot': noise.Noise(0, 1 / 500, 0, 0),
+  'speckle': noise.Noise(0, 0, 0.06, 0),
+  'white and shot': noise.Noise(0.02, 1 / 500, 0, 0),
+}
+
+
+def with_noise(clean, added, seed=0):
+  draw = np.random.default_rng(seed).standard_normal(clean.shape)
+  return color.to_uint8(clean + np.sqrt(added.variance(clean)) * draw) / 255
+
+
 @pytest.mark.slow
-def test_speckle_lies_between_nothing_and_its_root_mean_square(photos):
+@pytest.mark.parametrize('name', ADDED)
+def test_noise_that_depends_on_the_intensity_is_found_in_photos(photos, name):
+  added = ADDED[name]
   for photo in photos:
-    draw = np.random.default_rng(1).standard_normal(photo.shape)
-    added = photo / 255 * 0.05 * draw
-    level = noise.noise_level(color.to_uint8(photo / 255 + added) / 255)
-    assert 0.1 < level / np.sqrt(np.mean(added**2)) < 1.3
+    found = noise.noise_model(with_noise(photo / 255, added))
+    assert found.level(photo / 255) == pytest.approx(
+      added.level(photo / 255), rel=0.1
+    )
+    for at in (0.3, 0.6):
+      assert found.variance(at) == pytest.approx(added.variance(at), rel=0.3)
+
+
+@pytest.mark.parametrize('name', ['white', 'shot', 'speckle'])
+def test_the_kind_of_noise_is_told_on_a_ramp(name):
+  clean = np.tile(np.linspace(0.1, 0.8, 160)[None, :, None], (96, 1, 1))
+  found = noise.noise_model(with_noise(clean, ADDED[name]))
+  terms = np.array(found[:3]) > 0
+  assert terms.tolist() == [term > 0 for term in ADDED[name][:3]]
+  np.testing.assert_allclose(found[:3], ADDED[name][:3], rtol=0.1)
+
+
+def test_the_spread_is_that_of_repeated_draws():
+  found = [
+    noise.noise_model(flat(96, 96, 1, std=0.04, seed=s)) for s in range(12)
+  ]
+  levels = [f.level(flat(8, 8, 1)) for f in found]
+  spread = np.mean([f.spread for f in found])
+  assert 0.3 < np.std(levels) / spread < 3
+
+
+def test_texture_widens_the_spread():
+  draw = np.random.default_rng(0).standard_normal((96, 96, 1))
+  texture = ndimage.gaussian_filter(draw, (0.7, 0.7, 0)) * 0.08
+  noise_alone = flat(96, 96, 1, std=0.01, seed=1)
+  spread = noise.noise_model(noise_alone + texture).spread
+  assert spread > 2 * noise.noise_model(noise_alone).spread
+
+
+def test_level_is_the_root_mean_square_over_an_image():
+  image = np.random.default_rng(0).uniform(size=(9, 7, 3))
+  found = noise.Noise(0.02, 0.001, 0.05, 0.0)
+  mean = np.mean(0.02**2 + 0.001 * image + (0.05 * image) ** 2)
+  assert found.level(image) == pytest.approx(np.sqrt(mean))
 
 
 @pytest.mark.slow
@@ -121,9 +171,10 @@ def test_small_images_get_a_rough_level(shape):
   assert np.mean(levels) == pytest.approx(0.05, rel=0.25)
 
 
-@pytest.mark.parametrize('shape', [(1, 1, 3), (2, 50, 1), (3, 3, 1)])
+@pytest.mark.parametrize('shape', [(1, 1, 3), (3, 50, 1), (3, 3, 1)])
 def test_images_too_small_to_tell_have_no_noise(shape):
   assert noise.noise_level(flat(*shape, std=0.05)) == 0
+  assert noise.noise_model(flat(*shape, std=0.05)).spread == np.inf
 
 
 def test_one_channel_and_equal_channels_give_the_level_of_the_one():
@@ -133,12 +184,12 @@ def test_one_channel_and_equal_channels_give_the_level_of_the_one():
   assert noise.noise_level(np.repeat(one, 3, -1)) == pytest.approx(level)
 
 
-def test_channels_count_as_their_root_mean_square():
+def test_the_level_lies_between_those_of_unequal_channels():
   image = np.concatenate(
     [flat(64, 64, 1, std=s, seed=i) for i, s in enumerate((0.01, 0.05))], -1
   )
   rms = np.sqrt((0.01**2 + 0.05**2) / 2)
-  assert noise.noise_level(image) == pytest.approx(rms, rel=0.06)
+  assert 0.6 * rms < noise.noise_level(image) < 1.1 * rms
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def test_precision_is_lower_for_the_direction_that_noise_hides():
   found = spectrum.fit(
     spectrum.spectrum(blurred(kernel, 2, noise=0.02)), 2, noise_std=0.02
   )
-  assert found.precision[2, 2] < found.precision[0, 0]
+  assert found.covariance_precision[2, 2] < found.covariance_precision[0, 0]
 
 
 def test_gaussian_has_the_covariance_asked_for():

@@ -29,7 +29,7 @@ def summary(result: Result) -> str:
   if result.diagnosis is None:
     return kernel
   if result.estimate is None:
-    return str(result.diagnosis)
+    return result.said
   return diagnosis.describe(result.diagnosis.degradation, kernel)
 
 

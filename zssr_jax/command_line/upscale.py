@@ -263,8 +263,9 @@ class _Reports:
       words = _compare_kernels(outcome, true_kernel, self._plan.scale)
       print(words, flush=True)
     estimate = outcome.result.estimate
-    if estimate and estimate.warning:
-      app.complain(f'{job.input}: {estimate.warning}', 'warning')
+    for warning in (estimate and estimate.warning, outcome.result.warning):
+      if warning:
+        app.complain(f'{job.input}: {warning}', 'warning')
     self.finished.append(outcome)
 
 

@@ -11,6 +11,7 @@ shake) no kernel is used: a wrong one does more harm than none.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -19,7 +20,14 @@ import scipy.ndimage
 
 from zssr_jax import blur_kernels
 from zssr_jax.degradation import Degradation
-from zssr_jax.kernel_estimation import families, noise, spectrum
+from zssr_jax.kernel_estimation import (
+  compression,
+  compression_error,
+  families,
+  noise,
+  spectrum,
+)
+from zssr_jax.ops import jpeg as jpeg_lib
 from zssr_jax.ops.jpeg import BLOCK, Jpeg
 from zssr_jax.ops.resize import Scale
 
@@ -27,9 +35,12 @@ _LEAST_SIDE = 64  # pixels, to tell a kernel
 # RMS residual of the log spectrum above which no family explains it: photos
 # 0.2 to 0.44, camera shake 0.54 to 0.8.
 _UNEXPLAINED = 0.48
+# Standard deviations by which a kernel is narrowed, over what it explains.
+_CAUTION = (15.0, 40.0), (3.0, 1.0)
 # A frequency tells something where its power is this many times that of the
 # error of quantisation.
 _ABOVE_QUANTISATION = 4.0
+_FAINT = 1 / 255  # noise whose kind does not matter
 _FEWEST = 150  # frequencies that tell a kernel
 _SIDES = 16  # kernels are padded to a few sizes, so that programs are shared
 
@@ -71,10 +82,23 @@ def describe(degradation: Degradation, blur: str) -> str:
   """Says in one line what happened to an image."""
   words = []
   if degradation.jpeg is not None:
-    words.append(f'JPEG of about quality {0}')
+    words.append(f'JPEG quality {jpeg_lib.quality_of(degradation.jpeg)}')
   words.append(blur)
-  words.append(f'noise {255 * float(degradation.noise_std or 0):.1f}/255')
+  words.append(_noise_words(degradation))
   return ', '.join(words)
+
+
+def _noise_words(degradation: Degradation) -> str:
+  std, shot, speckle = (
+    float(v or 0.0)
+    for v in (degradation.noise_std, degradation.shot, degradation.speckle)
+  )
+  words = [f'noise {255 * std:.1f}/255'] if std or not shot + speckle else []
+  if shot:
+    words.append(f'shot noise of {1 / shot:.0f} photons')
+  if speckle:
+    words.append(f'speckle of {100 * speckle:.1f} %')
+  return ' and '.join(words)
 
 
 def estimate_degradation(
@@ -83,6 +107,7 @@ def estimate_degradation(
   *,
   known: Degradation | None = None,
   blurred: bool = True,
+  compressed: bool = True,
 ) -> Diagnosis:
   """Estimates what happened to an image.
 
@@ -91,23 +116,63 @@ def estimate_degradation(
     scale: number or pair (y, x), HR pixels per pixel of the image.
     known: what is known of it; its parts that are not None are kept.
     blurred: whether there may be blur beyond bicubic downscaling.
+    compressed: whether traces of compression are looked for in the pixels.
 
   Returns:
     A `Diagnosis`.
   """
   known = Degradation(scale) if known is None else known
   found = known.replace(scale=scale)
-  if found.noise_std is None:
-    level = noise.noise_level(image)
-    found = found.replace(noise_std=np.float32(level))
+  offset = (0, 0)
+  large = min(image.shape[:2]) >= _LEAST_SIDE // 2
+  if found.jpeg is None and compressed and large:
+    traces = compression.find(image)
+    if traces is not None:
+      offset, found = traces.offset, found.replace(jpeg=traces.jpeg)
+  found = with_error(image, found, offset)
+  if found.noise_std is None and found.shot is None and found.speckle is None:
+    found = _with_noise(image, found)
   if found.kernel is not None:
     return Diagnosis(found, (), 'kernel given', None, None)
   if not blurred:
     return Diagnosis(found, (), 'bicubic assumed', None, None)
-  return _blur(image, found)
+  return _blur(image, found, offset)
 
 
-def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
+def with_error(
+  image: np.ndarray, found: Degradation, offset: tuple[int, int] = (0, 0)
+) -> Degradation:
+  """Adds how far the compression changed an image, if it is not yet known.
+
+  Args:
+    image: `[H, W, C]` in [0, 1], the compressed one.
+    found: how it was degraded.
+    offset: (y, x) of the first block's corner.
+  """
+  if found.jpeg is None or found.jpeg.error_std is not None:
+    return found
+  error = compression_error.error_std(image, found.jpeg, offset)
+  jpeg = dataclasses.replace(found.jpeg, error_std=np.float32(error))
+  return found.replace(jpeg=jpeg)
+
+
+def _with_noise(image: np.ndarray, found: Degradation) -> Degradation:
+  """Measures the noise; what is uncertain of it is not believed."""
+  made = noise.noise_model(image)
+  level = made.level(image)
+  share = max(0.0, 1 - made.spread / level) if level else 0.0
+  if share * level < _FAINT:
+    return found.replace(noise_std=np.float32(share * level))
+  return found.replace(
+    noise_std=np.float32(share * made.std),
+    shot=np.float32(share**2 * made.shot) if made.shot else None,
+    speckle=np.float32(share * made.speckle) if made.speckle else None,
+  )
+
+
+def _blur(
+  image: np.ndarray, found: Degradation, offset: tuple[int, int]
+) -> Diagnosis:
   """Finds the kernel of an image whose noise and compression are known."""
 
   def none(reason, candidates=(), fit=None):
@@ -118,10 +183,11 @@ def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
   if side < _LEAST_SIDE:
     return none(f'a kernel needs {_LEAST_SIDE}x{_LEAST_SIDE} pixels')
   power = spectrum.spectrum(image)
-  std = float(np.hypot(found.noise_std, 0.0))
+  # Of the mean over the channels, which is what the spectrum is of.
+  std = noise.noise_level(image.mean(2, keepdims=True))
   if spectrum.structure(power, std) < spectrum.LEAST_STRUCTURE:
     return none('the image is flat, or nothing but noise')
-  lost = _lost(power, found.jpeg)
+  lost = _lost(image, power, found.jpeg, offset)
   if lost is not None and (~lost).sum() < 2 * _FEWEST:
     return none('compression has left too little to tell blur by')
   fits = [
@@ -129,11 +195,11 @@ def _blur(image: np.ndarray, found: Degradation) -> Diagnosis:
     for family in families.FAMILIES.values()
   ]
   candidates, best = _rank(fits)
-  if best.misfit > _UNEXPLAINED:
+  if min(fit.misfit for fit in fits) > _UNEXPLAINED:
     return none('no simple blur explains the image', candidates, best)
   if best.family is families.NONE:
     return none(None, candidates, best)
-  kernel = spectrum.kernel_of(best, found.scale)
+  kernel = spectrum.kernel_of(best, found.scale, _caution(fits))
   assert kernel is not None
   kernel = _padded(kernel, image.shape)
   if kernel is None:
@@ -162,23 +228,37 @@ def _rank(
   return candidates, best
 
 
-def _lost(power: np.ndarray, jpeg: Jpeg | None) -> np.ndarray | None:
+def _caution(fits: list[spectrum.Fit]) -> float:
+  """By how many standard deviations the kernel is to be narrower.
+
+  A photo that is soft by itself looks like one that was slightly blurred.
+  """
+  none = next(f.cost for f in fits if f.family is families.NONE)
+  gain = none - min(f.cost for f in fits)
+  return float(np.interp(gain, *_CAUTION))
+
+
+def _lost(
+  image: np.ndarray,
+  power: np.ndarray,
+  jpeg: Jpeg | None,
+  offset: tuple[int, int],
+) -> np.ndarray | None:
   """Tells which frequencies quantisation has emptied, or filled with error."""
   if jpeg is None:
     return None
-  size = len(power)
-  table = np.asarray(jpeg.tables[0], np.float64) / 255
+  error = compression_error.luma_loss(image, jpeg, offset).variance
   # The DCT's frequency u is u / 16 cycles a pixel.
-  place = abs(np.fft.fftfreq(size)) * 2 * BLOCK
-  steps = np.exp(
+  place = abs(np.fft.fftfreq(len(power))) * 2 * BLOCK
+  error = np.exp(
     scipy.ndimage.map_coordinates(
-      np.log(table),
+      np.log(error),
       np.meshgrid(place, place, indexing='ij'),
       order=1,
       mode='nearest',
     )
   )
-  return power < _ABOVE_QUANTISATION * steps**2 / 12
+  return power < _ABOVE_QUANTISATION * error
 
 
 def _padded(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

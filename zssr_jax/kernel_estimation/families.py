@@ -32,6 +32,10 @@ _ZERO = 3e-4
 # photos shrunk by bicubic the worst reached 4.8; 50 blurred by a Gaussian of
 # 1.2 had 6.0 to 37.
 _BLURRED = 5.5
+# A kernel a little too narrow costs some sharpness, one a little too wide
+# brings halos: decibels for the same error. So the variance that is used is so
+# much of the estimate, less so many of its standard deviations.
+_SHARE, _DEVIATIONS, _LEAST_SHARE = 0.9, 1.0, 0.3
 _TAPS_VARIANCE = 1 / 12  # of a tap, which stands for a pixel
 
 Scales = tuple[float, float]
@@ -47,8 +51,9 @@ class Family(NamedTuple):
       `y` and `x` of any shape.
     starts: `scales ->` parameters that a fit may start from.
     limits: `scales ->` largest absolute values of the parameters.
-    kernel: `(parameters, scales, caution) -> [h, w]`, the centred kernel, its
-      Gaussian's variance times `caution`; None: bicubic.
+    kernel: `(parameters, spread, caution, scales) -> [h, w]`, a centred kernel
+      that is narrower than the parameters say, the more so the larger their
+      covariance `spread` `[n, n]` and `caution`; None: bicubic.
     words: `parameters ->` what a user is told.
     price: what it must gain in the cost of a fit, above none, to be believed.
   """
@@ -57,7 +62,7 @@ class Family(NamedTuple):
   log_transfer: Callable[..., np.ndarray]
   starts: Callable[[Scales], list[list[float]]]
   limits: Callable[[Scales], list[float]]
-  kernel: Callable[[Parameters, Scales, float], np.ndarray | None]
+  kernel: Callable[[Parameters, np.ndarray, float, Scales], np.ndarray | None]
   words: Callable[[Parameters], str]
   price: float
 
@@ -120,9 +125,38 @@ def _log_cubic(frequency: np.ndarray, scale: float) -> np.ndarray:
   return np.log(total / len(phases) + 1e-7)
 
 
-def _std_of_taps(std: float, caution: float) -> float:
-  variance = caution * (std**2 + _LEAST_STD**2) - _TAPS_VARIANCE
-  return math.sqrt(max(variance, 0.0))
+def _narrowed(variance: float, std: float, caution: float) -> float:
+  """Returns a variance that the truth hardly falls short of.
+
+  Args:
+    variance: of a kernel along an axis.
+    std: standard deviation of that estimate.
+    caution: how many of these are subtracted.
+  """
+  return max(_SHARE * variance - caution * std, _LEAST_SHARE * variance)
+
+
+def _gaussian_kernel(
+  p: Parameters, spread: np.ndarray, caution: float, scales: Scales
+) -> np.ndarray:
+  a, b, c = p
+  # From the root to (yy, yx, xx).
+  change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
+  spread = change @ spread @ change.T
+  values, axes = np.linalg.eigh(covariance_of(p))
+  for i, (y, x) in enumerate(axes.T):
+    weights = np.array([y * y, 2 * y * x, x * x])
+    std = math.sqrt(weights @ spread @ weights)
+    values[i] = _narrowed(values[i], std, caution)
+  return blur_kernels.gaussian_of(axes * values @ axes.T, scales)
+
+
+def _optics(p: Parameters, spread: np.ndarray, caution: float) -> float:
+  """The standard deviation of the Gaussian that goes with a disc or a line."""
+  variance = p[0] ** 2 + _LEAST_STD**2
+  std = 2 * abs(p[0]) * math.sqrt(spread[0, 0])
+  variance = _narrowed(variance, std, caution)
+  return math.sqrt(max(variance - _TAPS_VARIANCE, 0.0))
 
 
 def _gaussian_words(p: Parameters) -> str:
@@ -130,15 +164,24 @@ def _gaussian_words(p: Parameters) -> str:
   return f'Gaussian blur of {first:.1f} x {second:.1f} pixels'
 
 
-def _disc_kernel(p: Parameters, scales: Scales, caution: float) -> np.ndarray:
-  std = _std_of_taps(p[0], caution)
-  return blur_kernels.disc_kernel(abs(float(p[1])), std, scales)
+def _disc_kernel(
+  p: Parameters, spread: np.ndarray, caution: float, scales: Scales
+) -> np.ndarray:
+  radius, std = abs(float(p[1])), math.sqrt(spread[1, 1])
+  return blur_kernels.disc_kernel(
+    max(radius - std, radius / 2), _optics(p, spread, caution), scales
+  )
 
 
-def _line_kernel(p: Parameters, scales: Scales, caution: float) -> np.ndarray:
+def _line_kernel(
+  p: Parameters, spread: np.ndarray, caution: float, scales: Scales
+) -> np.ndarray:
   length, angle = math.hypot(p[1], p[2]), math.atan2(p[1], p[2])
-  std = _std_of_taps(p[0], caution)
-  return blur_kernels.line_kernel(length, angle, std, scales)
+  along = np.array([math.sin(angle), math.cos(angle)])
+  std = math.sqrt(along @ spread[1:, 1:] @ along)
+  return blur_kernels.line_kernel(
+    max(length - std, length / 2), angle, _optics(p, spread, caution), scales
+  )
 
 
 def _line_starts(scales: Scales) -> list[list[float]]:
@@ -155,7 +198,7 @@ NONE = Family(
   _none,
   lambda scales: [[]],
   lambda scales: [],
-  lambda p, scales, caution: None,
+  lambda p, spread, caution, scales: None,
   lambda p: 'no blur beyond bicubic',
   0.0,
 )
@@ -164,9 +207,7 @@ GAUSSIAN = Family(
   _gaussian,
   lambda scales: [[0.6 * _mean_scale(scales), 0, 0.6 * _mean_scale(scales)]],
   lambda scales: [_WIDEST * max(scales)] * 3,
-  lambda p, scales, caution: blur_kernels.gaussian_of(
-    caution * covariance_of(p), scales
-  ),
+  _gaussian_kernel,
   _gaussian_words,
   _BLURRED,
 )

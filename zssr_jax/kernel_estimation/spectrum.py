@@ -44,9 +44,6 @@ _NOISE_STD = 2.0  # of log N about what rounding to 8 bits leaves
 _SCATTER = 3.0  # of the log spectrum about the model, one standard deviation
 _HARMONICS = 2  # of log A(theta): cos and sin of 2 theta and 4 theta
 _COMMON = 3 + 2 * _HARMONICS  # parameters that all families have
-# A kernel a little too narrow costs some sharpness, one a little too wide
-# brings halos: decibels for the same error (docs/kernels.md).
-_CAUTION = 0.78
 # Of several starts, all go on for so many evaluations on half of the data, and
 # so many of them to the end.
 _TRIAL, _FINALISTS = 10, 2
@@ -264,16 +261,26 @@ def estimate(
   return kernel
 
 
-def kernel_of(found: Fit, scale: Scale) -> np.ndarray | None:
+def kernel_of(
+  found: Fit, scale: Scale, caution: float = 1.0
+) -> np.ndarray | None:
   """Returns the kernel that a fit for the same scale stands for.
 
   It is somewhat narrower than the fit's.
+
+  Args:
+    found: the fit.
+    scale: as in `fit`.
+    caution: by how many standard deviations.
 
   Returns:
     float32 `[h, w]`; None, which means bicubic, for the family `none`.
   """
   return found.family.kernel(
-    found.parameters, resize.scale_pair(scale), _CAUTION
+    found.parameters,
+    np.linalg.pinv(found.precision),
+    caution,
+    resize.scale_pair(scale),
   )
 
 

@@ -52,7 +52,7 @@ _STANDARD = np.array(
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['tables'],
+  data_fields=['tables', 'error_std'],
   meta_fields=['sampling'],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,14 +65,18 @@ class Jpeg:
       the orthonormal DCT of grey levels 0 to 255.
     sampling: pixels per chroma sample (y, x): (1, 1) is 4:4:4, (1, 2) 4:2:2,
       (2, 2) 4:2:0.
+    error_std: root mean square of the error that it left in the image at hand,
+      in image units, as far as that is known.
   """
 
   tables: Any
   sampling: tuple[int, int] = (2, 2)
+  error_std: Any = None
 
   def transposed(self) -> Jpeg:
     """Returns that of the image with rows and columns exchanged."""
-    return Jpeg(np.swapaxes(self.tables, 1, 2), self.sampling[::-1])
+    tables = np.swapaxes(self.tables, 1, 2)
+    return Jpeg(tables, self.sampling[::-1], self.error_std)
 
 
 def of_quality(quality: float, sampling: tuple[int, int] = (2, 2)) -> Jpeg:
@@ -91,6 +95,16 @@ def of_quality(quality: float, sampling: tuple[int, int] = (2, 2)) -> Jpeg:
   # Whole percents, as in the library.
   steps = np.floor((_STANDARD * np.floor(percent) + 50) / 100)
   return Jpeg(np.clip(steps, 1, 255).astype(np.float32), sampling)
+
+
+def quality_of(jpeg: Jpeg) -> int:
+  """Returns the quality, 1 to 100, whose luma table is nearest; on the host."""
+  table = np.log(np.asarray(jpeg.tables)[0])
+  gaps = [
+    np.abs(np.log(np.asarray(of_quality(q).tables)[0]) - table).mean()
+    for q in range(1, 101)
+  ]
+  return 1 + int(np.argmin(gaps))
 
 
 @functools.cache
