@@ -45,7 +45,8 @@ def test_the_example_is_diagnosed_and_compared_with_its_kernel(
   summary, comparison = out.splitlines()
   assert re.fullmatch(
     r'astronaut_lr_x2\.png  [\d.]+ dB / [\d.]+  \(bicubic [\d.]+ / [\d.]+\)'
-    r'  Gaussian blur of 2\.0 x 1\.5 pixels, noise 1\.2/255  \d+\.\d s',
+    r'  Gaussian blur of 2\.0 x 1\.5 pixels, noise 1\.2/255: 300 steps from a'
+    r' trained start with blurred, noisy sons  \d+\.\d s',
     summary,
   )
   assert 'correlates' in comparison
@@ -240,7 +241,7 @@ def test_explain_tells_the_reason_and_what_was_given(tmp_path, cli, quick):
   assert len(told) == 4  # no candidates
   assert read_record(tmp_path)['degradation']['reason'] == 'the image is flat'
   code, out, _ = cli(*flags, '--kernel=gaussian:1')
-  assert '  kernel given, noise 1.2/255  ' in out.splitlines()[0]
+  assert '  kernel given, noise 1.2/255: 300 steps' in out.splitlines()[0]
   assert '  JPEG    no' in out.splitlines()
 
 
@@ -249,7 +250,7 @@ def test_a_report_says_what_was_found(tmp_path, cli, quick):
   assert cli(f'--input={path}', AUTO, '--report')[0] == 0
   page = (tmp_path / 'out/report.html').read_text()
   found = 'Gaussian blur of 2.0 x 1.5 pixels, noise 1.2/255'
-  assert f'<th scope="row">found</th><td>{found}</td>' in page
+  assert f'<th scope="row">found</th><td>{found}: 300 steps' in page
 
 
 @pytest.mark.slow
