@@ -82,7 +82,7 @@ def quick(monkeypatch):
         stages=((2.0, 2.0, 2),),
       ),
       kernel=kernel,
-      config=config,
+      config=config.in_force,
       degradation=used,
       seconds={'train': 1.0},
       estimate=estimate,

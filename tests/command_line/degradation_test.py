@@ -45,7 +45,8 @@ def test_the_example_is_diagnosed_and_compared_with_its_kernel(
   summary, comparison = out.splitlines()
   assert re.fullmatch(
     r'astronaut_lr_x2\.png  [\d.]+ dB / [\d.]+  \(bicubic [\d.]+ / [\d.]+\)'
-    r'  Gaussian blur of 2\.0 x 1\.5 pixels, noise 1\.2/255  \d+\.\d s',
+    r'  Gaussian blur of 2\.0 x 1\.5 pixels, noise 1\.2/255: 300 steps from a'
+    r' trained start with blurred, noisy sons  \d+\.\d s',
     summary,
   )
   assert 'correlates' in comparison
@@ -189,6 +190,17 @@ def test_auto_does_without_a_start_where_there_is_none(
   assert code == 2 and 'no transferred start for scale 1.5' in err
 
 
+def test_a_network_that_the_start_does_not_fit_needs_a_word(
+  tmp_path, cli, quick
+):
+  path = save(tmp_path / 'a.png')
+  flags = (f'--input={path}', '--config.width=8')
+  code, _, err = cli(*flags, config=AUTO)
+  assert code == 2 and err.count('\n') == 1
+  assert 'does not fit' in err and 'pass --config.start=random' in err
+  assert cli(*flags, '--zero-shot', config=AUTO)[0] == 0
+
+
 def test_explain_shows_the_hypotheses_and_where_all_is_from(
   tmp_path, cli, quick
 ):
@@ -229,7 +241,7 @@ def test_explain_tells_the_reason_and_what_was_given(tmp_path, cli, quick):
   assert len(told) == 4  # no candidates
   assert read_record(tmp_path)['degradation']['reason'] == 'the image is flat'
   code, out, _ = cli(*flags, '--kernel=gaussian:1')
-  assert '  kernel given, noise 1.2/255  ' in out.splitlines()[0]
+  assert '  kernel given, noise 1.2/255: 300 steps' in out.splitlines()[0]
   assert '  JPEG    no' in out.splitlines()
 
 
@@ -238,7 +250,7 @@ def test_a_report_says_what_was_found(tmp_path, cli, quick):
   assert cli(f'--input={path}', AUTO, '--report')[0] == 0
   page = (tmp_path / 'out/report.html').read_text()
   found = 'Gaussian blur of 2.0 x 1.5 pixels, noise 1.2/255'
-  assert f'<th scope="row">found</th><td>{found}</td>' in page
+  assert f'<th scope="row">found</th><td>{found}: 300 steps' in page
 
 
 @pytest.mark.slow

@@ -141,6 +141,8 @@ def _advice(config: Config, error: Exception) -> str:
     return ''
   if config.gradual:
     return '; a start is for one jump, so pass --config.gradual=()'
+  if config.automatic:
+    return '; pass --config.start=random to do without'
   if config.start == 'transferred':
     return '; use --config=fast'
   return '; choose model, depth and width as it was trained with'
