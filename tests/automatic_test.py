@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import zssr_jax
 from zssr_jax import automatic, blur_kernels, presets
@@ -130,3 +131,14 @@ def test_where_nothing_explains_the_blur_half_of_the_way_is_gone():
   noisy = clean.replace(noise_std=np.float32(0.03))
   noisy = unknown._replace(degradation=noisy)
   assert automatic.made_safe(result, image, 2, noisy) is result
+
+
+@pytest.mark.slow
+def test_an_estimator_that_is_asked_for_finds_the_kernel():
+  config = AUTO.replace(
+    kernel='estimate', max_steps=1, depth=2, width=4, self_ensemble=False
+  )
+  image = ndimage.gaussian_filter(scene(), (1, 1, 0))
+  result = zssr_jax.train_image(image, 2, config=config)
+  assert result.estimate is not None and result.kernel is not None
+  assert float(result.degradation.noise_std) >= 0.28 / 255

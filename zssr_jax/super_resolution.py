@@ -285,12 +285,8 @@ def _find(
   known = (degradation or Degradation(scale)).replace(
     scale=scale, border=config.border
   )
-  if kernel is not None:
-    known = known.replace(kernel=kernel)
-  if known.kernel is not None:
-    known = known.replace(kernel=checks.check_kernel(known.kernel, image.shape))
-    if config.center_kernel:
-      known = known.centered()
+  kernel = known.kernel if kernel is None else kernel
+  known = _with_kernel(known, kernel, config, image.shape)
   if not config.automatic and known.noise_std is None:
     known = known.replace(noise_std=_noise_std(image, config))
   known = diagnosis_lib.with_error(image, known)
@@ -304,36 +300,36 @@ def _find(
       compressed=config.automatic and config.find_jpeg,
     )
     known = diagnosis.degradation
+  estimate = None
+  if known.kernel is None and config.kernel in registry.ESTIMATORS:
+    estimate = estimation.estimate(image, scale, config.kernel, key)
+    known = _with_kernel(known, estimate.kernel, config, image.shape)
   if config.automatic:
     config, known = automatic.settle(config, known)
-  if known.kernel is not None or config.kernel not in registry.ESTIMATORS:
-    return _Found(kernel_source.Known(known), config, diagnosis=diagnosis)
-  estimate = estimation.estimate(image, scale, config.kernel, key)
-  source = _source_of(estimate, known, config, image.shape)
+  source: kernel_source.Source = kernel_source.Known(known)
+  fit = estimate.fit if estimate else None
+  if fit is not None and registry.ESTIMATORS[config.kernel].learnt_along:
+    # To be compared with the input, sons need its rounding.
+    noise_std = np.maximum(known.noise_std or 0.0, ROUNDING)
+    source = joint_kernel.make_joint_kernel(
+      known.replace(noise_std=noise_std),
+      fit.covariance,
+      fit.covariance_precision,
+    )
   return _Found(source, config, estimate, diagnosis)
 
 
-def _source_of(
-  estimate: estimation.Estimate,
+def _with_kernel(
   known: Degradation,
+  kernel: Any,
   config: Config,
   shape: tuple[int, ...],
-) -> kernel_source.Source:
-  """Returns the source of an estimated kernel, and all else that is known."""
-  if estimate.kernel is not None:
-    known = known.replace(kernel=checks.check_kernel(estimate.kernel, shape))
-    if config.center_kernel:
-      known = known.centered()
-  fit = estimate.fit
-  if fit is None or not registry.ESTIMATORS[config.kernel].learnt_along:
-    return kernel_source.Known(known)
-  # To be compared with the input, sons need its rounding.
-  noise_std = np.maximum(known.noise_std or 0.0, ROUNDING)
-  return joint_kernel.make_joint_kernel(
-    known.replace(noise_std=noise_std),
-    fit.covariance,
-    fit.covariance_precision,
-  )
+) -> Degradation:
+  """Checks a kernel, and puts it in its place."""
+  if kernel is None:
+    return known
+  known = known.replace(kernel=checks.check_kernel(kernel, shape))
+  return known.centered() if config.center_kernel else known
 
 
 def _noise_std(image: np.ndarray, config: Config) -> float | None:
