@@ -50,7 +50,7 @@ endif
 
 demo: $(READY)  ## Super-resolve the bundled photo
 	@rm -f out/astronaut_lr_x2*  # an earlier demo's; main.py overwrites nothing
-	$(BIN)/python bin/main.py --config=configs/nonideal.py
+	$(BIN)/python bin/main.py
 
 test: $(READY)  ## Run all tests (ARGS='-k resize' for some)
 	$(BIN)/python -m pytest $(ARGS)
