@@ -142,3 +142,20 @@ def test_an_estimator_that_is_asked_for_finds_the_kernel():
   result = zssr_jax.train_image(image, 2, config=config)
   assert result.estimate is not None and result.kernel is not None
   assert float(result.degradation.noise_std) >= 0.28 / 255
+
+
+def test_the_confidence_is_the_share_of_the_best_candidate():
+  costs = (0.0, 1.0, 3.0)
+  candidates = tuple(diagnosis.Candidate('', c, 0.3, '') for c in costs)
+  found = diagnosis.Diagnosis(Degradation(2), candidates, '', None, None)
+  expected = 1 / (1 + np.exp(-1) + np.exp(-3))
+  assert found.confidence == pytest.approx(expected)
+  assert np.isnan(found._replace(candidates=()).confidence)
+
+
+@pytest.mark.parametrize(
+  'image', [np.zeros((5, 5, 5, 5)), np.full((9, 9), 2.0)]
+)
+def test_only_images_are_diagnosed(image):
+  with pytest.raises(ValueError):
+    zssr_jax.estimate_degradation(image, 2)

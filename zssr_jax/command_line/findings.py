@@ -60,6 +60,8 @@ def explain(result: Result, known: Known) -> str:
   lines = [('blur', found.blur if result.estimate is None else _kernel(result))]
   if found.reason:
     lines.append(('reason', found.reason))
+  elif found.candidates:
+    lines.append(('sure to', f'{100 * found.confidence:.0f} %'))
   std, jpeg = _noise(found.degradation), found.degradation.jpeg
   measured = known.degradation.noise_std is None
   lines.append(('noise', f'{std}, {"measured" if measured else "given"}'))

@@ -12,13 +12,14 @@ shake) no kernel is used: a wrong one does more harm than none.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.ndimage
 
-from zssr_jax import blur_kernels
+from zssr_jax import blur_kernels, checks
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import (
   compression,
@@ -78,6 +79,17 @@ class Diagnosis(NamedTuple):
     """Whether the image is blurred in a way that no hypothesis explains."""
     return bool(self.candidates) and self.reason is not None
 
+  @property
+  def confidence(self) -> float:
+    """How sure the kind of blur is, 0 to 1; NaN where it was not looked for.
+
+    It is the share of the likelihood that the best candidate has. Residuals are
+    weighed with thrice their scatter, for neighbouring frequencies err alike.
+    """
+    if not self.candidates:
+      return math.nan
+    return float(1 / sum(math.exp(-c.cost) for c in self.candidates))
+
   def __str__(self) -> str:
     """What was found, in one line."""
     return describe(self.degradation, self.blur)
@@ -117,7 +129,7 @@ def estimate_degradation(
   """Estimates what happened to an image.
 
   Args:
-    image: `[H, W, C]` in [0, 1].
+    image: `[H, W, C]` in [0, 1]; `[H, W]` counts as one channel.
     scale: number or pair (y, x), HR pixels per pixel of the image.
     known: what is known of it; its parts that are not None are kept.
     blurred: whether there may be blur beyond bicubic downscaling.
@@ -125,7 +137,11 @@ def estimate_degradation(
 
   Returns:
     A `Diagnosis`.
+
+  Raises:
+    ValueError: for an image or scale that cannot be used.
   """
+  image, scale = checks.check_image(image), checks.check_scale(scale)
   known = Degradation(scale) if known is None else known
   found = known.replace(scale=scale)
   offset = (0, 0)
