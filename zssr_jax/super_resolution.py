@@ -202,14 +202,8 @@ def run_image(
   )
   carried = yield from _train(run, found.source, clock)
   result, warning = carried.results[-1], None
-  if found.diagnosis is not None and config.automatic:
-    if automatic.is_ruined(result, image, scale):
-      warning = f'{found.diagnosis}: this made stripes or halos; not used'
-      unblurred = found.source.degradation.replace(kernel=None)
-      carried = yield from _train(run, kernel_source.Known(unblurred), clock)
-    result = automatic.made_safe(
-      carried.results[-1], image, scale, found.diagnosis
-    )
+  if config.automatic:
+    result, carried, warning = yield from _judge(run, found, carried, clock)
   used = carried.source.degradation
   return Result(
     image=result,
@@ -234,6 +228,28 @@ def _train(
   for number in range(len(run.stages)):
     carried = yield from stages.run_stage(run, number, carried, clock)
   return carried
+
+
+def _judge(
+  run: stages.Run, found: _Found, carried: stages.Carried, clock: stages.Clock
+) -> Generator[
+  loop.Job, loop.Trained, tuple[np.ndarray, stages.Carried, str | None]
+]:
+  """Trains again where a kernel has done harm.
+
+  Returns:
+    What may be shown, the training that it is of, and a warning or None.
+  """
+  assert found.diagnosis is not None
+  scale, warning = found.source.degradation.scale, None
+  if automatic.is_ruined(carried.results[-1], run.image, scale):
+    warning = f'{found.diagnosis}: this made stripes or halos; not used'
+    unblurred = found.source.degradation.replace(kernel=None)
+    carried = yield from _train(run, kernel_source.Known(unblurred), clock)
+  result = automatic.made_safe(
+    carried.results[-1], run.image, scale, found.diagnosis
+  )
+  return result, carried, warning
 
 
 def _check_complete(

@@ -76,9 +76,9 @@ def estimate(
       kernel = estimator.of_fit(fit, scales)
     else:
       kernel = estimator.function(image, scale, key)
-    assert kernel is not None
   except errors.NoKernelError as error:
     return _none(method, str(error))
+  assert kernel is not None
   if any(k > n for k, n in zip(kernel.shape, image.shape[:2], strict=True)):
     return _none(
       method,
