@@ -188,7 +188,6 @@ def run_image(
     kernel_key = jax.random.fold_in(key, 2**31 - 1)
     found = _find(image, scale, kernel, degradation, config, kernel_key)
     config = found.config
-  terms = loss_lib.terms_of(config.losses, image.shape[2], config, losses)
   run = stages.Run(
     image=image,
     stages=stages.plan_stages(image.shape, scale, config),
