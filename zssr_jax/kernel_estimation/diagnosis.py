@@ -41,6 +41,7 @@ _CAUTION = (15.0, 40.0), (3.0, 1.0)
 # A frequency tells something where its power is this many times that of the
 # error of quantisation.
 _ABOVE_QUANTISATION = 4.0
+_LEAST_TOLD = 0.2  # share of the frequencies, in the price of a hypothesis
 _FAINT = 1 / 255  # noise whose kind does not matter
 _FEWEST = 150  # frequencies that tell a kernel
 _SIDES = 16  # kernels are padded to a few sizes, so that programs are shared
@@ -233,8 +234,13 @@ def _blur(
 def _rank(
   fits: list[spectrum.Fit],
 ) -> tuple[tuple[Candidate, ...], spectrum.Fit]:
-  """Orders hypotheses by cost and price."""
-  costs = [fit.cost + fit.family.price for fit in fits]
+  """Orders hypotheses by cost and price.
+
+  The price falls with the frequencies that are left to tell: what makes a soft
+  photo look blurred adds up over all of them.
+  """
+  told = _told(fits)
+  costs = [fit.cost + told * fit.family.price for fit in fits]
   order = np.argsort(costs)
   best = fits[order[0]]
   candidates = tuple(
@@ -256,7 +262,13 @@ def _caution(fits: list[spectrum.Fit]) -> float:
   """
   none = next(f.cost for f in fits if f.family is families.NONE)
   gain = none - min(f.cost for f in fits)
-  return float(np.interp(gain, *_CAUTION))
+  return float(np.interp(gain / _told(fits), *_CAUTION))
+
+
+def _told(fits: list[spectrum.Fit]) -> float:
+  """The share of the frequencies that tell something, by the Gaussian fit."""
+  told = next(f.told for f in fits if f.family is families.GAUSSIAN)
+  return max(told, _LEAST_TOLD)
 
 
 def _lost(

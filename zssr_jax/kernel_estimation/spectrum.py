@@ -65,6 +65,7 @@ class Fit(NamedTuple):
   noise: float  # standard deviation of the white part, image units
   misfit: float  # RMS residual of the log spectrum, where noise hides it not
   cost: float  # half the sum of squares, priors included
+  told: float  # share of the frequencies that neither noise nor `lost` hides
 
   @property
   def covariance(self) -> np.ndarray:
@@ -151,6 +152,7 @@ def fit(
     starts = [found.x for found in trials[:_FINALISTS]]
   found = min((problem.solve(s, 60) for s in starts), key=lambda f: f.cost)
   p, data = found.x, found.fun[: problem.count]
+  told = problem.told(p)
   # The fit's covariance, priors included, tells how far to trust it.
   spread = np.linalg.pinv(found.jac.T @ found.jac)[_COMMON:, _COMMON:]
   return Fit(
@@ -159,8 +161,10 @@ def fit(
     precision=np.linalg.pinv(spread),
     decay=float(p[1]),
     noise=math.exp(p[2] / 2),
-    misfit=float(np.sqrt(np.mean(data[problem.told(p)] ** 2))) * _SCATTER,
+    misfit=float(np.sqrt(np.mean(data[told if told.any() else ...] ** 2)))
+    * _SCATTER,
     cost=float(found.cost),
+    told=float(told.sum()) / problem.possible,
   )
 
 
@@ -190,6 +194,11 @@ class _Problem:
     """How many residuals are of data; those of priors follow."""
     return len(self._log_power)
 
+  @property
+  def possible(self) -> int:
+    """How many frequencies an image without noise or compression has."""
+    return self._folds.possible
+
   def thinned(self) -> _Problem:
     """Returns it with half of the data, which weighs as much."""
     other = copy.copy(self)
@@ -199,8 +208,7 @@ class _Problem:
 
   def told(self, p: np.ndarray) -> np.ndarray:
     """Tells where the measured power is at least twice the noise's."""
-    told = self._log_power > p[2] + math.log(2)
-    return told if told.any() else np.ones_like(told)
+    return self._log_power > p[2] + math.log(2)
 
   def starts(self) -> list[np.ndarray]:
     level = float(self._log_power.mean()) - 5
@@ -300,6 +308,7 @@ class _Folds:
     inside = (np.abs(y) < 0.5) & (np.abs(x) < 0.5)
     radius = np.hypot(y, x)
     use = half & inside & (radius > _LOWEST) & (radius < 0.5)
+    self.possible = int(use.sum())
     if lost is not None:
       use &= ~lost.ravel()
     self.chosen = np.flatnonzero(use)
