@@ -324,6 +324,7 @@ def test_the_result_is_the_median_or_mean_of_eight_corrected_copies(
       model=name,
       depth=3,
       width=8,
+      consistency='back_projection',
       back_projection=iterations,
       tile=32,
       ensemble=combine.__name__,
@@ -345,7 +346,14 @@ def test_without_the_ensemble_one_corrected_copy_is_the_result():
     params,
     image,
     Degradation(scale, kernel),
-    Config(depth=3, width=8, back_projection=2, self_ensemble=False, tile=32),
+    Config(
+      depth=3,
+      width=8,
+      consistency='back_projection',
+      back_projection=2,
+      self_ensemble=False,
+      tile=32,
+    ),
     reach=3,
   )
   expected = back_project_slowly(out, image, scale, kernel, 2)
@@ -364,7 +372,13 @@ def test_large_results_are_corrected_one_by_one_with_the_same_outcome(
       params,
       image,
       Degradation((2.0, 2.0)),
-      Config(depth=3, width=8, back_projection=2, tile=32),
+      Config(
+        depth=3,
+        width=8,
+        consistency='back_projection',
+        back_projection=2,
+        tile=32,
+      ),
       reach=3,
     )
 
@@ -524,3 +538,48 @@ def test_channels_are_corrected_as_if_alone():
       sr[..., c : c + 1], lr[..., c : c + 1], degradation, 0.01, iterations=6
     )
     np.testing.assert_allclose(both[..., c], one[..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize('ensemble', ['median', 'mean'])
+def test_least_squares_corrects_the_ensemble_alone(ensemble):
+  scale = (2.0, 2.0)
+  model, params = make_network('zssr', scale)
+  image = random_image(15, 18, 3)
+  copies = [
+    turn_back(
+      apply_whole(
+        model,
+        params,
+        np.ascontiguousarray(turn(image)),
+        resize.imresize(np.ascontiguousarray(turn(image)), scale),
+      )
+    )
+    for turn, turn_back in zip(TURN, TURN_BACK, strict=True)
+  ]
+  combine = {'median': np.median, 'mean': np.mean}[ensemble]
+  degradation = Degradation(scale)
+  expected = inference.least_squares(
+    combine(copies, axis=0).astype(np.float32),
+    image,
+    degradation,
+    degradation.error_std(image),
+    iterations=3,
+  )
+  config = Config(
+    depth=3, width=8, back_projection=3, tile=32, ensemble=ensemble
+  )
+  made = inference.super_resolve(
+    model, params, image, degradation, config, reach=3
+  )
+  np.testing.assert_allclose(made, expected, atol=2e-5)
+  untouched = inference.super_resolve(
+    model,
+    params,
+    image,
+    degradation,
+    config.replace(consistency='none'),
+    reach=3,
+  )
+  np.testing.assert_allclose(
+    untouched, combine(copies, axis=0).clip(0, 1), atol=2e-5
+  )

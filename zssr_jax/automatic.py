@@ -22,9 +22,6 @@ _TOO_SHARP = 2.7
 _MOST_NOISE = 0.1  # on the sons
 # Noise of the input from which sons get more of it than rounding leaves.
 _NOISY = 0.8 / 255
-# What is taken from `fast` where the image was shrunk by bicubic and that is
-# all that happened to it.
-_OF_FAST = ('crop', 'max_steps', 'learning_rate', 'warmup')
 
 
 def describe(config: Config, sons: Degradation) -> str:
@@ -70,12 +67,12 @@ def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
     std = np.clip(float(found.noise_std or 0.0), ROUNDING, _MOST_NOISE)
     return config, found.replace(noise_std=np.float32(std))
   auto, fast = (
-    presets.PRESETS[name].replace(start=config.start).in_force
-    for name in ('auto', 'fast')
+    Config(start=config.start, **training).in_force
+    for training in (presets.TRAINING_OF_AUTO, presets.TRAINING_OF_FAST)
   )
   changes = {
     name: getattr(fast, name)
-    for name in _OF_FAST
+    for name in ('crop', 'max_steps', 'learning_rate', 'warmup')
     if getattr(config, name) == getattr(auto, name)
   }
   sons = found.replace(noise_std=None, shot=None, speckle=None)

@@ -19,21 +19,35 @@ if TYPE_CHECKING:
 # Fields in whose place others hold where a start is not random.
 OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
 
+# How `fast` trains, and `auto`; it takes what `fast` has for an image that was
+# only shrunk.
+TRAINING_OF_FAST: dict[str, Any] = {
+  'crop': 128,
+  'max_steps': 800,
+  'learning_rate': 3e-3,
+  'start_steps': 100,
+  'start_rate': 2e-4,
+  'warmup': 20,
+}
+TRAINING_OF_AUTO: dict[str, Any] = {
+  'crop': 96,
+  'max_steps': 800,
+  'learning_rate': 3e-3,
+  'start_steps': 200,
+  'start_rate': 2e-3,
+  'warmup': 10,
+}
+
 PRESETS: dict[str, Config] = {
   'auto': Config(
     model='pixel_shuffle',
     kernel='auto',
     automatic=True,
     start='transferred',
-    start_steps=200,
-    start_rate=2e-3,
-    crop=96,
     schedule='cosine',
-    learning_rate=3e-3,
-    warmup=10,
-    max_steps=800,
     ensemble='mean',
     losses=(('luma', 0.9), ('l1', 0.1)),
+    **TRAINING_OF_AUTO,
   ),
   'best': Config(
     consistency='back_projection',
@@ -53,14 +67,10 @@ PRESETS: dict[str, Config] = {
     consistency='back_projection',
     model='pixel_shuffle',
     start='transferred',
-    start_steps=100,
-    start_rate=2e-4,
     schedule='cosine',
-    learning_rate=3e-3,
-    warmup=20,
-    max_steps=800,
     ensemble='mean',
     losses=(('luma', 0.9), ('l1', 0.1)),
+    **TRAINING_OF_FAST,
   ),
   'gradual': Config(
     consistency='back_projection',

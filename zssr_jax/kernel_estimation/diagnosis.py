@@ -36,8 +36,11 @@ _LEAST_SIDE = 64  # pixels, to tell a kernel
 # RMS residual of the log spectrum above which no family explains it: photos
 # 0.2 to 0.44, camera shake 0.54 to 0.8.
 _UNEXPLAINED = 0.48
+# ... unless it explains so much that the misfit is the scene's own: shakes gain
+# up to 35 by a Gaussian, photos blurred by one of 1.5 or more 31 to 245.
+_BLURRED_FOR_SURE = 40.0
 # Standard deviations by which a kernel is narrowed, over what it explains.
-_CAUTION = (15.0, 40.0), (3.0, 1.0)
+_CAUTION = (10.0, 30.0), (2.5, 1.0)
 # A frequency tells something where its power is this many times that of the
 # error of quantisation.
 _ABOVE_QUANTISATION = 4.0
@@ -217,11 +220,14 @@ def _blur(
     for family in families.FAMILIES.values()
   ]
   candidates, best = _rank(fits)
-  if min(fit.misfit for fit in fits) > _UNEXPLAINED:
+  misfit = min(fit.misfit for fit in fits)
+  if misfit > _UNEXPLAINED and _gain(fits) < _BLURRED_FOR_SURE:
     return none('no simple blur explains the image', candidates, best)
   if best.family is families.NONE:
     return none(None, candidates, best)
-  kernel = spectrum.kernel_of(best, found.scale, _caution(fits))
+  # A photo that is soft by itself looks like one that was slightly blurred.
+  caution = float(np.interp(_gain(fits), *_CAUTION))
+  kernel = spectrum.kernel_of(best, found.scale, caution)
   assert kernel is not None
   kernel = _padded(kernel, image.shape)
   if kernel is None:
@@ -255,14 +261,10 @@ def _rank(
   return candidates, best
 
 
-def _caution(fits: list[spectrum.Fit]) -> float:
-  """By how many standard deviations the kernel is to be narrower.
-
-  A photo that is soft by itself looks like one that was slightly blurred.
-  """
+def _gain(fits: list[spectrum.Fit]) -> float:
+  """What blur explains more than none, over the share that tells."""
   none = next(f.cost for f in fits if f.family is families.NONE)
-  gain = none - min(f.cost for f in fits)
-  return float(np.interp(gain / _told(fits), *_CAUTION))
+  return (none - min(f.cost for f in fits)) / _told(fits)
 
 
 def _told(fits: list[spectrum.Fit]) -> float:
