@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from zssr_jax import presets
-from zssr_jax.config import ROUNDING, Config
+from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation.diagnosis import Diagnosis
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
+from zssr_jax.units import ROUNDING
 
 # Mean gradient of a result over that of bicubic interpolation from which it is
 # no sharper picture of the same thing: 2.7 to 8.3 where a wrong kernel had

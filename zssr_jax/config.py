@@ -28,8 +28,6 @@ OPTIMIZERS = ('adam', 'sgd')
 ENSEMBLES = ('median', 'mean')
 CONSISTENCIES = ('least_squares', 'back_projection', 'none')
 BORDERS = ('replicate', 'symmetric')
-# Standard deviation of the error that rounding to 8 bits leaves in an image.
-ROUNDING = 0.29 / 255
 
 
 def _read_start(value: Any) -> str:

@@ -26,10 +26,10 @@ import numpy as np
 import scipy.fft
 
 from zssr_jax import blur_kernels
-from zssr_jax.config import ROUNDING
 from zssr_jax.ops import dihedral, resize
 from zssr_jax.ops import jpeg as jpeg_lib
 from zssr_jax.ops.resize import Scale
+from zssr_jax.units import ROUNDING
 
 _HIGHEST = jax.lax.Precision.HIGHEST
 # Taps by pixel of the result up to which a blur goes tap by tap. Above, spectra

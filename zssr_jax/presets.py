@@ -10,8 +10,9 @@ import dataclasses
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from zssr_jax.config import ROUNDING, Config
+from zssr_jax.config import Config
 from zssr_jax.errors import InputError
+from zssr_jax.units import ROUNDING
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict

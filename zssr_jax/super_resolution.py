@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zssr_jax import automatic, checks, registry, stages
-from zssr_jax.config import ROUNDING, Config
+from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import diagnosis as diagnosis_lib
 from zssr_jax.kernel_estimation import estimate as estimation
@@ -33,6 +33,7 @@ from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, kernel_source, loop
 from zssr_jax.training import losses as loss_lib
+from zssr_jax.units import ROUNDING
 
 _MOST_NOISE = 0.1  # on the sons, where it is estimated from the input
 _WHOLE = 1 << 20  # reach of a network that says none: more than any image
