@@ -1,11 +1,11 @@
 """Draws what `auto` makes of degraded photos beside bicubic and the truth.
 
-  python benchmarks/degradation_panels.py --before=CHECKOUT
+  python benchmarks/degradation_panels.py [--before=CHECKOUT]
 
 Each row of docs/pictures/degradations.jpg is a photo of B100, degraded as
-`bin/eval_all --degradation` has it (seed 0), x2: bicubic interpolation, the
-default config of an earlier checkout, `auto`, and the original. The second
-column is made by CHECKOUT/bin/main.py. Below every picture stands its PSNR.
+`bin/eval_all --degradation` has it (seed 0), x2: bicubic interpolation, with
+--before the default config of an earlier checkout, `auto`, and the original.
+Below every picture stands its PSNR.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def run(checkout: Path, image: Path, output: Path) -> np.ndarray:
   return image_io.read_image(output / f'{image.stem}_x2.png')
 
 
-def panels(name: str, kind: str, before: Path, folder: Path):
-  """Returns `(label, image)` of the four columns of a photo."""
+def panels(name: str, kind: str, before: Path | None, folder: Path):
+  """Returns `(label, image)` of the columns of a photo."""
   root = datasets.data_root()
   assert root is not None
   pair = next(p for p in datasets.pairs(root, 'B100', 2) if p.name == name)
@@ -88,6 +88,8 @@ def panels(name: str, kind: str, before: Path, folder: Path):
   judge = Judge(lr, truth, 2)
   columns = [('bicubic', judge.bicubic)]
   for label, checkout in (('before', before), ('auto', ROOT)):
+    if checkout is None:
+      continue
     columns.append((label, run(checkout, path, folder / label)))
   told = [
     (f'{label} {judge.score(image).psnr:.2f} dB', image)
@@ -99,10 +101,11 @@ def panels(name: str, kind: str, before: Path, folder: Path):
 
 
 def row_of(columns) -> Image.Image:
-  """Draws a row: the same detail of all four, enlarged."""
-  top, left, side = find_detail(columns[2][1], columns[0][1], side=_CROP)
+  """Draws a row: the same detail of all, enlarged."""
+  top, left, side = find_detail(columns[-2][1], columns[0][1], side=_CROP)
   width = _CROP * _ZOOM
-  row = Image.new('RGB', (4 * (width + 8), width + _TEXT + 12), 'white')
+  size = (len(columns) * (width + 8), width + _TEXT + 12)
+  row = Image.new('RGB', size, 'white')
   draw = ImageDraw.Draw(row)
   font = ImageFont.load_default(_TEXT)
   for i, (label, image) in enumerate(columns):
@@ -117,7 +120,7 @@ def row_of(columns) -> Image.Image:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--before', type=Path, required=True)
+  parser.add_argument('--before', type=Path)
   parser.add_argument('--output', type=Path, default=ROOT / 'docs' / 'pictures')
   options = parser.parse_args()
   rows = []
