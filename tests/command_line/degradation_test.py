@@ -210,6 +210,7 @@ def test_explain_shows_the_hypotheses_and_where_all_is_from(
   steps = jpeg.of_quality(60).tables[0]
   assert out.splitlines()[1:] == [
     '  blur    Gaussian blur of 2.0 x 1.5 pixels',
+    '  sure to 100 %',
     '  noise   1.2/255, measured',
     f'  JPEG    tables of the file: steps of the luma {steps.min():g} to'
     f' {steps.max():g}, chroma 4:4:4',

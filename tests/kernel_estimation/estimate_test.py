@@ -140,7 +140,7 @@ def test_an_unknown_method_is_answered_with_the_known_ones():
 
 
 def test_every_estimator_may_be_asked_for_by_a_config():
-  assert set(registry.ESTIMATORS) | {'bicubic', 'given'} == set(KERNELS)
+  assert set(registry.ESTIMATORS) | {'auto', 'bicubic', 'given'} == set(KERNELS)
 
 
 @pytest.mark.slow
@@ -290,7 +290,7 @@ def test_a_kernel_larger_than_the_image_is_not_returned():
 
 
 def test_an_estimators_words_are_those_of_summary_and_table():
-  from zssr_jax.command_line import upscale
+  from zssr_jax.command_line import findings
   from zssr_jax.evaluation import tables
 
   found = {name: registry.ESTIMATORS[name] for name in registry.ESTIMATORS}
@@ -303,9 +303,9 @@ def test_an_estimators_words_are_those_of_summary_and_table():
     result = types.SimpleNamespace(
       estimate=estimation.Estimate(np.ones((1, 1)), name, 0.5, None),
       kernel=np.ones((1, 1)),
-      consistency=float('nan'),
+      diagnosis=None,
     )
-    assert upscale._describe_kernel(result).startswith(estimator.summary)
+    assert findings.summary(result).startswith(estimator.summary)
     assert tables._kernel({'kernel': name}) == f', {estimator.label}'
   assert tables._kernel({'kernel': 'given'}) == ', true kernel'
   assert tables._kernel({'kernel': 'bicubic'}) == tables._kernel({}) == ''

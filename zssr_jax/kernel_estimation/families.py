@@ -146,7 +146,8 @@ def _gaussian_kernel(
   values, axes = np.linalg.eigh(covariance_of(p))
   for i, (y, x) in enumerate(axes.T):
     weights = np.array([y * y, 2 * y * x, x * x])
-    std = math.sqrt(weights @ spread @ weights)
+    # Rounding may turn a variance of nothing negative.
+    std = math.sqrt(max(weights @ spread @ weights, 0.0))
     values[i] = _narrowed(values[i], std, caution)
   return blur_kernels.gaussian_of(axes * values @ axes.T, scales)
 
@@ -154,7 +155,7 @@ def _gaussian_kernel(
 def _optics(p: Parameters, spread: np.ndarray, caution: float) -> float:
   """The standard deviation of the Gaussian that goes with a disc or a line."""
   variance = p[0] ** 2 + _LEAST_STD**2
-  std = 2 * abs(p[0]) * math.sqrt(spread[0, 0])
+  std = 2 * abs(p[0]) * math.sqrt(max(spread[0, 0], 0.0))
   variance = _narrowed(variance, std, caution)
   return math.sqrt(max(variance - _TAPS_VARIANCE, 0.0))
 
@@ -167,7 +168,7 @@ def _gaussian_words(p: Parameters) -> str:
 def _disc_kernel(
   p: Parameters, spread: np.ndarray, caution: float, scales: Scales
 ) -> np.ndarray:
-  radius, std = abs(float(p[1])), math.sqrt(spread[1, 1])
+  radius, std = abs(float(p[1])), math.sqrt(max(spread[1, 1], 0.0))
   return blur_kernels.disc_kernel(
     max(radius - std, radius / 2), _optics(p, spread, caution), scales
   )
@@ -178,7 +179,7 @@ def _line_kernel(
 ) -> np.ndarray:
   length, angle = math.hypot(p[1], p[2]), math.atan2(p[1], p[2])
   along = np.array([math.sin(angle), math.cos(angle)])
-  std = math.sqrt(along @ spread[1:, 1:] @ along)
+  std = math.sqrt(max(along @ spread[1:, 1:] @ along, 0.0))
   return blur_kernels.line_kernel(
     max(length - std, length / 2), angle, _optics(p, spread, caution), scales
   )
