@@ -113,12 +113,11 @@ def made_safe(
     scale: number or pair (y, x).
     found: what happened to the image.
   """
+  ruined = is_ruined(result, image, scale)
+  if not ruined and not (found.unexplained and is_clean(found.degradation)):
+    return result
   plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
-  if is_ruined(result, image, scale):
-    return np.asarray(plain, np.float32)
-  if found.unexplained and is_clean(found.degradation):
-    return np.asarray((result + plain) / 2, np.float32)
-  return result
+  return np.asarray(plain if ruined else (result + plain) / 2, np.float32)
 
 
 def _gradient(image: np.ndarray) -> float:

@@ -284,8 +284,7 @@ def super_resolve(
   """
   image = np.asarray(image, np.float32)
   outputs = _ensemble(model, params, image, degradation, config, reach)
-  level = degradation.error_std(image)
-  correct = functools.partial(_correct, image, degradation, config, level)
+  correct = functools.partial(_correct, image, degradation, config)
   if len(outputs) == 1:
     return correct(outputs[0])
   if config.consistency != 'back_projection':
@@ -334,11 +333,7 @@ def _ensemble(
 
 
 def _correct(
-  image: np.ndarray,
-  degradation: Degradation,
-  config: Config,
-  level: float,
-  sr: np.ndarray,
+  image: np.ndarray, degradation: Degradation, config: Config, sr: np.ndarray
 ) -> np.ndarray:
   """Makes a result explain the input, or several that ride along as channels.
 
@@ -346,15 +341,15 @@ def _correct(
     image: the input, `[h, w, C]`.
     degradation: that made it.
     config: says how.
-    level: from `Degradation.error_std`.
     sr: `[H, W, n C]`.
   """
   if config.back_projection == 0 or config.consistency == 'none':
     return sr
-  image = np.tile(image, (1, 1, sr.shape[2] // image.shape[2]))
   steps = config.back_projection
-  if config.consistency == 'back_projection':
-    made = back_project(sr, image, degradation, iterations=steps)
-  else:
+  if config.consistency == 'least_squares':
+    level = degradation.error_std(image)
     made = least_squares(sr, image, degradation, level, iterations=steps)
+  else:
+    image = np.tile(image, (1, 1, sr.shape[2] // image.shape[2]))
+    made = back_project(sr, image, degradation, iterations=steps)
   return np.asarray(made)

@@ -244,8 +244,10 @@ def _judge(
   scale, warning = found.source.degradation.scale, None
   if automatic.is_ruined(carried.results[-1], run.image, scale):
     warning = f'{found.diagnosis}: this made stripes or halos; not used'
-    unblurred = found.source.degradation.replace(kernel=None)
-    carried = yield from _train(run, kernel_source.Known(unblurred), clock)
+    used = found.source.degradation
+    if used.kernel is not None:
+      unblurred = kernel_source.Known(used.replace(kernel=None))
+      carried = yield from _train(run, unblurred, clock)
   result = automatic.made_safe(
     carried.results[-1], run.image, scale, found.diagnosis
   )
@@ -305,7 +307,6 @@ def _find(
   known = _with_kernel(known, kernel, config, image.shape)
   if not config.automatic and known.noise_std is None:
     known = known.replace(noise_std=_noise_std(image, config))
-  known = diagnosis_lib.with_error(image, known)
   diagnosis = None
   if config.automatic or config.kernel == 'auto':
     diagnosis = diagnosis_lib.estimate_degradation(
@@ -316,6 +317,8 @@ def _find(
       compressed=config.automatic and config.find_jpeg,
     )
     known = diagnosis.degradation
+  else:
+    known = diagnosis_lib.with_error(image, known)
   estimate = None
   if known.kernel is None and config.kernel in registry.ESTIMATORS:
     estimate = estimation.estimate(image, scale, config.kernel, key)

@@ -32,7 +32,6 @@ from zssr_jax.ops import jpeg as jpeg_lib
 from zssr_jax.ops.jpeg import BLOCK, Jpeg
 from zssr_jax.ops.resize import Scale
 
-_LEAST_SIDE = 64  # pixels, to tell a kernel
 # RMS residual of the log spectrum above which no family explains it: photos
 # 0.2 to 0.44, camera shake 0.54 to 0.8.
 _UNEXPLAINED = 0.48
@@ -149,7 +148,7 @@ def estimate_degradation(
   known = Degradation(scale) if known is None else known
   found = known.replace(scale=scale)
   offset = (0, 0)
-  large = min(image.shape[:2]) >= _LEAST_SIDE // 2
+  large = min(image.shape[:2]) >= spectrum.LEAST_SIDE // 2
   if found.jpeg is None and compressed and large:
     traces = compression.find(image)
     if traces is not None:
@@ -205,8 +204,10 @@ def _blur(
     return Diagnosis(found, candidates, words, reason, fit)
 
   side = min(image.shape[:2])
-  if side < _LEAST_SIDE:
-    return none(f'a kernel needs {_LEAST_SIDE}x{_LEAST_SIDE} pixels')
+  if side < spectrum.LEAST_SIDE:
+    return none(
+      f'a kernel needs {spectrum.LEAST_SIDE}x{spectrum.LEAST_SIDE} pixels'
+    )
   power = spectrum.spectrum(image)
   # Of the mean over the channels, which is what the spectrum is of.
   std = noise.noise_level(image.mean(2, keepdims=True))

@@ -17,7 +17,6 @@ from zssr_jax.kernel_estimation import noise, spectrum
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 
-_LEAST_SIDE = 64
 _WIDEST = 1.6  # standard deviation along the wider axis, LR pixels
 _AGREEMENT = 0.9  # of the two halves; less earns a warning
 _MISFIT = 1.0  # of the log spectrum, natural units; photos: 0.2 to 0.5
@@ -59,11 +58,11 @@ def estimate(
   estimator = registry.ESTIMATORS[method]
   scales = resize.scale_pair(scale)
   side = min(image.shape[:2])
-  if side < _LEAST_SIDE:
+  if side < spectrum.LEAST_SIDE:
     return _none(
       method,
       f'{image.shape[0]}x{image.shape[1]} pixels are too few to estimate a'
-      f' kernel from, which takes {_LEAST_SIDE}x{_LEAST_SIDE}',
+      f' kernel from, which takes {spectrum.LEAST_SIDE}x{spectrum.LEAST_SIDE}',
     )
   power = spectrum.spectrum(image)
   level = noise.noise_level(image.mean(2, keepdims=True))

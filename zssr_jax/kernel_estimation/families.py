@@ -78,6 +78,18 @@ def covariance_of(root: Parameters) -> np.ndarray:
   return matrix @ matrix.T + np.eye(2) * _LEAST_STD**2
 
 
+def covariance_spread(root: Parameters, spread: np.ndarray) -> np.ndarray:
+  """Returns the covariance `[3, 3]` of a covariance's (yy, yx, xx).
+
+  Args:
+    root: as in `covariance_of`.
+    spread: the covariance `[3, 3]` of the root's estimate.
+  """
+  a, b, c = root
+  change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
+  return change @ spread @ change.T
+
+
 def _mean_scale(scales: Scales) -> float:
   return math.sqrt(math.prod(scales))
 
@@ -139,10 +151,7 @@ def _narrowed(variance: float, std: float, caution: float) -> float:
 def _gaussian_kernel(
   p: Parameters, spread: np.ndarray, caution: float, scales: Scales
 ) -> np.ndarray:
-  a, b, c = p
-  # From the root to (yy, yx, xx).
-  change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
-  spread = change @ spread @ change.T
+  spread = covariance_spread(p, spread)
   values, axes = np.linalg.eigh(covariance_of(p))
   for i, (y, x) in enumerate(axes.T):
     weights = np.array([y * y, 2 * y * x, x * x])

@@ -52,6 +52,7 @@ _TRIAL, _FINALISTS = 10, 2
 # Ratio of the power of coarse structure to the noise's below which there is
 # nothing to be measured; 1 for white noise.
 LEAST_STRUCTURE = 30.0
+LEAST_SIDE = 64  # pixels of an image, to tell a kernel by
 _COARSE = 0.1  # cycles a pixel
 
 
@@ -75,11 +76,8 @@ class Fit(NamedTuple):
   @property
   def covariance_precision(self) -> np.ndarray:
     """Of a Gaussian kernel: the precision of its (yy, yx, xx), `[3, 3]`."""
-    # From the triangular root (a, b, c) to (aa, ab, bb + cc).
-    a, b, c = self.parameters
-    change = np.array([[2 * a, 0, 0], [b, a, 0], [0, 2 * b, 2 * c]])
     spread = np.linalg.pinv(self.precision)
-    return np.linalg.pinv(change @ spread @ change.T)
+    return np.linalg.pinv(families.covariance_spread(self.parameters, spread))
 
 
 def spectrum(image: np.ndarray, window: int = WINDOW) -> np.ndarray:
