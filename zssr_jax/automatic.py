@@ -6,6 +6,8 @@ stripes, that is gradients that the image has nowhere.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from zssr_jax import presets
@@ -20,6 +22,8 @@ from zssr_jax.units import ROUNDING
 # no sharper picture of the same thing: 2.7 to 8.3 where a wrong kernel had
 # ruined one, at most 2.66 where none had.
 _TOO_SHARP = 2.7
+# ... where the image is blurred beyond doubt: true kernels reached 3.9.
+_TOO_SHARP_OF_BLURRED = 5.0
 _MOST_NOISE = 0.1  # on the sons
 # Noise of the input from which sons get more of it than rounding leaves.
 _NOISY = 0.8 / 255
@@ -80,13 +84,16 @@ def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
   return config.replace(**changes), sons
 
 
-def is_ruined(result: np.ndarray, image: np.ndarray, scale: Scale) -> bool:
+def is_ruined(
+  result: np.ndarray, image: np.ndarray, scale: Scale, found: Diagnosis
+) -> bool:
   """Judges a result without the truth.
 
   Args:
     result: `[H, W, C]` in [0, 1].
     image: `[h, w, C]`, the input.
     scale: number or pair (y, x).
+    found: what happened to the image; a kernel that was given is trusted.
 
   Returns:
     Whether the result holds edges that the input has nowhere, or values that
@@ -94,8 +101,11 @@ def is_ruined(result: np.ndarray, image: np.ndarray, scale: Scale) -> bool:
   """
   if not np.isfinite(result).all():
     return True
+  if found.gain == math.inf:
+    return False
   plain = resize.imresize(image, scale, shape=result.shape[:2])
-  return _gradient(result) > _TOO_SHARP * max(_gradient(plain), 1e-4)
+  most = _TOO_SHARP_OF_BLURRED if found.sure else _TOO_SHARP
+  return _gradient(result) > most * max(_gradient(plain), 1e-4)
 
 
 def made_safe(
@@ -113,7 +123,7 @@ def made_safe(
     scale: number or pair (y, x).
     found: what happened to the image.
   """
-  ruined = is_ruined(result, image, scale)
+  ruined = is_ruined(result, image, scale, found)
   if not ruined and not (found.unexplained and is_clean(found.degradation)):
     return result
   plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)

@@ -131,6 +131,11 @@ class Config:
   center_kernel: bool = switch(
     False, 'whether to shift the kernel to the aligned centre first'
   )
+  undo_blur: bool = switch(
+    True,
+    'whether a kernel, unless it is learnt along, is undone by a Wiener filter'
+    ' at the resolution of the input, before the network',
+  )
   noise_std: float = ranged(
     0.0,
     0.0,

@@ -39,7 +39,7 @@ _FEW_TAPS = 16
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['kernel', 'noise_std', 'shot', 'speckle', 'jpeg'],
+  data_fields=['kernel', 'noise_std', 'shot', 'speckle', 'jpeg', 'undo'],
   meta_fields=['scale', 'border'],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +59,8 @@ class Degradation:
       proportion to it; None: none. The three are independent: at intensity x
       the variance is `noise_std^2 + shot x + (speckle x)^2`.
     jpeg: how the image was compressed at last; None: not at all.
+    undo: taps `[n, n]`, n odd, of the filter (`wiener`) by which the blur is
+      undone at the resolution of the degraded image; None: it is not.
     border: of bicubic resizing, 'replicate' (old MATLAB) or 'symmetric'. A
       kernel always meets a half-sample symmetric border.
   """
@@ -69,6 +71,7 @@ class Degradation:
   shot: Any = None
   speckle: Any = None
   jpeg: jpeg_lib.Jpeg | None = None
+  undo: Any = None
   border: str = 'replicate'
 
   def __post_init__(self):
@@ -132,6 +135,18 @@ class Degradation:
       son = son + std * noise
     son = jnp.clip(son, 0.0, 1.0)
     return son if self.jpeg is None else jpeg_lib.compress(son, self.jpeg)
+
+  def shown(self, son: jax.Array) -> jax.Array:
+    """Returns what a network is shown of a son, or of the input; inside jit.
+
+    Args:
+      son: `[h, w, C]`.
+
+    Returns:
+      `[h, w, C]`: filtered by `undo`, a half-sample symmetric border assumed;
+      beyond [0, 1] where the filter rings.
+    """
+    return son if self.undo is None else _blur(son, self.undo, (1, 1))
 
   def _noise_at(self, image: jax.Array) -> Any:
     """Returns the noise's standard deviation at every pixel; None: none."""
@@ -239,7 +254,8 @@ class Degradation:
       factors: number or pair (y, x), at most `scale` on either axis.
 
     Returns:
-      The same noise and border; the kernel stretched in space.
+      The same noise, `undo` (which is at the son's resolution) and border; the
+      kernel stretched in space.
 
     Raises:
       ValueError: when a kernel would have to be made wider.

@@ -283,7 +283,8 @@ def super_resolve(
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
   """
   image = np.asarray(image, np.float32)
-  outputs = _ensemble(model, params, image, degradation, config, reach)
+  shown = np.asarray(degradation.shown(jnp.asarray(image)))
+  outputs = _ensemble(model, params, shown, degradation, config, reach)
   correct = functools.partial(_correct, image, degradation, config)
   if len(outputs) == 1:
     return correct(outputs[0])

@@ -94,9 +94,10 @@ PRESETS: dict[str, Config] = {
     weight_average=0.99,
     self_ensemble=False,
   ),
-  'ideal': Config(warmup=100, consistency='back_projection'),
+  'ideal': Config(warmup=100, consistency='back_projection', undo_blur=False),
   'mzsr': Config(
     consistency='back_projection',
+    undo_blur=False,
     model='pixel_shuffle',
     start='transferred',
     optimizer='sgd',
@@ -127,7 +128,10 @@ PRESETS: dict[str, Config] = {
     ensemble='mean',
   ),
   'pixel_shuffle': Config(
-    model='pixel_shuffle', warmup=100, consistency='back_projection'
+    model='pixel_shuffle',
+    warmup=100,
+    consistency='back_projection',
+    undo_blur=False,
   ),
   'real': Config(
     model='pixel_shuffle',
@@ -160,10 +164,16 @@ PRESETS: dict[str, Config] = {
     max_steps=100,
   ),
   'transposed': Config(
-    model='transposed', warmup=100, consistency='back_projection'
+    model='transposed',
+    warmup=100,
+    consistency='back_projection',
+    undo_blur=False,
   ),
   'vdsr_backbone': Config(
-    model='vdsr_backbone', warmup=100, consistency='back_projection'
+    model='vdsr_backbone',
+    warmup=100,
+    consistency='back_projection',
+    undo_blur=False,
   ),
 }
 

@@ -189,11 +189,16 @@ def _prepare(
 ) -> step.Data:
   """Puts a stage's fathers, source and windows on the device."""
   config, stage = run.config, run.stages[number]
+  whole = carried.source.degradation
+  # Fathers are of what the network is shown: less blurred than the input.
+  shown = run.image
+  if whole.undo is not None:
+    shown = np.asarray(whole.shown(jnp.asarray(shown))).clip(0, 1)
   # A small crop is mostly border, so a large one goes before the variety of
   # small fathers.
   sources = [
     source
-    for source in _sources(carried.results, run.image, config)
+    for source in _sources(carried.results, shown, config)
     if min(source.shape[:2]) >= stage.side
   ]
   fathers = pool.make_pool(
@@ -207,9 +212,9 @@ def _prepare(
   )
   windows = step.make_windows(
     key,
-    run.image,
+    shown,
     stage.window,
-    carried.source.degradation.at(stage.factors),
+    whole.at(stage.factors),
   )
   source = jax.tree.map(jnp.asarray, source)
   return step.Data(fathers, source, windows, run.variables)

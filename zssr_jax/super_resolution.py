@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import automatic, checks, registry, stages
+from zssr_jax import automatic, checks, registry, stages, wiener
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import diagnosis as diagnosis_lib
@@ -182,7 +182,8 @@ def run_image(
   key = jax.random.key(0) if key is None else key
   variables = {} if vgg is None else {'vgg16': vgg}
   terms = loss_lib.terms_of(config.losses, image.shape[2], config, losses)
-  _check_complete(config, kernel, start, terms, variables)
+  given = kernel is not None or (degradation and degradation.kernel) is not None
+  _check_complete(config, given, start, terms, variables)
   clock = stages.Clock()
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
@@ -242,27 +243,26 @@ def _judge(
   """
   assert found.diagnosis is not None
   scale, warning = found.source.degradation.scale, None
-  if automatic.is_ruined(carried.results[-1], run.image, scale):
-    warning = f'{found.diagnosis}: this made stripes or halos; not used'
+  diagnosis = found.diagnosis
+  if automatic.is_ruined(carried.results[-1], run.image, scale, diagnosis):
+    warning = f'{diagnosis}: this made stripes or halos; not used'
     used = found.source.degradation
     if used.kernel is not None:
-      unblurred = kernel_source.Known(used.replace(kernel=None))
+      unblurred = kernel_source.Known(used.replace(kernel=None, undo=None))
       carried = yield from _train(run, unblurred, clock)
-  result = automatic.made_safe(
-    carried.results[-1], run.image, scale, found.diagnosis
-  )
+  result = automatic.made_safe(carried.results[-1], run.image, scale, diagnosis)
   return result, carried, warning
 
 
 def _check_complete(
   config: Config,
-  kernel: Kernel | None,
+  given: bool,
   start: Any,
   terms: tuple[loss_lib.Term, ...],
   variables: Mapping[str, Any],
 ) -> None:
   """Refuses a config that needs what was not passed."""
-  if kernel is None and config.kernel == 'given':
+  if not given and config.kernel == 'given':
     raise ValueError(
       'this config needs a blur kernel: pass one, or set kernel to estimate'
       ' or bicubic'
@@ -325,9 +325,12 @@ def _find(
     known = _with_kernel(known, estimate.kernel, config, image.shape)
   if config.automatic:
     config, known = automatic.settle(config, known)
-  source: kernel_source.Source = kernel_source.Known(known)
   fit = estimate.fit if estimate else None
-  if fit is not None and registry.ESTIMATORS[config.kernel].learnt_along:
+  learns = fit and registry.ESTIMATORS[config.kernel].learnt_along
+  if config.undo_blur and not learns:
+    known = known.replace(undo=wiener.filter_of(known, image))
+  source: kernel_source.Source = kernel_source.Known(known)
+  if fit is not None and learns:
     # To be compared with the input, sons need its rounding.
     noise_std = np.maximum(known.noise_std or 0.0, ROUNDING)
     source = joint_kernel.make_joint_kernel(

@@ -69,6 +69,8 @@ class Diagnosis(NamedTuple):
     blur: the blur in words: 'defocus, radius 2.9'.
     reason: why no kernel was looked for, or none is used; None if not so.
     fit: the chosen one, None if there is none.
+    gain: what blur explains more than none, in the cost of a fit, over the
+      share of the frequencies that tell; infinite for a kernel that was given.
   """
 
   degradation: Degradation
@@ -76,6 +78,12 @@ class Diagnosis(NamedTuple):
   blur: str
   reason: str | None
   fit: spectrum.Fit | None
+  gain: float = 0.0
+
+  @property
+  def sure(self) -> bool:
+    """Whether the image is blurred beyond doubt."""
+    return self.gain >= _BLURRED_FOR_SURE
 
   @property
   def unexplained(self) -> bool:
@@ -157,7 +165,7 @@ def estimate_degradation(
   if found.noise_std is None and found.shot is None and found.speckle is None:
     found = _with_noise(image, found)
   if found.kernel is not None:
-    return Diagnosis(found, (), 'kernel given', None, None)
+    return Diagnosis(found, (), 'kernel given', None, None, math.inf)
   if not blurred:
     return Diagnosis(found, (), 'bicubic assumed', None, None)
   return _blur(image, found, offset)
@@ -198,10 +206,11 @@ def _blur(
   image: np.ndarray, found: Degradation, offset: tuple[int, int]
 ) -> Diagnosis:
   """Finds the kernel of an image whose noise and compression are known."""
+  gain = 0.0
 
   def none(reason, candidates=(), fit=None):
     words = 'no blur beyond bicubic' if reason is None else 'blur unknown'
-    return Diagnosis(found, candidates, words, reason, fit)
+    return Diagnosis(found, candidates, words, reason, fit, gain)
 
   side = min(image.shape[:2])
   if side < spectrum.LEAST_SIDE:
@@ -221,13 +230,13 @@ def _blur(
     for family in families.FAMILIES.values()
   ]
   candidates, best = _rank(fits)
-  misfit = min(fit.misfit for fit in fits)
-  if misfit > _UNEXPLAINED and _gain(fits) < _BLURRED_FOR_SURE:
+  misfit, gain = min(fit.misfit for fit in fits), _gain(fits)
+  if misfit > _UNEXPLAINED and gain < _BLURRED_FOR_SURE:
     return none('no simple blur explains the image', candidates, best)
   if best.family is families.NONE:
     return none(None, candidates, best)
   # A photo that is soft by itself looks like one that was slightly blurred.
-  caution = float(np.interp(_gain(fits), *_CAUTION))
+  caution = float(np.interp(gain, *_CAUTION))
   kernel = spectrum.kernel_of(best, found.scale, caution)
   assert kernel is not None
   kernel = _padded(kernel, image.shape)
@@ -235,7 +244,7 @@ def _blur(
     return none('the blur is wider than the image', candidates, best)
   degradation = found.replace(kernel=kernel)
   words = best.family.words(best.parameters)
-  return Diagnosis(degradation, candidates, words, None, best)
+  return Diagnosis(degradation, candidates, words, None, best, gain)
 
 
 def _rank(

@@ -155,7 +155,7 @@ def init_state(
 def make_pair(
   key: jax.Array, father: jax.Array, degradation: Degradation
 ) -> tuple[jax.Array, jax.Array]:
-  """Degrades a father crop and interpolates the son back.
+  """Degrades a father crop; shows the network the son, and interpolates it.
 
   Args:
     key: random key of the noise.
@@ -163,9 +163,10 @@ def make_pair(
     degradation: at the factors that are trained.
 
   Returns:
-    The son and its cubic upscale, of the father's shape.
+    The son as `Degradation.shown` has it, and its cubic upscale, of the
+    father's shape.
   """
-  son = degradation.son(key, father)
+  son = degradation.shown(degradation.son(key, father))
   return son, degradation.up(son, father.shape)
 
 
