@@ -64,14 +64,27 @@ def test_sons_are_degraded_as_the_image_was(found, words):
 
 
 def test_halos_and_stripes_are_noticed_and_sharpness_is_not():
+  found = diagnosis.Diagnosis(Degradation(2), (), '', None, None)
   sharp = scene(shape=(192, 192))
   image = resize.imresize(sharp, 0.5).astype(np.float32)
-  assert not automatic.is_ruined(sharp, image, 2)
+  assert not automatic.is_ruined(sharp, image, 2, found)
   stripes = sharp + 0.2 * (-1.0) ** np.arange(192)[:, None, None]
-  assert automatic.is_ruined(stripes, image, 2)
-  assert automatic.is_ruined(sharp * np.nan, image, 2)
+  assert automatic.is_ruined(stripes, image, 2, found)
+  assert automatic.is_ruined(sharp * np.nan, image, 2, found)
   flat = np.full((16, 16, 1), 0.5, np.float32)
-  assert not automatic.is_ruined(flat.repeat(2, 0).repeat(2, 1), flat, 2)
+  assert not automatic.is_ruined(flat.repeat(2, 0).repeat(2, 1), flat, 2, found)
+
+
+def test_what_was_blurred_beyond_doubt_may_become_much_sharper():
+  sharp = scene(shape=(192, 192))
+  blurred = ndimage.gaussian_filter(sharp, (1.5, 1.5, 0))
+  image = resize.imresize(blurred, 0.5).astype(np.float32)
+  found = diagnosis.Diagnosis(Degradation(2), (), '', None, None)
+  assert automatic.is_ruined(sharp, image, 2, found)
+  found = found._replace(sure=True)
+  assert not automatic.is_ruined(sharp, image, 2, found)
+  stripes = sharp + 0.2 * (-1.0) ** np.arange(192)[:, None, None]
+  assert automatic.is_ruined(stripes, image, 2, found)
 
 
 @pytest.mark.slow

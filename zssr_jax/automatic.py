@@ -6,8 +6,6 @@ stripes, that is gradients that the image has nowhere.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from zssr_jax import presets
@@ -22,7 +20,8 @@ from zssr_jax.units import ROUNDING
 # no sharper picture of the same thing: 2.7 to 8.3 where a wrong kernel had
 # ruined one, at most 2.66 where none had.
 _TOO_SHARP = 2.7
-# ... where the image is blurred beyond doubt: true kernels reached 3.9.
+# ... where the image is blurred beyond doubt: true kernels reached 3.9 without
+# harm.
 _TOO_SHARP_OF_BLURRED = 5.0
 _MOST_NOISE = 0.1  # on the sons
 # Noise of the input from which sons get more of it than rounding leaves.
@@ -93,7 +92,7 @@ def is_ruined(
     result: `[H, W, C]` in [0, 1].
     image: `[h, w, C]`, the input.
     scale: number or pair (y, x).
-    found: what happened to the image; a kernel that was given is trusted.
+    found: what happened to the image.
 
   Returns:
     Whether the result holds edges that the input has nowhere, or values that
@@ -101,8 +100,6 @@ def is_ruined(
   """
   if not np.isfinite(result).all():
     return True
-  if found.gain == math.inf:
-    return False
   plain = resize.imresize(image, scale, shape=result.shape[:2])
   most = _TOO_SHARP_OF_BLURRED if found.sure else _TOO_SHARP
   return _gradient(result) > most * max(_gradient(plain), 1e-4)

@@ -28,8 +28,11 @@ from zssr_jax import blur_kernels
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import spectrum
 
-SIDE = 41  # of a filter, input pixels
-_GRID = 96  # frequencies along an axis
+SIDE = 61  # of a filter, input pixels
+_GRID = 128  # frequencies along an axis
+# Of the scene's own power, counted as noise: it bounds the filter where K has
+# zeros, which would ring further than SIDE.
+_FLOOR = 1e-3
 _COARSE = 0.04, 0.12  # where A is measured, cycles an input pixel
 _LEAST_TRANSFER = 0.1  # of |K|^2 where A is measured
 _FINE = 16  # points an HR pixel, by which B is integrated
@@ -44,19 +47,24 @@ def filter_of(degradation: Degradation, image: np.ndarray) -> np.ndarray | None:
 
   Returns:
     float32 `[SIDE, SIDE]`, sums to 1, for `Degradation.shown`; None where there
-    is no kernel, or nothing is known of how large the errors are.
+    is no kernel, the image is flat, or nothing is known of how large the errors
+    are.
   """
   noise = degradation.error_std(image) ** 2
   if degradation.kernel is None or not math.isfinite(noise):
     return None
   f = np.fft.fftfreq(_GRID)
-  above, below = 0.0, 0.0
+  above, below, scene = 0.0, 0.0, 0.0
   for g, blur, shrink in _folds(degradation, f):
     power = 1 / np.maximum(g, 1 / _GRID) ** 2
     above = above + power * shrink * blur.conj()
     below = below + power * abs(blur) ** 2
+    scene = scene + power * shrink**2
   level = _level(degradation, image, noise)
-  taps = np.fft.fftshift(np.fft.fft2(level * above / (level * below + noise)))
+  if not level:
+    return None
+  below = level * (below + _FLOOR * scene) + noise
+  taps = np.fft.fftshift(np.fft.fft2(level * above / below))
   middle = slice((_GRID - SIDE + 1) // 2, (_GRID + SIDE + 1) // 2)
   # To nought over the last quarter, lest the cut rings.
   edge = np.minimum(1, 4 * (1 - abs(np.linspace(-1, 1, SIDE + 2)[1:-1])))
