@@ -14,7 +14,7 @@ from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation.diagnosis import Diagnosis
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
-from zssr_jax.units import ROUNDING
+from zssr_jax.units import MOST_NOISE, ROUNDING
 
 # Mean gradient of a result over that of bicubic interpolation from which it is
 # no sharper picture of the same thing: 2.7 to 8.3 where a wrong kernel had
@@ -23,7 +23,6 @@ _TOO_SHARP = 2.7
 # ... where the image is blurred beyond doubt: true kernels reached 3.9 without
 # harm.
 _TOO_SHARP_OF_BLURRED = 5.0
-_MOST_NOISE = 0.1  # on the sons
 # Noise of the input from which sons get more of it than rounding leaves.
 _NOISY = 0.8 / 255
 
@@ -68,7 +67,7 @@ def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
     found: what happened to the image.
   """
   if not is_clean(found):
-    std = np.clip(float(found.noise_std or 0.0), ROUNDING, _MOST_NOISE)
+    std = np.clip(float(found.noise_std or 0.0), ROUNDING, MOST_NOISE)
     return config, found.replace(noise_std=np.float32(std))
   auto, fast = (
     Config(start=config.start, **training).in_force

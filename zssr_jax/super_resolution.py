@@ -33,9 +33,8 @@ from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, kernel_source, loop
 from zssr_jax.training import losses as loss_lib
-from zssr_jax.units import ROUNDING
+from zssr_jax.units import MOST_NOISE, ROUNDING
 
-_MOST_NOISE = 0.1  # on the sons, where it is estimated from the input
 _WHOLE = 1 << 20  # reach of a network that says none: more than any image
 
 # An array `[h, w]`, or what makes one: `(image, scale (y, x), key) -> [h, w]`.
@@ -359,7 +358,7 @@ def _noise_std(image: np.ndarray, config: Config) -> float | None:
   if not config.estimate_noise:
     return config.noise_std or None
   level = config.estimate_noise * noise.noise_level(image)
-  return max(config.noise_std, min(level, _MOST_NOISE))
+  return max(config.noise_std, min(level, MOST_NOISE))
 
 
 def _find_network(
