@@ -110,6 +110,6 @@ def _level(degradation: Degradation, image: np.ndarray, noise: float) -> float:
   f = np.fft.fftfreq(window)
   transfer = sum(abs(blur) ** 2 for _, blur, _ in _folds(degradation, f))
   g = np.hypot(f[:, None], f)
-  coarse = (g >= _COARSE[0]) & (g <= _COARSE[1])
+  coarse = (g >= _COARSE[0]) & (g <= max(_COARSE[1], 1 / window))
   scene = np.maximum(power - noise, 0) / np.maximum(transfer, _LEAST_TRANSFER)
   return float((scene * g**2)[coarse].mean())
