@@ -88,7 +88,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   for name, text in (
     ('overwrite', 'Replace existing results.'),
     ('explain', 'Tell what was found of blur, noise and compression, and why.'),
-    ('zero_shot', 'Start from random parameters, whatever the config says.'),
+    ('zero_shot', 'Use nothing that was learnt from other images.'),
     ('report', 'Write report.html: before and after, curves, numbers.'),
   ):
     flags.DEFINE_boolean(name, False, text, flag_values=values)

@@ -444,6 +444,31 @@ def test_a_result_is_to_explain_an_image_up_to_its_noise():
   assert Degradation(2, noise_std=0.01).error_std(image) == pytest.approx(0.01)
 
 
+def test_a_doubtful_kernel_is_to_explain_no_more_than_it_can():
+  """Held against what random errors of its taps make of an image, by scipy."""
+  rng = np.random.default_rng(0)
+  image = ndimage.gaussian_filter(rng.random((64, 96)), 2)
+  image = ((image - image.min()) / np.ptp(image)).astype(np.float32)
+  kernel = np.full((10, 10), 0.01, np.float32)
+  doubtful = Degradation(2, kernel, doubt=np.float32(0.03))
+  assert doubtful.reach == 5
+  made = []
+  for _ in range(400):
+    error = rng.standard_normal((5, 5))
+    error -= error.mean()
+    error *= np.sqrt(0.03 / np.square(error).sum())
+    made.append(np.square(ndimage.correlate(image, error)).mean())
+  sure = doubtful.replace(doubt=None)
+  image = image[..., None]
+  expected = np.mean(made) * 24 / 25 + sure.error_std(image) ** 2
+  assert doubtful.error_std(image) ** 2 == pytest.approx(expected, rel=0.1)
+  assert doubtful.relative_doubt == pytest.approx(0.03 / 0.04)
+  assert sure.relative_doubt == 0
+  # Without a kernel there is nothing to doubt.
+  plain = Degradation(2).error_std(image)
+  assert doubtful.replace(kernel=None).error_std(image) == plain
+
+
 @pytest.mark.parametrize('channels', [1, 3])
 def test_sons_of_a_jpeg_are_what_pillow_makes_of_them(channels):
   rng = np.random.default_rng(0)

@@ -95,6 +95,31 @@ def test_more_noise_means_a_milder_filter():
   assert power[0] > 2 * power[1] > 4 * power[2]
 
 
+def mistaken_kernels(doubt, side, count):
+  """Kernels about a disc's, on the fine grid: errors of sums 0 and `doubt`."""
+  rng = np.random.default_rng(0)
+  for _ in range(count):
+    error = rng.standard_normal((side, side))
+    error -= error.mean()
+    # As many equal taps to a pixel of the input.
+    error = np.kron(error, np.ones((2, 2))) / 4
+    error *= np.sqrt(doubt / (4 * np.square(error).sum()))
+    yield (DISC + error[: len(DISC), : len(DISC)]).astype(np.float32)
+
+
+def test_a_kernel_in_doubt_means_a_milder_filter_which_errs_less():
+  doubt = 0.02
+  told = Degradation(2, DISC, noise_std=np.float32(0.004))
+  errors = []
+  for kernel in mistaken_kernels(doubt, -(-len(DISC) // 2), 6):
+    son, wanted = pair(told.replace(kernel=kernel))
+    for degradation in (told, told.replace(doubt=np.float32(doubt))):
+      taps = wiener.filter_of(degradation, son)
+      errors.append(error(shown(degradation.replace(undo=taps), son), wanted))
+  sure, doubtful = np.mean(errors[::2]), np.mean(errors[1::2])
+  assert doubtful < 0.9 * sure
+
+
 def test_without_a_kernel_or_a_known_error_there_is_no_filter():
   image = scene(0, (64, 64))
   assert wiener.filter_of(Degradation(2), image) is None

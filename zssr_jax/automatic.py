@@ -74,8 +74,9 @@ def settle(config: Config, found: Degradation) -> tuple[Config, Degradation]:
     for training in (presets.TRAINING_OF_AUTO, presets.TRAINING_OF_FAST)
   )
   changes = {
+    # In force, a start's own steps and rate are the steps and the rate.
     name: getattr(fast, name)
-    for name in ('crop', 'max_steps', 'learning_rate', 'warmup')
+    for name in presets.TRAINING_OF_AUTO.keys() - presets.OF_START.values()
     if getattr(config, name) == getattr(auto, name)
   }
   sons = found.replace(noise_std=None, shot=None, speckle=None)

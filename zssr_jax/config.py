@@ -128,6 +128,11 @@ class Config:
     'with automatic: whether traces of JPEG are looked for in the pixels, when'
     ' no tables are passed',
   )
+  find_shake: bool = switch(
+    True,
+    "with kernel 'auto': whether a network, trained on other images, looks for"
+    ' the kernel where neither Gaussian, disc nor line explains the blur',
+  )
   center_kernel: bool = switch(
     False, 'whether to shift the kernel to the aligned centre first'
   )

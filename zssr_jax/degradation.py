@@ -35,11 +35,21 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 # Taps by pixel of the result up to which a blur goes tap by tap. Above, spectra
 # are up to twenty times faster on a CPU.
 _FEW_TAPS = 16
+# The variance within the reach of a kernel before the blur, over that after it.
+_SHARPER = 4.0
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=['kernel', 'noise_std', 'shot', 'speckle', 'jpeg', 'undo'],
+  data_fields=[
+    'kernel',
+    'doubt',
+    'noise_std',
+    'shot',
+    'speckle',
+    'jpeg',
+    'undo',
+  ],
   meta_fields=['scale', 'border'],
 )
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,6 +61,10 @@ class Degradation:
       a pair.
     kernel: blur kernel `[h, w]` in the convention of this module, used as it
       is; None is antialiased bicubic.
+    doubt: how wrong the kernel may be: its taps err independently, with
+      `doubt` times themselves as variance, but for their sum, which is right;
+      so the power of the error at frequency g is `doubt (1 - |K(g)|^2)`. None:
+      the kernel is right.
     noise_std: standard deviation of white Gaussian noise in image units (1 is
       white), a number or float32 scalar; None: no noise.
     shot: variance of the noise at intensity 1 that grows in proportion to the
@@ -67,6 +81,7 @@ class Degradation:
 
   scale: Any  # a `Scale` when it is made
   kernel: Any = None
+  doubt: Any = None
   noise_std: Any = None
   shot: Any = None
   speckle: Any = None
@@ -120,33 +135,47 @@ class Degradation:
   def son(self, key: jax.Array, father: jax.Array) -> jax.Array:
     """Makes the son of a father; runs inside jit.
 
-    That is `down`, noise, clipping, compression.
+    That is `down`, noise, clipping, compression. A kernel in doubt is drawn
+    anew for every son.
 
     Args:
-      key: random key of the noise; unused where there is none.
+      key: random key of the noise and of the kernel's error; unused where
+        there is neither.
       father: `[H, W, C]` in [0, 1].
 
     Returns:
       The son in [0, 1], of the shape of `down`.
     """
-    son = self.down(father)
+    son = self._drawn(key).down(father)
     if (std := self._noise_at(son)) is not None:
       noise = jax.random.normal(key, son.shape, son.dtype)
       son = son + std * noise
     son = jnp.clip(son, 0.0, 1.0)
     return son if self.jpeg is None else jpeg_lib.compress(son, self.jpeg)
 
-  def shown(self, son: jax.Array) -> jax.Array:
+  def shown(self, son: Any) -> Any:
     """Returns what a network is shown of a son, or of the input; inside jit.
 
     Args:
-      son: `[h, w, C]`.
+      son: `[h, w, C]`, NumPy or JAX array.
 
     Returns:
       `[h, w, C]`: filtered by `undo`, a half-sample symmetric border assumed;
       beyond [0, 1] where the filter rings.
     """
-    return son if self.undo is None else _blur(son, self.undo, (1, 1))
+    if self.undo is None:
+      return son
+    return _blur(jnp.asarray(son), self.undo, (1, 1))
+
+  def _drawn(self, key: jax.Array) -> Degradation:
+    """Returns it with a kernel as it may be; runs inside jit."""
+    if self.kernel is None or self.doubt is None:
+      return self
+    # Another key than that of the noise.
+    draw = jax.random.normal(jax.random.fold_in(key, 1), self.kernel.shape)
+    error = jnp.sqrt(self.kernel) * draw
+    error = error - self.kernel * error.sum()
+    return self.replace(kernel=self.kernel + jnp.sqrt(self.doubt) * error)
 
   def _noise_at(self, image: jax.Array) -> Any:
     """Returns the noise's standard deviation at every pixel; None: none."""
@@ -170,7 +199,8 @@ class Degradation:
     That is the root mean square of the noise, in image units. Of the error of
     rounding to 8 bits seven tenths count: explained so far, results were better
     by 0.1 dB than at all of it; with noise the same share would cost as much.
-    It is infinite where the error of a compression is not known.
+    It is infinite where the error of a compression is not known. A kernel in
+    doubt explains less of an image, by what its error makes of it.
 
     Args:
       image: `[h, w, C]` in [0, 1], the degraded one.
@@ -183,7 +213,31 @@ class Degradation:
     if self.jpeg is not None:
       error = self.jpeg.error_std
       variance += np.inf if error is None else float(error) ** 2
+    if self.kernel is not None and self.doubt is not None:
+      variance += self._mistaken(image)
     return math.sqrt(variance)
+
+  def _mistaken(self, image: np.ndarray) -> float:
+    """The mean square of what the error of a doubtful kernel makes.
+
+    That is `doubt` times the sharp image's variance under the kernel, which is
+    taken to be `_SHARPER` times the blurred one's.
+    """
+    mean = self.replace(doubt=None).at(1)
+    blurred = mean.down(jnp.asarray(image))
+    variance = mean.down(jnp.asarray(image**2)) - blurred**2
+    return float(self.doubt) * _SHARPER * max(float(variance.mean()), 0.0)
+
+  @property
+  def relative_doubt(self) -> float:
+    """The power of the kernel's error over that of the kernel.
+
+    The mean over the frequencies of the degraded image; 0 without doubt.
+    """
+    if self.kernel is None or self.doubt is None:
+      return 0.0
+    norm = math.prod(self.scale) * float(np.square(self.kernel).sum())
+    return float(self.doubt) / norm
 
   def up(self, son: Any, shape: tuple[int, ...] | None = None) -> Any:
     """Upscales a son by cubic interpolation, which a network starts from.

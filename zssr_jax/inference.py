@@ -235,8 +235,13 @@ def least_squares(
     `[H, W, C]` in [0, 1].
   """
 
-  def once(_, state):
-    change, rest, direction, norm = state
+  def unfinished(state):
+    number, _, rest, _, norm = state
+    channels = (_by_channel(rest) > most) & (norm > _TINY)
+    return (number < iterations) & jnp.any(channels)
+
+  def once(state):
+    number, change, rest, direction, norm = state
     seen = degradation.explained(direction, lr.shape)
     power = _by_channel(seen)
     goes_on = (_by_channel(rest) > most) & (power > _TINY)
@@ -245,13 +250,13 @@ def least_squares(
     slope = degradation.adjoint(rest, sr.shape)
     new_norm = _by_channel(slope)
     turned = slope + new_norm / jnp.maximum(norm, _TINY) * direction
-    return change + step * direction, rest, turned, new_norm
+    return number + 1, change + step * direction, rest, turned, new_norm
 
   rest = degradation.unexplained(sr, lr)
   slope = degradation.adjoint(rest, sr.shape)
   most = level**2 * rest.shape[0] * rest.shape[1]
-  state = (jnp.zeros_like(sr), rest, slope, _by_channel(slope))
-  change = jax.lax.fori_loop(0, iterations, once, state)[0]
+  state = (0, jnp.zeros_like(sr), rest, slope, _by_channel(slope))
+  change = jax.lax.while_loop(unfinished, once, state)[1]
   return jnp.clip(sr + change, 0.0, 1.0)
 
 
@@ -283,7 +288,7 @@ def super_resolve(
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
   """
   image = np.asarray(image, np.float32)
-  shown = np.asarray(degradation.shown(jnp.asarray(image)))
+  shown = np.asarray(degradation.shown(image))
   outputs = _ensemble(model, params, shown, degradation, config, reach)
   correct = functools.partial(_correct, image, degradation, config)
   if len(outputs) == 1:

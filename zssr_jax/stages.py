@@ -191,9 +191,7 @@ def _prepare(
   config, stage = run.config, run.stages[number]
   whole = carried.source.degradation
   # Fathers are of what the network is shown: less blurred than the input.
-  shown = run.image
-  if whole.undo is not None:
-    shown = np.asarray(whole.shown(jnp.asarray(shown))).clip(0, 1)
+  shown = np.asarray(whole.shown(run.image)).clip(0, 1)
   # A small crop is mostly border, so a large one goes before the variety of
   # small fathers.
   sources = [

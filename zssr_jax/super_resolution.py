@@ -314,6 +314,7 @@ def _find(
       known=known,
       blurred=config.kernel == 'auto',
       compressed=config.automatic and config.find_jpeg,
+      shaken=config.find_shake,
     )
     known = diagnosis.degradation
   else:
@@ -324,12 +325,13 @@ def _find(
     known = _with_kernel(known, estimate.kernel, config, image.shape)
   if config.automatic:
     config, known = automatic.settle(config, known)
-  fit = estimate.fit if estimate else None
-  learns = fit and registry.ESTIMATORS[config.kernel].learnt_along
-  if config.undo_blur and not learns:
+  fit = None
+  if estimate and registry.ESTIMATORS[config.kernel].learnt_along:
+    fit = estimate.fit
+  if config.undo_blur and fit is None:
     known = known.replace(undo=wiener.filter_of(known, image))
   source: kernel_source.Source = kernel_source.Known(known)
-  if fit is not None and learns:
+  if fit is not None:
     # To be compared with the input, sons need its rounding.
     noise_std = np.maximum(known.noise_std or 0.0, ROUNDING)
     source = joint_kernel.make_joint_kernel(

@@ -13,8 +13,9 @@ The filter is Wiener's (1949), the best linear one for a scene of power `S(g)`:
 
 over the shifts m that subsampling folds onto f, `g_m = (f + m) / s`, for the
 kernel's transfer function K, bicubic downscaling's B, and the power N of what
-is not the scene's. Scenes have `S(g) = A / |g|^2` (Field 1987), A as the input
-has it at coarse frequencies.
+is not the scene's. To |K|^2 of a kernel in doubt the power of its error is
+added (`Degradation.doubt`). Scenes have `S(g) = A / |g|^2` (Field 1987), A as
+the input has it at coarse frequencies.
 """
 
 from __future__ import annotations
@@ -50,15 +51,16 @@ def filter_of(degradation: Degradation, image: np.ndarray) -> np.ndarray | None:
     is no kernel, the image is flat, or nothing is known of how large the errors
     are.
   """
-  noise = degradation.error_std(image) ** 2
+  noise = degradation.replace(doubt=None).error_std(image) ** 2
   if degradation.kernel is None or not math.isfinite(noise):
     return None
+  doubt = float(degradation.doubt or 0.0)
   f = np.fft.fftfreq(_GRID)
   above, below, scene = 0.0, 0.0, 0.0
   for g, blur, shrink in _folds(degradation, f):
     power = 1 / np.maximum(g, 1 / _GRID) ** 2
     above = above + power * shrink * blur.conj()
-    below = below + power * abs(blur) ** 2
+    below = below + power * (doubt + (1 - doubt) * abs(blur) ** 2)
     scene = scene + power * shrink**2
   level = _level(degradation, image, noise)
   if not level:

@@ -269,7 +269,8 @@ def _choose_start(
 ) -> Config:
   """Returns the config with random parameters, where there is no other way.
 
-  That is with --zero-shot, and where a config decides by itself how to train,
+  That is with --zero-shot, which rules out all that was learnt from other
+  images, and where a config decides by itself how to train,
   and no start for this scale comes with the package.
 
   Raises:
@@ -282,7 +283,7 @@ def _choose_start(
         f'--config.start={config.start}: --zero-shot begins with random'
         ' parameters; leave one of the two out'
       )
-    return config.replace(start='random')
+    return config.replace(start='random', find_shake=False)
   missing = config.start == 'transferred' and not starts.is_shipped(
     parse_scale(scale)
   )

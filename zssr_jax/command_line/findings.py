@@ -60,8 +60,11 @@ def explain(result: Result, known: Known) -> str:
   lines = [('blur', found.blur if result.estimate is None else _kernel(result))]
   if found.reason:
     lines.append(('reason', found.reason))
-  elif found.candidates:
+  elif not math.isnan(found.confidence):
     lines.append(('sure to', f'{100 * found.confidence:.0f} %'))
+  if found.degradation.doubt is not None:
+    share = 100 * found.degradation.relative_doubt**0.5
+    lines.append(('kernel', f'by a trained network, off by some {share:.0f} %'))
   std, jpeg = _noise(found.degradation), found.degradation.jpeg
   measured = known.degradation.noise_std is None
   lines.append(('noise', f'{std}, {"measured" if measured else "given"}'))
@@ -114,7 +117,7 @@ def entry(result: Result) -> dict[str, Any]:
     # noise_std^2 + shot x + (speckle x)^2.
     **{
       name: _number(getattr(degradation, name))
-      for name in ('noise_std', 'shot', 'speckle')
+      for name in ('doubt', 'noise_std', 'shot', 'speckle')
     },
     'jpeg': jpeg
     and {

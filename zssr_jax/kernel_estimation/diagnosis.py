@@ -5,8 +5,9 @@ frequencies, which looks like blur, so it is looked for first, in pixels, too,
 whose file says nothing of it; noise hides where the spectrum ends, so its level
 is taken into the fit of the spectrum. For blur the hypotheses are none beyond
 bicubic downscaling, and the `families`; the more a hypothesis says, the more it
-must explain to be believed, and where no family explains the spectrum (camera
-shake) no kernel is used: a wrong one does more harm than none.
+must explain to be believed. Where no family explains the spectrum, as after
+camera shake, a network finds the kernel (`learned`); where it is too much in
+doubt none is used, for a wrong one does more harm than none.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from zssr_jax.kernel_estimation import (
   compression,
   compression_error,
   families,
+  learned,
   noise,
   spectrum,
 )
@@ -39,6 +41,12 @@ _UNEXPLAINED = 0.48
 # the more the larger the misfit. On photos of BSDS300 train simple blurs with a
 # misfit of 0.55 to 0.74 explained 77 to 174, shakes with 0.62 to 0.93 33 to 59.
 _BLURRED_FOR_SURE, _BY_MISFIT = 40.0, 100.0
+# What blur must explain, where no family explains the image, for it to be
+# shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 14 above 8.
+_SHAKEN = 8.0
+# Squared distance of two kernels over the doubt, up to which they are alike:
+# right ones of a family 0.1 to 0.5, wrong ones from 0.7.
+_AGREED = 0.6
 # Standard deviations by which a kernel is narrowed, over what it explains.
 _CAUTION = (10.0, 30.0), (2.5, 1.0)
 # A frequency tells something where its power is this many times that of the
@@ -47,6 +55,7 @@ _ABOVE_QUANTISATION = 4.0
 _LEAST_TOLD = 0.2  # share of the frequencies, in the price of a hypothesis
 _FAINT = 1 / 255  # noise whose kind does not matter
 _FEWEST = 150  # frequencies that tell a kernel
+_UNKNOWN = 'blur unknown'
 _SIDES = 16  # kernels are padded to a few sizes, so that programs are shared
 
 
@@ -87,12 +96,12 @@ class Diagnosis(NamedTuple):
 
   @property
   def confidence(self) -> float:
-    """How sure the kind of blur is, 0 to 1; NaN where it was not looked for.
+    """How sure the kind of blur is, 0 to 1; NaN where there is none of them.
 
     It is the share of the likelihood that the best candidate has. Residuals are
     weighed with thrice their scatter, for neighbouring frequencies err alike.
     """
-    if not self.candidates:
+    if not self.candidates or self.degradation.doubt is not None:
       return math.nan
     return float(1 / sum(math.exp(-c.cost) for c in self.candidates))
 
@@ -131,6 +140,7 @@ def estimate_degradation(
   known: Degradation | None = None,
   blurred: bool = True,
   compressed: bool = True,
+  shaken: bool = True,
 ) -> Diagnosis:
   """Estimates what happened to an image.
 
@@ -140,6 +150,8 @@ def estimate_degradation(
     known: what is known of it; its parts that are not None are kept.
     blurred: whether there may be blur beyond bicubic downscaling.
     compressed: whether traces of compression are looked for in the pixels.
+    shaken: whether a network that was trained on other images looks for the
+      kernel where no family explains the blur.
 
   Returns:
     A `Diagnosis`.
@@ -163,7 +175,7 @@ def estimate_degradation(
     return Diagnosis(found, (), 'kernel given', None, None, True)
   if not blurred:
     return Diagnosis(found, (), 'bicubic assumed', None, None)
-  return _blur(image, found, offset)
+  return _blur(image, found, offset, shaken)
 
 
 def with_error(
@@ -198,13 +210,15 @@ def _with_noise(image: np.ndarray, found: Degradation) -> Degradation:
 
 
 def _blur(
-  image: np.ndarray, found: Degradation, offset: tuple[int, int]
+  image: np.ndarray,
+  found: Degradation,
+  offset: tuple[int, int],
+  shaken: bool,
 ) -> Diagnosis:
   """Finds the kernel of an image whose noise and compression are known."""
 
-  def none(reason, candidates=(), fit=None):
-    words = 'no blur beyond bicubic' if reason is None else 'blur unknown'
-    return Diagnosis(found, candidates, words, reason, fit)
+  def none(reason):
+    return Diagnosis(found, (), _UNKNOWN, reason, None)
 
   side = min(image.shape[:2])
   if side < spectrum.LEAST_SIDE:
@@ -223,24 +237,73 @@ def _blur(
     spectrum.fit(power, found.scale, family, noise_std=std, lost=lost)
     for family in families.FAMILIES.values()
   ]
+  return _choose(image, found, fits, shaken)
+
+
+def _choose(
+  image: np.ndarray,
+  found: Degradation,
+  fits: list[spectrum.Fit],
+  shaken: bool,
+) -> Diagnosis:
+  """Chooses among the families, the network, and no kernel at all."""
   candidates, best = _rank(fits)
-  misfit, gain = min(fit.misfit for fit in fits), _gain(fits)
-  beyond = max(misfit - _UNEXPLAINED, 0.0)
-  sure = gain >= _BLURRED_FOR_SURE + _BY_MISFIT * beyond
-  if beyond and not sure:
-    return none('no simple blur explains the image', candidates, best)
-  if best.family is families.NONE:
-    return none(None, candidates, best)
+  gain = _gain(fits)
+  beyond = min(fit.misfit for fit in fits) - _UNEXPLAINED
+  sure = gain >= _BLURRED_FOR_SURE + _BY_MISFIT * max(beyond, 0.0)
   # A photo that is soft by itself looks like one that was slightly blurred.
   caution = float(np.interp(gain, *_CAUTION))
-  kernel = spectrum.kernel_of(best, found.scale, caution)
-  assert kernel is not None
-  kernel = _padded(kernel, image.shape)
-  if kernel is None:
-    return none('the blur is wider than the image', candidates, best)
-  degradation = found.replace(kernel=kernel)
+  simple = _with_kernel(
+    found, spectrum.kernel_of(best, found.scale, caution), image
+  )
+  if beyond > 0:
+    shake = None
+    if shaken and gain >= _SHAKEN:
+      shake = _with_shake(found, image)
+    if shake is not None and not (sure and _agree(best, simple, shake)):
+      return Diagnosis(shake, candidates, 'camera shake', None, None)
+    if not sure:
+      reason = 'no simple blur explains the image'
+      return Diagnosis(found, candidates, _UNKNOWN, reason, best)
+  if best.family is families.NONE:
+    return Diagnosis(found, candidates, 'no blur beyond bicubic', None, best)
+  if simple is None:
+    reason = 'the blur is wider than the image'
+    return Diagnosis(found, candidates, _UNKNOWN, reason, best)
   words = best.family.words(best.parameters)
-  return Diagnosis(degradation, candidates, words, None, best, sure)
+  return Diagnosis(simple, candidates, words, None, best, sure)
+
+
+def _with_kernel(
+  found: Degradation, kernel: np.ndarray | None, image: np.ndarray
+) -> Degradation | None:
+  """Adds a kernel, if there is one and the image is large enough."""
+  kernel = None if kernel is None else _padded(kernel, image.shape)
+  return None if kernel is None else found.replace(kernel=kernel)
+
+
+def _with_shake(found: Degradation, image: np.ndarray) -> Degradation | None:
+  """Adds the kernel that the network finds, and how far it is in doubt."""
+  shake = learned.find(image, found.scale)
+  doubtful = found.replace(doubt=np.float32(shake.doubt))
+  return _with_kernel(doubtful, shake.kernel, image)
+
+
+def _agree(
+  best: spectrum.Fit, simple: Degradation | None, shake: Degradation
+) -> bool:
+  """Whether the network's kernel may well be that of a simple blur.
+
+  A Gaussian says nothing, for shakes are taken for Gaussians.
+  """
+  if simple is None or best.family is families.GAUSSIAN:
+    return False
+  a, b = (np.asarray(found.at(1).kernel) for found in (simple, shake))
+  shape = (max(a.shape[0], b.shape[0]), max(a.shape[1], b.shape[1]))
+  a, b = (
+    np.asarray(blur_kernels.pad_kernel(jnp.asarray(k), shape)) for k in (a, b)
+  )
+  return float(np.square(a - b).sum()) <= _AGREED * float(shake.doubt)
 
 
 def _rank(

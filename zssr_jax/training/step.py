@@ -180,7 +180,7 @@ def make_windows(
 
   Args:
     key: random key of the sons' noise.
-    image: the input `[H, W, C]`.
+    image: what the network is shown of the input, `[H, W, C]`.
     side: crop side in pixels.
     degradation: at the factors that are trained.
   """
