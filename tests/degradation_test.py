@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from zssr_jax import blur_kernels
+from zssr_jax import degradation as degradation_lib
 from zssr_jax.data import datasets
 from zssr_jax.degradation import Degradation
 from zssr_jax.ops import color, jpeg, resize
@@ -444,29 +445,57 @@ def test_a_result_is_to_explain_an_image_up_to_its_noise():
   assert Degradation(2, noise_std=0.01).error_std(image) == pytest.approx(0.01)
 
 
+def soft_image(shape):
+  rng = np.random.default_rng(0)
+  image = ndimage.gaussian_filter(rng.random(shape), 2)
+  return ((image - image.min()) / np.ptp(image)).astype(np.float32)
+
+
 def test_a_doubtful_kernel_is_to_explain_no_more_than_it_can():
   """Held against what random errors of its taps make of an image, by scipy."""
   rng = np.random.default_rng(0)
-  image = ndimage.gaussian_filter(rng.random((64, 96)), 2)
-  image = ((image - image.min()) / np.ptp(image)).astype(np.float32)
+  image = soft_image((64, 96))
   kernel = np.full((10, 10), 0.01, np.float32)
   doubtful = Degradation(2, kernel, doubt=np.float32(0.03))
-  assert doubtful.reach == 5
   made = []
-  for _ in range(400):
-    error = rng.standard_normal((5, 5))
-    error -= error.mean()
-    error *= np.sqrt(0.03 / np.square(error).sum())
+  for _ in range(400):  # on the grid of the image: 5x5 taps of 0.04
+    error = 0.2 * rng.standard_normal((5, 5))
+    error -= 0.04 * error.sum()
+    error *= np.sqrt(0.03)
     made.append(np.square(ndimage.correlate(image, error)).mean())
   sure = doubtful.replace(doubt=None)
   image = image[..., None]
-  expected = np.mean(made) * 24 / 25 + sure.error_std(image) ** 2
-  assert doubtful.error_std(image) ** 2 == pytest.approx(expected, rel=0.1)
+  expected = degradation_lib._SHARPER * np.mean(made)
+  expected += sure.error_std(image) ** 2
+  assert doubtful.error_std(image) ** 2 == pytest.approx(expected, rel=0.15)
   assert doubtful.relative_doubt == pytest.approx(0.03 / 0.04)
   assert sure.relative_doubt == 0
   # Without a kernel there is nothing to doubt.
   plain = Degradation(2).error_std(image)
   assert doubtful.replace(kernel=None).error_std(image) == plain
+
+
+def test_sons_of_a_doubtful_kernel_scatter_about_the_right_one():
+  rng = np.random.default_rng(0)
+  father = soft_image((24, 32))
+  kernel = rng.random((5, 5)).astype(np.float32)
+  kernel /= kernel.sum()
+  degradation = Degradation(2, kernel, doubt=np.float32(1e-3))
+  keys = jax.random.split(jax.random.key(0), 600)
+  sons = np.stack([degradation.son(k, father[..., None])[..., 0] for k in keys])
+  plain = np.asarray(degradation.down(jnp.asarray(father[..., None])))[..., 0]
+  # sum k x^2 - (sum k x)^2, by scipy.
+  mean = ndimage.correlate(father, kernel, mode='reflect')[::2, ::2]
+  square = ndimage.correlate(father**2, kernel, mode='reflect')[::2, ::2]
+  variance = 1e-3 * (square - mean**2)
+  inside = (slice(2, -2), slice(2, -2))
+  np.testing.assert_allclose(
+    sons.mean(0)[inside], plain[inside], atol=4 * np.sqrt(variance.max() / 600)
+  )
+  ratio = sons.var(0)[inside].mean() / variance[inside].mean()
+  assert ratio == pytest.approx(1, rel=0.1)
+  again = degradation.son(keys[0], father[..., None])
+  np.testing.assert_array_equal(again[..., 0], sons[0])
 
 
 @pytest.mark.parametrize('channels', [1, 3])

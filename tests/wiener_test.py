@@ -95,23 +95,20 @@ def test_more_noise_means_a_milder_filter():
   assert power[0] > 2 * power[1] > 4 * power[2]
 
 
-def mistaken_kernels(doubt, side, count):
-  """Kernels about a disc's, on the fine grid: errors of sums 0 and `doubt`."""
+def mistaken_kernels(doubt, count):
+  """A disc's kernel, its taps in error as `Degradation.doubt` says."""
   rng = np.random.default_rng(0)
   for _ in range(count):
-    error = rng.standard_normal((side, side))
-    error -= error.mean()
-    # As many equal taps to a pixel of the input.
-    error = np.kron(error, np.ones((2, 2))) / 4
-    error *= np.sqrt(doubt / (4 * np.square(error).sum()))
-    yield (DISC + error[: len(DISC), : len(DISC)]).astype(np.float32)
+    error = np.sqrt(DISC) * rng.standard_normal(DISC.shape)
+    error -= DISC * error.sum()
+    yield (DISC + np.sqrt(doubt) * error).astype(np.float32)
 
 
 def test_a_kernel_in_doubt_means_a_milder_filter_which_errs_less():
   doubt = 0.02
   told = Degradation(2, DISC, noise_std=np.float32(0.004))
   errors = []
-  for kernel in mistaken_kernels(doubt, -(-len(DISC) // 2), 6):
+  for kernel in mistaken_kernels(doubt, 6):
     son, wanted = pair(told.replace(kernel=kernel))
     for degradation in (told, told.replace(doubt=np.float32(doubt))):
       taps = wiener.filter_of(degradation, son)

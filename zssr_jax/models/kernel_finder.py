@@ -85,25 +85,26 @@ class _Stage(nn.Module):
     filters = self.param('slopes', _derivatives)
     slopes = _filtered(y, filters)
     skip = self.param('skip', nn.initializers.ones, (_MAPS,))
-    maps = _Maps(name='maps')(x) + skip * slopes
+    maps = _Maps(name='maps')(x) + skip.reshape(1, 1, 1, -1) * slopes
     if sharp is not None:
       wanted = _filtered(sharp, jax.lax.stop_gradient(filters))
       error = jnp.square(maps - wanted).sum((1, 2, 3))
       error /= jnp.square(wanted).sum((1, 2, 3)) + 1e-3
       self.sow('errors', 'error', error)
-    weight = jnp.exp(self.param('weight', nn.initializers.zeros, (_MAPS,)))
+    weight = self.param('weight', nn.initializers.zeros, (_MAPS,))
+    weight = jnp.exp(weight).reshape(1, 1, 1, -1)
     spectra = (
       jnp.fft.rfft2(a * _taper(y.shape), _wide(y.shape), axes=(1, 2))
       for a in (maps, slopes)
     )
     before, after = spectra
-    cross = (weight * before.conj() * after).sum(-1)
+    cross = (_complex(weight) * before.conj() * after).sum(-1)
     power = (weight * jnp.square(jnp.abs(before))).sum(-1)
     if self.together:
       cross, power = (a.sum(0, keepdims=True) for a in (cross, power))
     ridge = jnp.exp(scalar('ridge', -2.0))
     power += ridge * power.mean((1, 2), keepdims=True)
-    k = jnp.fft.irfft2(cross / power, _wide(y.shape), axes=(1, 2))
+    k = jnp.fft.irfft2(cross / _complex(power), _wide(y.shape), axes=(1, 2))
     k = jnp.roll(k, (SIDE // 2, SIDE // 2), (1, 2))[:, :SIDE, :SIDE]
     least = jnp.exp(scalar('least', -4.0)) * k.max((1, 2), keepdims=True)
     k = nn.relu(k - least) + 1e-6
@@ -126,6 +127,10 @@ class _Maps(nn.Module):
     joined = jnp.concatenate([wide, fine], -1)
     joined = nn.relu(layer(32, 'join', joined))
     return _unfold(layer(4 * _MAPS, 'out', joined, 0.5))
+
+
+def _complex(x: jax.Array) -> jax.Array:
+  return x.astype(jnp.complex64)
 
 
 def _derivatives(key: jax.Array) -> jax.Array:
@@ -160,12 +165,13 @@ def _wide(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _taper(shape: tuple[int, ...]) -> np.ndarray:
-  """Weights `[h, w, 1]` that fall to 0 at the edges."""
+  """Weights `[1, h, w, 1]` that fall to 0 at the edges."""
   ramps = [
     np.minimum(np.minimum(np.arange(n), n - 1 - np.arange(n)) + 0.5, _TAPER)
     for n in shape[1:3]
   ]
-  return np.outer(*ramps)[..., None].astype(np.float32) / _TAPER**2
+  taper = np.outer(*ramps).astype(np.float32) / _TAPER**2
+  return taper[None, ..., None]
 
 
 def _deconvolve(y: jax.Array, kernel: jax.Array, noise: jax.Array) -> jax.Array:
@@ -182,8 +188,9 @@ def _deconvolve(y: jax.Array, kernel: jax.Array, noise: jax.Array) -> jax.Array:
     4 * np.sin(np.pi * f) ** 2
     for f in (scipy.fft.fftfreq(rows)[:, None], scipy.fft.rfftfreq(columns))
   ]
-  ridge = noise * jnp.asarray(waves[0] + waves[1], jnp.float32)
+  ridge = noise * jnp.asarray((waves[0] + waves[1])[None], jnp.float32)
   spectrum = jnp.fft.rfft2(padded, axes=(1, 2))
-  spectrum *= transfer.conj() / (jnp.square(jnp.abs(transfer)) + ridge)
+  power = jnp.square(jnp.abs(transfer)) + ridge
+  spectrum *= transfer.conj() / _complex(power)
   out = jnp.fft.irfft2(spectrum, (rows, columns), axes=(1, 2))
   return out[:, half : half + h, half : half + w, None]
