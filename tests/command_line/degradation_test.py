@@ -1,6 +1,7 @@
 """What bin/main.py is told of noise and compression, finds out, and says."""
 
 import re
+import types
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from PIL import Image
 
 import zssr_jax
 from zssr_jax import super_resolution
-from zssr_jax.command_line import arguments
+from zssr_jax.command_line import arguments, findings
 from zssr_jax.data import image_io
+from zssr_jax.kernel_estimation.diagnosis import Candidate, Diagnosis
 from zssr_jax.ops import jpeg
 
 from .helpers import ROOT, bin_main, photo, read_record, save
@@ -226,6 +228,22 @@ def test_explain_shows_the_hypotheses_and_where_all_is_from(
   assert record['candidates'][1]['cost'] == 12.34
   assert record['noise_std'] == pytest.approx(1.2 / 255)
   assert record['shot'] is None and record['reason'] is None
+
+
+def test_explain_says_how_far_a_kernel_is_in_doubt():
+  kernel = np.full((10, 10), 0.01, np.float32)
+  doubtful = zssr_jax.Degradation(2, kernel, doubt=np.float32(0.01))
+  candidate = Candidate('none', 0.0, 0.6, 'no blur beyond bicubic')
+  found = Diagnosis(doubtful, (candidate,), 'camera shake', None, None)
+  result = types.SimpleNamespace(diagnosis=found, estimate=None)
+  known = findings.Known(zssr_jax.Degradation(2))
+  told = findings.explain(result, known).splitlines()
+  assert told[:3] == [
+    '  blur    camera shake',
+    '  kernel  by a trained network, off by some 50 %',
+    '  noise   0.0/255, measured',
+  ]
+  assert findings.entry(result)['doubt'] == 0.01
 
 
 def test_explain_tells_the_reason_and_what_was_given(tmp_path, cli, quick):

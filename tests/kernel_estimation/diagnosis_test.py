@@ -93,15 +93,31 @@ def test_a_gaussian_is_told_and_used_a_little_narrower(photo):
 
 
 @pytest.mark.parametrize('photo', PHOTOS, indirect=True)
-def test_a_shake_gets_no_kernel(photo, data_root):
-  told = found(
-    protocols.degrade(
-      'shake', photo, 2, image_name='a', seed=1, data=data_root
-    ).lr
+def test_the_kernel_of_a_shake_is_found_in_doubt(photo, data_root):
+  made = protocols.degrade(
+    'shake', photo, 2, image_name='a', seed=1, data=data_root
   )
-  assert told.degradation.kernel is None
+  told = found(made.lr)
+  assert str(told).startswith('camera shake') and told.reason is None
+  assert told.fit is None and not told.sure and np.isnan(told.confidence)
+  assert 0 < told.degradation.relative_doubt < 2
+  likeness = blur_kernels.kernel_correlation(
+    told.degradation.kernel, made.kernel, 2
+  )
+  assert likeness > 0.6
+  # Without what was learnt from other images there is none.
+  told = diagnosis.estimate_degradation(
+    made.lr.astype(np.float32) / np.float32(255), 2, shaken=False
+  )
+  assert told.degradation.kernel is None and told.degradation.doubt is None
   assert told.reason == 'no simple blur explains the image'
-  assert 'blur unknown' in str(told)
+  assert 'blur unknown' in str(told) and told.unexplained
+
+
+@pytest.mark.parametrize('photo', ['169012', '22090'], indirect=True)
+def test_an_unblurred_photo_of_an_odd_spectrum_is_no_shake(photo):
+  told = found(degraded(photo, 'ideal'))
+  assert told.degradation.kernel is None and told.unexplained
 
 
 @pytest.mark.parametrize('photo', PHOTOS, indirect=True)

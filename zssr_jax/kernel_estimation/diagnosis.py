@@ -42,7 +42,7 @@ _UNEXPLAINED = 0.48
 # misfit of 0.55 to 0.74 explained 77 to 174, shakes with 0.62 to 0.93 33 to 59.
 _BLURRED_FOR_SURE, _BY_MISFIT = 40.0, 100.0
 # What blur must explain, where no family explains the image, for it to be
-# shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 14 above 8.
+# shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 20 above 8.
 _SHAKEN = 8.0
 # Squared distance of two kernels over the doubt, up to which they are alike:
 # right ones of a family 0.1 to 0.5, wrong ones from 0.7.
