@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -44,6 +45,10 @@ _BLURRED_FOR_SURE, _BY_MISFIT = 40.0, 100.0
 # What blur must explain, where no family explains the image, for it to be
 # shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 20 above 8.
 _SHAKEN = 8.0
+# What the network's kernel must explain more than none, and its relative doubt
+# from which it need not. Unblurred photos 1.4 to 9.7, doubts of 0.3 to 0.9;
+# shaken ones mostly 13 to 78, or doubts above 1.
+_BACKED, _HARMLESS = 12.0, 1.0
 # Squared distance of two kernels over the doubt, up to which they are alike:
 # right ones of a family 0.1 to 0.5, wrong ones from 0.7.
 _AGREED = 0.6
@@ -233,20 +238,21 @@ def _blur(
   lost = _lost(image, power, found.jpeg, offset)
   if lost is not None and (~lost).sum() < 2 * _FEWEST:
     return none('compression has left too little to tell blur by')
-  fits = [
-    spectrum.fit(power, found.scale, family, noise_std=std, lost=lost)
-    for family in families.FAMILIES.values()
-  ]
-  return _choose(image, found, fits, shaken)
+
+  def fit(family):
+    return spectrum.fit(power, found.scale, family, noise_std=std, lost=lost)
+
+  return _choose(image, found, fit, shaken)
 
 
 def _choose(
   image: np.ndarray,
   found: Degradation,
-  fits: list[spectrum.Fit],
+  fit: Callable[[families.Family], spectrum.Fit],
   shaken: bool,
 ) -> Diagnosis:
   """Chooses among the families, the network, and no kernel at all."""
+  fits = [fit(family) for family in families.FAMILIES.values()]
   candidates, best = _rank(fits)
   gain = _gain(fits)
   beyond = min(fit.misfit for fit in fits) - _UNEXPLAINED
@@ -259,7 +265,7 @@ def _choose(
   if beyond > 0:
     shake = None
     if shaken and gain >= _SHAKEN:
-      shake = _with_shake(found, image)
+      shake = _with_shake(found, image, fit, fits)
     if shake is not None and not (sure and _agree(best, simple, shake)):
       return Diagnosis(shake, candidates, 'camera shake', None, None)
     if not sure:
@@ -282,10 +288,23 @@ def _with_kernel(
   return None if kernel is None else found.replace(kernel=kernel)
 
 
-def _with_shake(found: Degradation, image: np.ndarray) -> Degradation | None:
-  """Adds the kernel that the network finds, and how far it is in doubt."""
+def _with_shake(
+  found: Degradation,
+  image: np.ndarray,
+  fit: Callable[[families.Family], spectrum.Fit],
+  fits: list[spectrum.Fit],
+) -> Degradation | None:
+  """Adds the kernel that the network finds, and how far it is in doubt.
+
+  The spectrum, of which the network knows nothing, must be explained better by
+  it than by none, unless it is so much in doubt that it can do little.
+  """
   shake = learned.find(image, found.scale)
-  doubtful = found.replace(doubt=np.float32(shake.doubt))
+  doubtful = found.replace(kernel=shake.kernel, doubt=np.float32(shake.doubt))
+  family = families.of_kernel('camera shake', shake.kernel, shake.error)
+  backed = _none_of(fits) - fit(family).cost >= _BACKED * _told(fits)
+  if not backed and doubtful.relative_doubt < _HARMLESS:
+    return None
   return _with_kernel(doubtful, shake.kernel, image)
 
 
@@ -332,8 +351,11 @@ def _rank(
 
 def _gain(fits: list[spectrum.Fit]) -> float:
   """What blur explains more than none, over the share that tells."""
-  none = next(f.cost for f in fits if f.family is families.NONE)
-  return (none - min(f.cost for f in fits)) / _told(fits)
+  return (_none_of(fits) - min(f.cost for f in fits)) / _told(fits)
+
+
+def _none_of(fits: list[spectrum.Fit]) -> float:
+  return next(f.cost for f in fits if f.family is families.NONE)
 
 
 def _told(fits: list[spectrum.Fit]) -> float:

@@ -245,4 +245,41 @@ LINE = Family(
   ),
   _BLURRED + 1.0,
 )
+
+
+def of_kernel(name: str, kernel: np.ndarray, doubt: float) -> Family:
+  """Returns the family that has one kernel and no parameters.
+
+  Args:
+    name: its name, in words as well.
+    kernel: `[h, w]`, sums to 1.
+    doubt: about it, as `Degradation.doubt`.
+  """
+  memo: list[tuple[np.ndarray, np.ndarray]] = []
+
+  def log_transfer(p, y, x, scales):
+    del p, scales
+    for frequencies, known in memo:
+      if frequencies is y:  # a fit asks for the same ones again and again
+        return known
+    waves = [
+      np.exp(-2j * math.pi * f[..., None] * np.arange(size))
+      for f, size in zip((y, x), kernel.shape, strict=True)
+    ]
+    transfer = ((waves[0] @ kernel) * waves[1]).sum(-1)
+    power = (1 - doubt) * abs(transfer) ** 2 + doubt
+    memo.append((y, np.log(power + _ZERO)))
+    return memo[-1][1]
+
+  return Family(
+    name,
+    log_transfer,
+    lambda scales: [[]],
+    lambda scales: [],
+    lambda p, spread, caution, scales: kernel,
+    lambda p: name,
+    0.0,
+  )
+
+
 FAMILIES = {f.name: f for f in (NONE, GAUSSIAN, DISC, LINE)}

@@ -25,9 +25,9 @@ _FILE = starts.FOLDER / 'kernel_finder.safetensors'
 _SIDE, _STEP = 192, 32
 _MOST_PARTS = 4
 # The squared error of the mean of the eight kernels by their variance, both
-# relative to the squared norm: `_DOUBT variance ** _POWER` on photos of
-# BSDS300 train of odd index. It is counted _MARGIN times.
-_DOUBT, _POWER, _MARGIN = 5.0, 0.56, 2.0
+# relative to the squared norm: `_ERROR variance ** _POWER` on photos of
+# BSDS300 train of odd index. The doubt is _MARGIN times as much.
+_ERROR, _POWER, _MARGIN = 5.0, 0.56, 2.0
 LEAST_SIDE = 64
 
 
@@ -35,7 +35,8 @@ class Found(NamedTuple):
   """A kernel, and how far it is to be trusted."""
 
   kernel: np.ndarray  # float32 [h, w], sums to 1, centred
-  doubt: float  # as `Degradation` has it
+  error: float  # of the kernel, as it is expected; as `Degradation.doubt`
+  doubt: float  # the same, on the safe side
 
 
 def find(image: np.ndarray, scale: Scale) -> Found:
@@ -57,8 +58,9 @@ def find(image: np.ndarray, scale: Scale) -> Found:
   mean = np.mean(found, axis=0)
   norm = float(np.square(mean).sum())
   variance = float(np.var(found, axis=0).sum()) / norm
-  doubt = _MARGIN * norm * _DOUBT * variance**_POWER
-  return Found(_on_the_fine_grid(mean[::-1, ::-1], scale), doubt)
+  error = norm * _ERROR * variance**_POWER
+  kernel = _on_the_fine_grid(mean[::-1, ::-1], scale)
+  return Found(kernel, error, _MARGIN * error)
 
 
 @functools.cache
