@@ -29,16 +29,14 @@ TRAINING_OF_FAST: dict[str, Any] = {
   'start_steps': 100,
   'start_rate': 2e-4,
   'warmup': 20,
-  'back_projection': 10,
 }
 TRAINING_OF_AUTO: dict[str, Any] = {
   'crop': 96,
   'max_steps': 800,
   'learning_rate': 3e-3,
-  'start_steps': 400,
+  'start_steps': 200,
   'start_rate': 2e-3,
   'warmup': 10,
-  'back_projection': 30,
 }
 
 PRESETS: dict[str, Config] = {
@@ -128,7 +126,6 @@ PRESETS: dict[str, Config] = {
     warmup=10,
     max_steps=800,
     start_steps=300,
-    back_projection=30,
     ensemble='mean',
   ),
   'pixel_shuffle': Config(
