@@ -43,12 +43,12 @@ _SHARPER = 4.0
   jax.tree_util.register_dataclass,
   data_fields=[
     'kernel',
-    'doubt',
     'noise_std',
     'shot',
     'speckle',
     'jpeg',
     'undo',
+    'doubt',
   ],
   meta_fields=['scale', 'border'],
 )
@@ -61,10 +61,6 @@ class Degradation:
       a pair.
     kernel: blur kernel `[h, w]` in the convention of this module, used as it
       is; None is antialiased bicubic.
-    doubt: how wrong the kernel may be: its taps err independently, with
-      `doubt` times themselves as variance, but for their sum, which is right;
-      so the power of the error at frequency g is `doubt (1 - |K(g)|^2)`. None:
-      the kernel is right.
     noise_std: standard deviation of white Gaussian noise in image units (1 is
       white), a number or float32 scalar; None: no noise.
     shot: variance of the noise at intensity 1 that grows in proportion to the
@@ -77,17 +73,21 @@ class Degradation:
       undone at the resolution of the degraded image; None: it is not.
     border: of bicubic resizing, 'replicate' (old MATLAB) or 'symmetric'. A
       kernel always meets a half-sample symmetric border.
+    doubt: how wrong the kernel may be: its taps err independently, with
+      `doubt` times themselves as variance, but for their sum, which is right;
+      so the power of the error at frequency g is `doubt (1 - |K(g)|^2)`. None:
+      the kernel is right.
   """
 
   scale: Any  # a `Scale` when it is made
   kernel: Any = None
-  doubt: Any = None
   noise_std: Any = None
   shot: Any = None
   speckle: Any = None
   jpeg: jpeg_lib.Jpeg | None = None
   undo: Any = None
   border: str = 'replicate'
+  doubt: Any = None
 
   def __post_init__(self):
     """Turns the scale into a pair."""
