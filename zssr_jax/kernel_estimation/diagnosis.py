@@ -38,13 +38,13 @@ from zssr_jax.ops.resize import Scale
 # RMS residual of the log spectrum above which no family explains it: photos
 # 0.2 to 0.44, camera shake 0.54 to 0.8.
 _UNEXPLAINED = 0.48
-# ... and above which the network for shake is asked: a shake with 0.47 that was
-# taken for a Gaussian lost 6.7 dB.
-_HARDLY_EXPLAINED = 0.44
 # ... unless it explains so much that the misfit is the scene's own: so much,
 # the more the larger the misfit. On photos of BSDS300 train simple blurs with a
 # misfit of 0.55 to 0.74 explained 77 to 174, shakes with 0.62 to 0.93 33 to 59.
 _BLURRED_FOR_SURE, _BY_MISFIT = 40.0, 100.0
+# The misfit above which the network for shake is asked: a shake with 0.47 that
+# was taken for a Gaussian lost 6.7 dB.
+_HARDLY_EXPLAINED = 0.44
 # What blur must explain, where no family explains the image, for it to be
 # shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 20 above 8.
 _SHAKEN = 8.0
