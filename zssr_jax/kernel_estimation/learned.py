@@ -28,7 +28,6 @@ _MOST_PARTS = 4
 # relative to the squared norm: `_ERROR variance ** _POWER` on photos of
 # BSDS300 train of odd index. The doubt is _MARGIN times as much.
 _ERROR, _POWER, _MARGIN = 5.0, 0.56, 2.0
-LEAST_SIDE = 64
 
 
 class Found(NamedTuple):
@@ -43,7 +42,7 @@ def find(image: np.ndarray, scale: Scale) -> Found:
   """Finds the blur kernel of an image.
 
   Args:
-    image: `[H, W, C]` in [0, 1], no side shorter than `LEAST_SIDE`.
+    image: `[H, W, C]` in [0, 1], no side shorter than 32 pixels.
     scale: number or pair (y, x), HR pixels per pixel of the image.
   """
   if image.shape[2] != 3:

@@ -21,7 +21,6 @@ import scipy.fft
 from zssr_jax.models import layers
 
 SIDE = 17  # of a kernel, pixels of the image
-MULTIPLE = 4  # of which an image's sides are
 _MAPS = 6
 _PAD = 32  # of spectra, against what wraps around
 _TAPER = 12  # pixels over which an image fades at its edges
@@ -47,7 +46,7 @@ class KernelFinder(nn.Module):
     """Returns the kernels after each stage; the last are the best.
 
     Args:
-      image: grey, of any range; its sides are multiples of `MULTIPLE`.
+      image: grey, of any range; its sides are multiples of 4.
       sharp: what it was before the blur, in training: the relative squared
         errors of the maps, `[N]` a stage, are then sown as 'errors'.
 
