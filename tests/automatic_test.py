@@ -1,5 +1,7 @@
 """What `auto` makes of what was found, and what it refuses to show."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -144,6 +146,28 @@ def test_where_nothing_explains_the_blur_half_of_the_way_is_gone():
   noisy = clean.replace(noise_std=np.float32(0.03))
   noisy = unknown._replace(degradation=noisy)
   assert automatic.made_safe(result, image, 2, noisy) is result
+
+
+def test_of_a_jpeg_without_blur_a_quarter_is_interpolation():
+  image = scene(shape=(24, 30))
+  plain = resize.imresize(image, 2).clip(0, 1)
+  result = (plain + 0.02).clip(0, 1).astype(np.float32)
+
+  def made(error, **more):
+    compressed = dataclasses.replace(
+      jpeg.of_quality(50), error_std=np.float32(error / 255)
+    )
+    degradation = Degradation(2, jpeg=compressed, **more)
+    found = diagnosis.Diagnosis(degradation, (), '', None, None)
+    return automatic.made_safe(result, image, 2, found)
+
+  quarter = 0.75 * result + 0.25 * plain
+  np.testing.assert_allclose(made(4.0), quarter, atol=1e-6)
+  np.testing.assert_allclose(made(2.5), quarter, atol=1e-6)
+  half_of_it = 0.875 * result + 0.125 * plain
+  np.testing.assert_allclose(made(2.0), half_of_it, atol=1e-6)
+  assert made(1.4) is result
+  assert made(4.0, kernel=np.ones((3, 3), np.float32) / 9) is result
 
 
 @pytest.mark.slow

@@ -23,6 +23,11 @@ _TOO_SHARP = 2.7
 # ... where the image is blurred beyond doubt: true kernels reached 3.9 without
 # harm.
 _TOO_SHARP_OF_BLURRED = 5.0
+# How much of interpolation is left in the result for a JPEG that is not blurred,
+# by the error that compression made, of 255. With a quarter the result is
+# nearer to the truth than interpolation not only by PSNR, of which it costs
+# 0.03 dB, but by LPIPS, too: it is less smooth.
+_OF_JPEG = (1.5, 2.5), (0.0, 0.25)
 # Noise of the input from which sons get more of it than rounding leaves.
 _NOISY = 0.8 / 255
 
@@ -112,7 +117,8 @@ def made_safe(
 
   Where nothing explains the blur, a network that was trained as if there were
   none does as little good as harm, and half of both: the mean of its result
-  and interpolation is returned. A ruined one is replaced by interpolation.
+  and interpolation is returned. Of a JPEG that is not blurred a quarter is
+  interpolation's. A ruined result is replaced by interpolation.
 
   Args:
     result: `[H, W, C]` in [0, 1].
@@ -121,10 +127,23 @@ def made_safe(
     found: what happened to the image.
   """
   ruined = is_ruined(result, image, scale, found)
-  if not ruined and not (found.unexplained and is_clean(found.degradation)):
+  left = 1.0 if ruined else _left_of_interpolation(found)
+  if not left:
     return result
   plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
-  return np.asarray(plain if ruined else (result + plain) / 2, np.float32)
+  # What is ruined may hold values that are no numbers.
+  kept = 0.0 if ruined else (1 - left) * result
+  return np.asarray(left * plain + kept, np.float32)
+
+
+def _left_of_interpolation(found: Diagnosis) -> float:
+  degradation = found.degradation
+  if found.unexplained and is_clean(degradation):
+    return 0.5
+  jpeg = degradation.jpeg
+  if jpeg is None or jpeg.error_std is None or degradation.kernel is not None:
+    return 0.0
+  return float(np.interp(255 * float(jpeg.error_std), *_OF_JPEG))
 
 
 def _gradient(image: np.ndarray) -> float:

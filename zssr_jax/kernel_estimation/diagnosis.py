@@ -26,6 +26,7 @@ from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import (
   compression,
   compression_error,
+  edges,
   families,
   learned,
   noise,
@@ -48,13 +49,20 @@ _HARDLY_EXPLAINED = 0.44
 # What blur must explain, where no family explains the image, for it to be
 # shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 20 above 8.
 _SHAKEN = 8.0
+# Steepness of edges (`edges`) from which an image was not shaken, whatever its
+# spectrum says: a soft photo that was taken for shaken lost 8.8 dB.
+_TOO_STEEP = 0.67
 # What the network's kernel must explain more than none, and its relative doubt
 # from which it need not. Unblurred photos 1.4 to 9.7, doubts of 0.3 to 0.9;
 # shaken ones mostly 13 to 78, or doubts above 1.
 _BACKED, _HARMLESS = 12.0, 1.0
 # Squared distance of two kernels over the doubt, up to which they are alike:
-# right ones of a family 0.1 to 0.5, wrong ones from 0.7.
+# right ones of a family 0.1 to 0.5, wrong ones from 0.7 ...
 _AGREED = 0.6
+# ... but for Gaussians, for which shakes are taken: their cost over that of the
+# network's kernel. Right ones had 0.25 to 0.9, shakes that were like the
+# network's kernel from 1.01 (36 of 60 shaken photos were taken for Gaussians).
+_BETTER = 0.95
 # Standard deviations by which a kernel is narrowed, over what it explains.
 _CAUTION = (10.0, 30.0), (2.5, 1.0)
 # A frequency tells something where its power is this many times that of the
@@ -266,9 +274,11 @@ def _choose(
   simple = _with_kernel(
     found, spectrum.kernel_of(best, found.scale, caution), image
   )
-  if shaken and misfit > _HARDLY_EXPLAINED and gain >= _SHAKEN:
-    shake = _with_shake(found, image, fit, fits)
-    simply = (sure or beyond <= 0) and _agree(best, simple, shake)
+  may_be = misfit > _HARDLY_EXPLAINED and gain >= _SHAKEN
+  if shaken and may_be and not edges.steepness(image) >= _TOO_STEEP:
+    shake, cost = _with_shake(found, image, fit, fits)
+    alike = best.family is not families.GAUSSIAN or best.cost <= _BETTER * cost
+    simply = (sure or beyond <= 0) and alike and _agree(simple, shake)
     if shake is not None and not simply:
       return Diagnosis(shake, candidates, 'camera shake', None, None)
   if beyond > 0 and not sure:
@@ -296,29 +306,32 @@ def _with_shake(
   image: np.ndarray,
   fit: Callable[[families.Family], spectrum.Fit],
   fits: list[spectrum.Fit],
-) -> Degradation | None:
+) -> tuple[Degradation | None, float]:
   """Adds the kernel that the network finds, and how far it is in doubt.
 
   The spectrum, of which the network knows nothing, must be explained better by
   it than by none, unless it is so much in doubt that it can do little.
+
+  Returns:
+    The degradation, None if the kernel is not to be used; and what the fit of
+    the kernel costs, taken for right or for as wrong as it may be.
   """
   shake = learned.find(image, found.scale)
   doubtful = found.replace(kernel=shake.kernel, doubt=np.float32(shake.doubt))
-  family = families.of_kernel('camera shake', shake.kernel, shake.error)
-  backed = _none_of(fits) - fit(family).cost >= _BACKED * _told(fits)
+  wrong, right = (
+    fit(families.of_kernel('camera shake', shake.kernel, error)).cost
+    for error in (shake.error, 0.0)
+  )
+  cost = min(wrong, right)
+  backed = _none_of(fits) - wrong >= _BACKED * _told(fits)
   if not backed and doubtful.relative_doubt < _HARMLESS:
-    return None
-  return _with_kernel(doubtful, shake.kernel, image)
+    return None, cost
+  return _with_kernel(doubtful, shake.kernel, image), cost
 
 
-def _agree(
-  best: spectrum.Fit, simple: Degradation | None, shake: Degradation | None
-) -> bool:
-  """Whether the network's kernel may well be that of a simple blur.
-
-  A Gaussian says nothing, for shakes are taken for Gaussians.
-  """
-  if simple is None or shake is None or best.family is families.GAUSSIAN:
+def _agree(simple: Degradation | None, shake: Degradation | None) -> bool:
+  """Whether the network's kernel may well be that of a simple blur."""
+  if simple is None or shake is None:
     return False
   a, b = (np.asarray(found.at(1).kernel) for found in (simple, shake))
   shape = (max(a.shape[0], b.shape[0]), max(a.shape[1], b.shape[1]))

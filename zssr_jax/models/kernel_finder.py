@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
-from zssr_jax.models import layers
+from zssr_jax.models import layers, upsamplers
 
 SIDE = 17  # of a kernel, pixels of the image
 _MAPS = 6
@@ -122,10 +122,12 @@ class _Maps(nn.Module):
     coarse = nn.relu(layer(48, 'down', _fold(fine)))
     coarse = nn.relu(coarse + layer(48, 'a', coarse))
     coarse = nn.relu(coarse + layer(48, 'b', coarse))
-    wide = _unfold(nn.relu(layer(64, 'up', coarse)))
+    wide = nn.relu(layer(64, 'up', coarse))
+    wide = upsamplers.depth_to_space(wide, 2, 2)
     joined = jnp.concatenate([wide, fine], -1)
     joined = nn.relu(layer(32, 'join', joined))
-    return _unfold(layer(4 * _MAPS, 'out', joined, 0.5))
+    maps = layer(4 * _MAPS, 'out', joined, 0.5)
+    return upsamplers.depth_to_space(maps, 2, 2)
 
 
 def _complex(x: jax.Array) -> jax.Array:
@@ -150,13 +152,6 @@ def _fold(x: jax.Array) -> jax.Array:
   n, h, w, c = x.shape
   x = x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
   return x.reshape(n, h // 2, w // 2, 4 * c)
-
-
-def _unfold(x: jax.Array) -> jax.Array:
-  """Channels to 2x2 pixels."""
-  n, h, w, c = x.shape
-  x = x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(n, 2 * h, 2 * w, c // 4)
 
 
 def _wide(shape: tuple[int, ...]) -> tuple[int, int]:
