@@ -120,6 +120,35 @@ def test_an_unblurred_photo_of_an_odd_spectrum_is_no_shake(photo):
   assert told.degradation.kernel is None and told.unexplained
 
 
+@pytest.mark.parametrize('photo', ['135037'], indirect=True)
+def test_a_soft_photo_with_a_sharp_subject_is_no_shake(photo, monkeypatch):
+  lr = degraded(photo, 'ideal')
+  told = found(lr)
+  assert told.degradation.doubt is None and told.blur != 'camera shake'
+  # It is by its edges, for the spectrum says so.
+  monkeypatch.setattr(diagnosis.edges, 'steepness', lambda _: 0.65)
+  assert found(lr).blur == 'camera shake'
+
+
+@pytest.mark.parametrize('photo', ['159045'], indirect=True)
+def test_a_shake_that_the_spectrum_does_not_tell_is_seen(
+  photo, data_root, monkeypatch
+):
+  made = protocols.degrade(
+    'shake', photo, 2, image_name='159045', seed=0, data=data_root
+  )
+  assert found(made.lr).blur == 'camera shake'
+  monkeypatch.setattr(diagnosis.edges, 'steepness', lambda _: 0.65)
+  assert found(made.lr).unexplained
+
+
+@pytest.mark.parametrize('photo', ['126039'], indirect=True)
+def test_a_gaussian_that_fits_badly_is_one_all_the_same(photo):
+  kernel = blur_kernels.gaussian_kernel((4, 2), 0.5, 2)
+  told = found(degraded(photo, '', kernel))
+  assert told.fit.misfit > 0.5 and told.blur.startswith('Gaussian')
+
+
 @pytest.mark.parametrize('photo', PHOTOS, indirect=True)
 @pytest.mark.parametrize('quality', [40, 80])
 def test_compression_is_found_in_pixels_and_is_not_blur(photo, quality):
