@@ -6,8 +6,8 @@ whose file says nothing of it; noise hides where the spectrum ends, so its level
 is taken into the fit of the spectrum. For blur the hypotheses are none beyond
 bicubic downscaling, and the `families`; the more a hypothesis says, the more it
 must explain to be believed. Where no family explains the spectrum, as after
-camera shake, and the steepest edges (`edges`) do not speak against it, a network
-finds the kernel (`learned`) and how far it is in doubt.
+camera shake, and the steepest edges (`edges`) do not speak against it, a
+network finds the kernel (`learned`) and how far it is in doubt.
 """
 
 from __future__ import annotations
