@@ -57,9 +57,9 @@ _FEWEST_SHAKEN = 128 * 128
 _TOO_STEEP = 0.67
 # ... and up to which it was, whatever blur explains of the spectrum. (On shaken
 # photos of BSDS300 train whose spectra did not tell the network's kernel gained
-# 0.2 to 5.1 dB.) Compression makes edges less steep: those of unblurred JPEGs
-# of quality 30 from 0.58.
-_FLAT, _FLAT_OF_JPEG = 0.6, 0.52
+# 0.2 to 5.1 dB.) Compression makes edges less steep, too, so this is not for
+# JPEGs: by edges below 0.52 alone a defocused one lost 1.3 dB.
+_FLAT = 0.6
 # What the network's kernel must explain more than none, and its relative doubt
 # from which it need not. Unblurred photos 1.4 to 9.7, doubts of 0.3 to 0.9;
 # shaken ones mostly 13 to 78, or doubts above 1.
@@ -286,9 +286,9 @@ def _choose(
     found, spectrum.kernel_of(best, found.scale, caution), image
   )
   simply = best.family is not families.NONE and misfit <= _HARDLY_EXPLAINED
-  large = math.prod(image.shape[:2]) >= _FEWEST_SHAKEN
   seen = _seen(image, found)
   told = seen or (seen is None and gain >= _SHAKEN)
+  large = math.prod(image.shape[:2]) >= _FEWEST_SHAKEN
   if shaken and large and told and not simply:
     shake, cost = _with_shake(found, image, fit, fits, bool(seen))
     alike = best.family is not families.GAUSSIAN or best.cost <= _BETTER * cost
@@ -320,8 +320,7 @@ def _seen(image: np.ndarray, found: Degradation) -> bool | None:
   steep = edges.steepness(image)
   if steep >= _TOO_STEEP:
     return False
-  flat = _FLAT if found.jpeg is None else _FLAT_OF_JPEG
-  return True if steep < flat else None
+  return True if steep < _FLAT and found.jpeg is None else None
 
 
 def _with_shake(
@@ -343,19 +342,20 @@ def _with_shake(
     the kernel costs, taken for right or for as wrong as it may be.
   """
   shake = learned.find(image, found.scale)
-  doubtful = found.replace(kernel=shake.kernel, doubt=np.float32(shake.doubt))
+  doubtful = _with_kernel(
+    found.replace(doubt=np.float32(shake.doubt)), shake.kernel, image
+  )
   wrong, right = (
     fit(families.of_kernel('camera shake', shake.kernel, error)).cost
     for error in (shake.error, 0.0)
   )
   cost = min(wrong, right)
-  explained = _none_of(fits) - wrong
-  doubt = doubtful.relative_doubt
-  if explained < 0 and doubt >= _USELESS:
+  if doubtful is None:
     return None, cost
-  if not seen and explained < _BACKED * _told(fits) and doubt < _HARMLESS:
-    return None, cost
-  return _with_kernel(doubtful, shake.kernel, image), cost
+  explained, doubt = _none_of(fits) - wrong, doubtful.relative_doubt
+  against = explained < 0 and doubt >= _USELESS
+  backed = explained >= _BACKED * _told(fits) or doubt >= _HARMLESS
+  return (doubtful if not against and (seen or backed) else None), cost
 
 
 def _agree(simple: Degradation | None, shake: Degradation | None) -> bool:
