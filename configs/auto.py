@@ -10,10 +10,10 @@ parameters of `fast`, for others, or with --zero-shot, from random ones.
 --explain tells how it came to its decision.
 
 Measured on B100, x2: 100 photos without and with Gaussian blur, defocus,
-motion or camera shake, clean, noisy or compressed: 1.78 dB over bicubic, two
-of them below it by more than 0.1 dB, the worst by 0.12; unblurred 31.84 on 30
-photos, as by `fast`. 13 to 20 s an image on one core (AMD EPYC, other jobs
-beside), of which the estimate takes two. docs/degradations.md has the rest.
+motion or camera shake, clean, noisy or compressed: 1.84 dB over bicubic, one
+of them below it by more than 0.1 dB, by 0.11; unblurred 31.84 on 30 photos, as
+by `fast`. 9 to 20 s an image on one core (AMD EPYC, other jobs beside), of
+which the estimate takes two to five. docs/degradations.md has the rest.
 
 This is the config of bin/main.py without --config.
 
