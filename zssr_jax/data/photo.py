@@ -17,7 +17,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import scipy.ndimage
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from zssr_jax.data import files, photo_parts, photo_tiff
 from zssr_jax.data.image_io import MAX_PIXELS
@@ -152,9 +152,11 @@ def read_shape(
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
       _seek(image, page, MAX_PIXELS)
       rows, columns = image.height, image.width
-      if photo_parts.is_turned(_orientation(image)):
+      bands = len(_plain_mode(image).rstrip('A'))
+      # What stands behind the pixels is looked for there, so this comes last.
+      if photo_parts.is_turned(photo_parts.upright_exif(image.getexif)[0]):
         rows, columns = columns, rows
-      return rows, columns, len(_plain_mode(image).rstrip('A'))
+      return rows, columns, bands
 
 
 def _seek(image: Any, page: int | None, max_pixels: int) -> None:
@@ -167,14 +169,11 @@ def _seek(image: Any, page: int | None, max_pixels: int) -> None:
     image.seek(index)
 
 
-def _orientation(image: Image.Image) -> int:
-  """Returns the EXIF orientation, 1 where there is none."""
-  return image.getexif().get(ExifTags.Base.Orientation, 1)
-
-
-def _plain_mode(image: Image.Image) -> str:
+def _plain_mode(image: Any) -> str:
   """Returns which of L, LA, RGB and RGBA says the same as a file's mode."""
   grey = image.mode.startswith(('1', 'L', 'I;16'))
+  # A grey PNG with alpha and 16 bits is RGBA to Pillow.
+  grey = grey or (_is_deep(image) and 'LA;16' in str(image.tile))
   alpha = image.has_transparency_data
   return ('L' if grey else 'RGB') + ('A' if alpha else '')
 
@@ -232,8 +231,8 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
   samples, notes = _samples(image, content)
   image.load()  # also reads what stands behind the pixels
   white = int(np.iinfo(samples.dtype).max)
-  exif = image.getexif()
-  colour, alpha = _split_alpha(samples, white, _orientation(image))
+  orientation, exif, lost = photo_parts.upright_exif(image.getexif)
+  colour, alpha = _split_alpha(samples, white, orientation)
   dpi = image.info.get('dpi')
   xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
   return Photo(
@@ -243,10 +242,10 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
     container='JPEG' if image.format == 'MPO' else str(image.format),
     depth=samples.dtype.name,
     icc=None if image.mode == 'CMYK' else image.info.get('icc_profile') or None,
-    exif=photo_parts.upright_exif(exif),
+    exif=exif,
     xmp=photo_parts.upright_xmp(xmp),
     dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None,
-    notes=tuple(notes),
+    notes=(*notes, *lost),
   )
 
 
@@ -276,8 +275,13 @@ def _read_heif(
     bits = int(found.info.get('bit_depth', 16))
     white = (2**bits - 1) << (16 - bits)
   colour, alpha = _split_alpha(samples, white, 1)
-  exif = Image.Exif()
-  exif.load(found.info.get('exif') or b'')
+  loaded = Image.Exif()
+
+  def load() -> Image.Exif:
+    loaded.load(found.info.get('exif') or b'')
+    return loaded
+
+  _, exif, lost = photo_parts.upright_exif(load)
   return Photo(
     name=name,
     colour=colour,
@@ -285,8 +289,9 @@ def _read_heif(
     container='HEIF',
     depth=samples.dtype.name,
     icc=found.info.get('icc_profile') or None,
-    exif=photo_parts.upright_exif(exif),
+    exif=exif,
     xmp=photo_parts.upright_xmp(found.info.get('xmp')),
+    notes=tuple(lost),
   )
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import imagecodecs
@@ -99,12 +99,13 @@ def reading(name: str) -> Iterator[None]:
   Raises:
     InputError: for a `Refusal` and for what the image libraries raise.
   """
-  log = logging.getLogger('tifffile')
-  was_disabled = log.disabled
+  logs = [logging.getLogger(name) for name in ('tifffile', 'imagecodecs')]
+  were_disabled = [log.disabled for log in logs]
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # damaged metadata is no news
-      log.disabled = True
+      for log in logs:
+        log.disabled = True
       yield
   except Refusal as refusal:
     raise InputError(f'{name}: {refusal}') from None
@@ -129,7 +130,8 @@ def reading(name: str) -> Iterator[None]:
       ' copy'
     ) from None
   finally:
-    log.disabled = was_disabled
+    for log, was_disabled in zip(logs, were_disabled, strict=True):
+      log.disabled = was_disabled
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
@@ -212,11 +214,28 @@ def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
   return np.ascontiguousarray(samples)
 
 
-def upright_exif(exif: Image.Exif) -> bytes | None:
-  """Returns EXIF without orientation and thumbnail; None: nothing is left."""
-  if ExifTags.Base.Orientation in exif:
-    del exif[ExifTags.Base.Orientation]
-  return exif.tobytes() if len(exif) else None
+def upright_exif(
+  load: Callable[[], Image.Exif],
+) -> tuple[int, bytes | None, list[str]]:
+  """Takes the orientation out of EXIF, and the thumbnail.
+
+  Args:
+    load: gives the EXIF; may raise anything, since damage to it must not cost
+      the photo.
+
+  Returns:
+    The orientation, 1 where none is told; the rest, None where nothing is
+    left; and a note where it could not be read.
+  """
+  orientation = 1
+  try:
+    exif = load()
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    if ExifTags.Base.Orientation in exif:
+      del exif[ExifTags.Base.Orientation]
+    return orientation, exif.tobytes() if len(exif) else None, []
+  except Exception:
+    return orientation, None, ['EXIF that cannot be read left out']
 
 
 def upright_xmp(xmp: bytes | str | None) -> bytes | None:

@@ -263,7 +263,7 @@ def _is_associated(page: tifffile.TiffPage) -> bool:
   return next((e == 1 for e in _extras(page) if e), False)
 
 
-def _description(content: bytes, page: tifffile.TiffPage) -> bytes | None:
+def _description(content: bytes, page: tifffile.TiffPage) -> Image.Exif:
   """Returns the EXIF of a page: what describes the photo."""
   found = Image.Exif()
   found.bigtiff = content[2] == 43 or content[3] == 43
@@ -281,7 +281,7 @@ def _description(content: bytes, page: tifffile.TiffPage) -> bytes | None:
       details[ExifTags.IFD.Interop] = found.get_ifd(ExifTags.IFD.Interop)
     if details:
       new[directory] = details
-  return photo_parts.upright_exif(new)
+  return new
 
 
 def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
@@ -349,6 +349,9 @@ def read(content: bytes, name: str, page: int | None, max_pixels: int) -> Photo:
     orientation = _value(found, 274, 1)
     turned = orientation in range(2, 9)
     notes += _remarks(found, colour, turned)
+    _, exif, lost = photo_parts.upright_exif(
+      lambda: _description(content, found)
+    )
     mixed = int(found.photometric) > 2
     return Photo(
       name=name,
@@ -357,7 +360,7 @@ def read(content: bytes, name: str, page: int | None, max_pixels: int) -> Photo:
       container='TIFF',
       depth='uint8' if found.photometric == _PALETTE else str(_depth(found)),
       icc=None if mixed and found.photometric != _PALETTE else found.iccprofile,
-      exif=_description(content, found),
+      exif=exif,
       xmp=photo_parts.upright_xmp(_value(found, 700)),
       dpi=_dpi(found),
       tiff=Tiff(
@@ -365,7 +368,7 @@ def read(content: bytes, name: str, page: int | None, max_pixels: int) -> Photo:
         alpha is not None and _is_associated(found),
         _kept_tags(found, turned),
       ),
-      notes=tuple(notes),
+      notes=(*notes, *lost),
     )
 
 
