@@ -684,6 +684,43 @@ def test_double_is_read_as_float_with_a_note(tmp_path):
   np.testing.assert_array_equal(found.colour, samples.astype(np.float32))
 
 
+@pytest.mark.parametrize('bits', [1, 2, 4, 10, 12, 14])
+@pytest.mark.parametrize('photometric', ['minisblack', 'miniswhite'])
+def test_odd_depths_span_the_whole_range(tmp_path, bits, photometric):
+  white = 2**bits - 1
+  kind = bool if bits == 1 else np.uint8 if bits <= 8 else np.uint16
+  samples = rng.integers(0, white, (12, 16), endpoint=True).astype(kind)
+  content = tiff(samples, photometric=photometric, bitspersample=bits)
+  found = read(tmp_path, content)
+  expected = samples / white
+  if photometric == 'miniswhite':
+    expected = 1 - expected
+  np.testing.assert_allclose(found.colour[..., 0], expected, atol=1e-6)
+  assert found.depth == ('uint8' if bits <= 8 else 'uint16')
+
+
+@pytest.mark.parametrize('subsampling', [(1, 1), (2, 2)])
+def test_jpeg_inside_a_tiff_is_read_as_by_image_io(tmp_path, subsampling):
+  content = tiff(
+    random_samples(3, 'uint8', (64, 64)),
+    photometric='rgb',
+    compression='jpeg',
+    subsampling=subsampling,
+  )
+  path = written(tmp_path, content)
+  np.testing.assert_array_equal(
+    photo.read_photo(path).colour, image_io.read_image(path)
+  )
+
+
+def test_exif_that_cannot_be_read_is_noted(tmp_path):
+  # Pillow takes no such BigTIFF.
+  content = plain_tiff(random_samples(3, 'uint8'), byteorder='>', bigtiff=True)
+  found = read(tmp_path, content)
+  assert found.notes == ('EXIF that cannot be read left out',)
+  assert found.colour.shape == (12, 16, 3)
+
+
 # --------------------------------------------------------- frames and raws
 
 
@@ -805,6 +842,32 @@ def test_heif_is_read(tmp_path, depth, channels):
   assert decode(output).dtype == depth
   with Image.open(io.BytesIO(output)) as image:
     assert image.getexif()[ExifTags.Base.Make] == 'MadeUpCam'
+
+
+@pytest.mark.parametrize('bits', [10, 12])
+@pytest.mark.parametrize('brightness', [0.1, 1])
+def test_deep_avif_comes_out_with_sixteen_bits(tmp_path, bits, brightness):
+  white = 2**bits - 1
+  ramp = np.linspace(0, brightness * white, 64 * 64).astype(np.uint16)
+  samples = ramp.reshape(64, 64, 1).repeat(3, 2)
+  content = imagecodecs.avif_encode(samples, bitspersample=bits, level=100)
+  found = read(tmp_path, content)
+  assert found.depth == 'uint16'
+  np.testing.assert_allclose(found.colour, samples / white, atol=0.003)
+
+
+@pytest.mark.parametrize('depth', ['uint8', 'uint16'])
+def test_gamma_without_a_profile_is_noted(tmp_path, depth):
+  samples = random_samples(3, depth)
+  for gamma, noted in ((1.0, True), (1 / 2.2, False)):
+    text = PngImagePlugin.PngInfo()
+    text.add(b'gAMA', struct.pack('>I', round(gamma * 1e5)))
+    if depth == 'uint16':
+      content = deep_png(samples, pnginfo=text)
+    else:
+      content = saved(as_image(samples), 'PNG', pnginfo=text)
+    found = read(tmp_path, content)
+    assert bool(found.notes) == noted
 
 
 def test_heif_without_its_reader_says_what_to_install(tmp_path, monkeypatch):

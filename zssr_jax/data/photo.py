@@ -39,6 +39,7 @@ __all__ = [
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'WEBP', 'GIF', 'AVIF')
 _SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
 _JPEG_QUALITY = 95
+_GAMMA = 1 / 2.2  # what a PNG says that is like others
 _PNG_HEAD = 33  # bytes: the signature and IHDR, which is always the first
 
 _RAW_SUFFIXES = frozenset(
@@ -201,18 +202,37 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
     notes.append('1 bit a pixel converted to 8-bit grey')
   if image.mode in ('P', 'PA'):
     notes.append('palette converted to 8-bit RGB')
-  if image.format == 'AVIF' and _is_deep_avif(content):
-    notes.append('AVIF of more than 8 bits read as 8 bits')
   direct = image if image.mode == mode else image.convert(mode)
-  return np.atleast_3d(np.asarray(direct)), notes
+  samples = np.atleast_3d(np.asarray(direct))
+  if image.format == 'AVIF':
+    deep = _deep_avif(content, image.tell(), samples)
+    samples = samples if deep is None else deep
+  return samples, notes
 
 
-def _is_deep_avif(content: bytes) -> bool:
-  """Whether an AVIF file has more than 8 bits, of which Pillow gives 8."""
+def _deep_avif(
+  content: bytes, index: int, coarse: np.ndarray
+) -> np.ndarray | None:
+  """Decodes an AVIF of 10 or 12 bits, of which Pillow gives 8.
+
+  Args:
+    content: the file.
+    index: of the frame, from 0.
+    coarse: uint8 `[H, W, C]`, what Pillow gave.
+
+  Returns:
+    uint16 of the same shape; None for a file of 8 bits.
+  """
   try:
-    return np.asarray(imagecodecs.avif_decode(content)).dtype != np.uint8
-  except (RuntimeError, ValueError):  # Pillow could read it: no reason to stop
-    return False
+    fine = np.asarray(imagecodecs.avif_decode(content, index))
+  except (RuntimeError, ValueError):  # what Pillow gave is good enough
+    return None
+  if fine.dtype != np.uint16 or fine.shape != coarse.shape:
+    return None
+  # The depth is not told; with the right one the two are nearly the same.
+  mean = fine.mean() / max(float(coarse.mean()), 1e-9) * 255
+  white = min((1023, 4095), key=lambda w: abs(mean - w))
+  return photo_parts.to_samples(fine / np.float32(white), 'uint16')
 
 
 def _split_alpha(
@@ -230,6 +250,9 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
   """Reads the frame that an opened image shows."""
   samples, notes = _samples(image, content)
   image.load()  # also reads what stands behind the pixels
+  gamma = image.info.get('gamma')
+  if gamma and abs(gamma - _GAMMA) > 0.01 and 'icc_profile' not in image.info:
+    notes.append(f'gamma of {gamma:g}, which is not in a profile, left out')
   white = int(np.iinfo(samples.dtype).max)
   orientation, exif, lost = photo_parts.upright_exif(image.getexif)
   colour, alpha = _split_alpha(samples, white, orientation)

@@ -64,7 +64,7 @@ def _refuse_raw(pages: list[tifffile.TiffPage]) -> None:
   """Refuses a camera's raw file, whose first page is a small preview."""
   first = pages[0]
   inside = first.pages if first.subifds and first.pages else ()
-  details = [p for p in inside if isinstance(p, tifffile.TiffPage)]
+  details = [p.aspage() for p in inside]
   preview = bool(first.subfiletype & 1)
   for page in (*pages, *details):
     if (
@@ -115,7 +115,7 @@ def _opened(
 ) -> Iterator[tifffile.TiffPage]:
   """Opens the page that is meant, undecoded."""
   with tifffile.TiffFile(io.BytesIO(content)) as file:
-    pages = [p for p in file.pages if isinstance(p, tifffile.TiffPage)]
+    pages = [p.aspage() for p in file.pages]
     _refuse_raw(pages)
     # Reduced copies (1) and masks (4) belong to the page before them.
     shown = [p for p in pages if not p.subfiletype & 5]
