@@ -308,6 +308,8 @@ def test_a_joint_run_learns_its_kernel_and_repeats_to_the_bit(blurred):
   start = result.estimate.kernel
   check_kernel(result.kernel)
   assert result.estimate.method == 'joint'
+  # A filter would be of the kernel that the training begins with.
+  assert JOINT.undo_blur and result.degradation.undo is None
   assert result.kernel.shape == start.shape
   assert np.abs(result.kernel - start).max() > 1e-4
   assert blur_kernels.kernel_correlation(result.kernel, true, 2) > 0.95
