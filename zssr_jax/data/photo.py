@@ -20,24 +20,30 @@ import scipy.ndimage
 from PIL import Image, PngImagePlugin
 
 from zssr_jax.data import files, photo_parts, photo_tiff
-from zssr_jax.data.image_io import MAX_PIXELS
+from zssr_jax.data.image_io import IMAGE_SUFFIXES, MAX_PIXELS
 from zssr_jax.data.photo_parts import Photo, Refusal, Tiff
 from zssr_jax.errors import InputError
 
 __all__ = [
+  'INPUT_SUFFIXES',
+  'SUFFIXES',
   'Photo',
   'Tiff',
   'bleed',
+  'check_writable',
   'encode',
   'read_photo',
   'read_shape',
   'split_page',
-  'suffix',
 ]
+
+# Of files that are taken for photos where a folder is named.
+INPUT_SUFFIXES = IMAGE_SUFFIXES | {'.gif', '.avif', '.heic', '.heif', '.jfif'}
+# Of the containers that are written.
+SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
 
 # All that Pillow can be trusted with; TIFF and HEIF have readers of their own.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'WEBP', 'GIF', 'AVIF')
-_SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
 _JPEG_QUALITY = 95
 _GAMMA = 1 / 2.2  # what a PNG says that is like others
 _PNG_HEAD = 33  # bytes: the signature and IHDR, which is always the first
@@ -344,21 +350,37 @@ def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _container(like: Photo, container: str | None) -> str:
   """Returns the container of an output file."""
   container = container or ('TIFF' if like.container == 'TIFF' else 'PNG')
-  if container not in _SUFFIXES:
+  if container not in SUFFIXES:
     raise InputError(
       f'{like.name}: {container} is not written; choose one of'
-      f' {", ".join(_SUFFIXES)}'
+      f' {", ".join(SUFFIXES)}'
     )
   return container
 
 
-def suffix(like: Photo, container: str | None = None) -> str:
-  """Returns the suffix of the file that `encode` makes, such as '.png'.
+def check_writable(
+  like: Photo,
+  *,
+  container: str | None = None,
+  depth: str | None = None,
+  quality: int | None = None,
+) -> None:
+  """Refuses what `encode` would, before there is a result.
+
+  Args:
+    like: the photo.
+    container: as in `encode`.
+    depth: as in `encode`.
+    quality: as in `encode`.
 
   Raises:
-    InputError: for a container that is not written.
+    InputError: when the container cannot hold what there is.
   """
-  return _SUFFIXES[_container(like, container)]
+  container = _container(like, container)
+  transparent = like.alpha is not None and float(like.alpha.min()) < 1
+  reason = _unfit(like, transparent, container, depth or like.depth, quality)
+  if reason:
+    raise InputError(f'{like.name}: {reason}')
 
 
 def encode(
@@ -397,11 +419,12 @@ def encode(
   container = _container(like, container)
   depth = depth or like.depth
   alpha = _complete_alpha(colour, alpha, like)
-  if container == 'JPEG' and alpha is not None and alpha.min() >= 1:
-    alpha = None
-  reason = _unfit(colour, alpha, like, container, depth, quality)
+  transparent = alpha is not None and float(alpha.min()) < 1
+  reason = _unfit(like, transparent, container, depth, quality)
   if reason:
     raise InputError(f'{like.name}: {reason}')
+  if container == 'JPEG':
+    alpha = None
   try:
     if container == 'TIFF':
       return photo_tiff.encode(colour, alpha, like, scale, depth)
@@ -435,20 +458,19 @@ def _complete_alpha(
 
 
 def _unfit(
-  colour: np.ndarray,
-  alpha: np.ndarray | None,
   like: Photo,
+  transparent: bool,
   container: str,
   depth: str,
   quality: int | None,
 ) -> str | None:
   """Says why a container or depth cannot hold an image; None when it can."""
-  bands = colour.shape[-1]
+  bands = like.colour.shape[-1]
   if depth not in photo_parts.WHITE:
     return f'depth {depth!r} is unknown; use {", ".join(photo_parts.WHITE)}'
   if container != 'TIFF' and bands not in (1, 3):
     return f'{container} cannot hold {bands} bands; write TIFF'
-  if container == 'JPEG' and alpha is not None:
+  if container == 'JPEG' and transparent:
     return 'JPEG cannot hold transparency; write PNG or TIFF'
   if container == 'JPEG' and depth != 'uint8':
     return f'JPEG cannot hold {depth}; write PNG or TIFF, or depth uint8'
