@@ -149,7 +149,7 @@ class _Done(NamedTuple):
   job: Job
   summary: str
   explanation: str  # '' where none is asked for
-  result: zssr_jax.Result  # without its arrays
+  result: zssr_jax.Result  # without its image, planes, parameters
   scores: Scores | None
   seconds: float
   notes: tuple[str, ...]  # on what of the input was converted

@@ -473,9 +473,9 @@ def _unfit(
   if container == 'JPEG' and transparent:
     return 'JPEG cannot hold transparency; write PNG or TIFF'
   if container == 'JPEG' and depth != 'uint8':
-    return f'JPEG cannot hold {depth}; write PNG or TIFF, or depth uint8'
+    return f'JPEG cannot hold {depth}; write PNG or TIFF, or 8 bits'
   if container == 'PNG' and depth not in ('uint8', 'uint16'):
-    return f'PNG cannot hold {depth}; write TIFF, or depth uint16'
+    return f'PNG cannot hold {depth}; write TIFF, or 16 bits'
   if quality is not None and not 1 <= quality <= 100:
     return f'JPEG quality is {quality}; use 1 to 100'
   if depth == 'int16' and like.depth != 'int16':

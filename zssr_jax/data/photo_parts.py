@@ -252,7 +252,9 @@ def resized_exif(exif: bytes | None, width: int, height: int) -> Image.Exif:
   """Returns EXIF that tells a new size wherever it told the old one."""
   new = Image.Exif()
   new.load(exif or b'')
-  details = new.get_ifd(ExifTags.IFD.Exif)
+  # Asking for a directory that is not there would make one.
+  has_details = ExifTags.IFD.Exif in new
+  details = new.get_ifd(ExifTags.IFD.Exif) if has_details else {}
   for tags, size in (
     ((ExifTags.Base.ImageWidth, ExifTags.Base.ExifImageWidth), width),
     ((ExifTags.Base.ImageLength, ExifTags.Base.ExifImageHeight), height),
