@@ -22,11 +22,15 @@ IJG, chroma 4:2:0), or a JPEG FILE whose tables are taken; none: not at all;
 auto: as a JPEG input says itself, which without --jpeg holds for --config=auto.
 A file that is named like one of these words or numbers needs ./ in front.
 
-Writes STEM_xS.png and its record STEM_xS.json for each input; with
---reference, STEM_xS_side_by_side.png; with a kernel, given or found,
-STEM_xS_kernel.npy and its picture STEM_xS_kernel.png; with --report one page
-to look at them all. Exit code: 0; 1 when some of several inputs failed; 2 for
-bad arguments or a single bad input; 130 after Ctrl-C.
+Alpha, bits, profile, EXIF and georeference of an input are kept.
+FILE[PAGE] is a page or frame, from 1, of a file that has several.
+
+Writes STEM_xS.png (of a TIFF STEM_xS.tif; of a page STEM_pPAGE_xS) and its
+record STEM_xS.json for each input; with --reference, STEM_xS_side_by_side.png;
+with a kernel, given or found, STEM_xS_kernel.npy and its picture
+STEM_xS_kernel.png; with --report one page to look at them all. Exit
+code: 0; 1 when some of several inputs failed; 2 for bad arguments or a single
+bad input; 130 after Ctrl-C.
 """
 
 import os
@@ -53,7 +57,10 @@ from ml_collections import config_flags  # noqa: E402
 from zssr_jax.command_line import app, arguments, upscale  # noqa: E402
 
 _TEXT_FLAGS = {
-  'input': (None, 'Image, folder or glob. Without: the bundled example.'),
+  'input': (
+    None,
+    'Image, FILE[PAGE], folder or glob. Without: the bundled example.',
+  ),
   'output': ('out', 'Folder for the results.'),
   'scale': ('2', "Number such as 2 or 1.5, fraction '3/2', or pair 'Y,X'."),
   'kernel': (None, 'What blurred the photo: see above.'),
@@ -76,6 +83,18 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
     flags.DEFINE_string(name, default, text, flag_values=values)
   flags.DEFINE_integer(
     'seed', 0, 'Random seed.', 0, 2**32 - 1, flag_values=values
+  )
+  for name, choices, text in (
+    (
+      'output_format',
+      list(arguments.OUTPUT_FORMATS),
+      'Of the results; without it png, of a .tif or .tiff tif.',
+    ),
+    ('bit_depth', ['8', '16', '32'], "Of the results; without it the input's."),
+  ):
+    flags.DEFINE_enum(name, None, choices, text, flag_values=values)
+  flags.DEFINE_integer(
+    'quality', None, 'Of a JPEG; without it 95.', 1, 100, flag_values=values
   )
   arguments.define_parallel(values)
   flags.DEFINE_multi_string(

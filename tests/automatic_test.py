@@ -139,13 +139,18 @@ def test_where_nothing_explains_the_blur_half_of_the_way_is_gone():
   clean = Degradation(2, noise_std=np.float32(0))
   candidate = diagnosis.Candidate('none', 0.0, 0.9, '')
   unknown = diagnosis.Diagnosis(clean, (candidate,), '', 'why', None)
-  made = automatic.made_safe(result, image, 2, unknown)
+
+  def shown(found):
+    share = automatic.share_of_interpolation(result, image, 2, found)
+    return automatic.made_safe(result, image, 2, share)
+
+  made = shown(unknown)
   np.testing.assert_allclose(made, (result + plain) / 2, atol=1e-6)
   known = unknown._replace(reason=None)
-  assert automatic.made_safe(result, image, 2, known) is result
+  assert shown(known) is result
   noisy = clean.replace(noise_std=np.float32(0.03))
   noisy = unknown._replace(degradation=noisy)
-  assert automatic.made_safe(result, image, 2, noisy) is result
+  assert shown(noisy) is result
 
 
 def test_of_a_jpeg_without_blur_a_quarter_is_interpolation():
@@ -159,7 +164,8 @@ def test_of_a_jpeg_without_blur_a_quarter_is_interpolation():
     )
     degradation = Degradation(2, jpeg=compressed, **more)
     found = diagnosis.Diagnosis(degradation, (), '', None, None)
-    return automatic.made_safe(result, image, 2, found)
+    share = automatic.share_of_interpolation(result, image, 2, found)
+    return automatic.made_safe(result, image, 2, share)
 
   quarter = 0.75 * result + 0.25 * plain
   np.testing.assert_allclose(made(4.0), quarter, atol=1e-6)

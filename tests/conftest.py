@@ -40,3 +40,12 @@ def data_root() -> pathlib.Path:
   if root is None:
     pytest.skip(f'no test images: set {datasets.VARIABLE} to their folder')
   return root
+
+
+@pytest.fixture
+def cases(data_root) -> pathlib.Path:
+  """The folder of files that were refused once, described by its README."""
+  folder = data_root.parent / 'cases'
+  if not folder.is_dir():
+    pytest.skip(f'no folder of cases beside {data_root}')
+  return folder

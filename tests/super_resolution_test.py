@@ -432,3 +432,61 @@ def test_a_result_prints_in_a_few_lines_without_its_arrays(photo):
   guess = estimation.Estimate(given.kernel, 'estimate', 0.9, None)
   given = dataclasses.replace(given, estimate=guess)
   assert 'kernel 5x3 (estimate),' in repr(given)
+
+
+def test_planes_are_enlarged_and_change_nothing(photo):
+  planes = np.stack([photo.mean(2), photo[..., 0]], 2)
+  plain, result = run(photo), run(photo, planes=planes)
+  assert plain.planes is None
+  np.testing.assert_array_equal(result.image, plain.image)
+  np.testing.assert_array_equal(result.history.loss, plain.history.loss)
+  assert result.planes.shape == (96, 80, 2)
+  assert result.planes.dtype == np.float32
+  bicubic = resize.imresize(planes, 2)
+  assert np.abs(result.planes - bicubic).mean() < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('channels', [1, 3])
+def test_a_plane_like_a_grey_image_gives_what_the_image_gives(photo, channels):
+  grey = photo.mean(2, keepdims=True)
+  config = TINY.replace(
+    gradual=((0.5, 0.5), (1, 1)), networks=2, max_steps=3, back_projection=2
+  )
+  image = np.tile(grey, (1, 1, channels))
+  result = run(image, planes=grey, config=config)
+  expected = result.image.mean(2, keepdims=True)
+  np.testing.assert_allclose(result.planes, expected, atol=1e-6)
+
+
+def test_planes_are_given_up_as_the_image_is(photo, monkeypatch):
+  config = TINY.replace(automatic=True, max_steps=2)
+  planes = photo[..., :2]
+
+  def made(share):
+    monkeypatch.setattr(
+      super_resolution.automatic, 'share_of_interpolation', lambda *_: share
+    )
+    return run(photo, planes=planes, config=config)
+
+  trained, plain = made(0.0), resize.imresize(planes, 2).clip(0, 1)
+  assert np.abs(trained.planes - plain).max() > 1e-3
+  np.testing.assert_allclose(made(1.0).planes, plain, atol=1e-6)
+  half = (trained.planes + plain) / 2
+  np.testing.assert_allclose(made(0.5).planes, half, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('planes', 'reason'),
+  [
+    (np.zeros((48, 40), np.float32), r'\[48, 40, k\], not \(48, 40\)'),
+    (np.zeros((48, 41, 1), np.float32), 'not .48, 41, 1.'),
+    (np.zeros((48, 40, 0), np.float32), 'not .48, 40, 0.'),
+    (np.zeros((48, 40, 1), np.uint8), 'planes .*float'),
+    (np.full((48, 40, 1), 1.5, np.float32), 'planes .*0, 1'),
+    (np.full((48, 40, 1), np.nan, np.float32), 'planes .*NaN'),
+  ],
+)
+def test_planes_that_do_not_fit_are_refused(photo, planes, reason):
+  with pytest.raises(ValueError, match=reason):
+    run(photo, planes=planes)

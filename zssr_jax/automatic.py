@@ -110,15 +110,15 @@ def is_ruined(
   return _gradient(result) > most * max(_gradient(plain), 1e-4)
 
 
-def made_safe(
+def share_of_interpolation(
   result: np.ndarray, image: np.ndarray, scale: Scale, found: Diagnosis
-) -> np.ndarray:
-  """Returns a result, or as much of it as may be shown.
+) -> float:
+  """Tells how much of a result has to be interpolation, 0 to 1.
 
   Where nothing explains the blur, a network that was trained as if there were
-  none does as little good as harm, and half of both: the mean of its result
-  and interpolation is returned. Of a JPEG that is not blurred a quarter is
-  interpolation's. A ruined result is replaced by interpolation.
+  none does as little good as harm, and half of both: half is interpolation's.
+  Of a JPEG that is not blurred a quarter is. A ruined result is replaced by
+  interpolation.
 
   Args:
     result: `[H, W, C]` in [0, 1].
@@ -126,17 +126,8 @@ def made_safe(
     scale: number or pair (y, x).
     found: what happened to the image.
   """
-  ruined = is_ruined(result, image, scale, found)
-  left = 1.0 if ruined else _left_of_interpolation(found)
-  if not left:
-    return result
-  plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
-  # What is ruined may hold values that are no numbers.
-  kept = 0.0 if ruined else (1 - left) * result
-  return np.asarray(left * plain + kept, np.float32)
-
-
-def _left_of_interpolation(found: Diagnosis) -> float:
+  if is_ruined(result, image, scale, found):
+    return 1.0
   degradation = found.degradation
   if found.unexplained and is_clean(degradation):
     return 0.5
@@ -144,6 +135,26 @@ def _left_of_interpolation(found: Diagnosis) -> float:
   if jpeg is None or jpeg.error_std is None or degradation.kernel is not None:
     return 0.0
   return float(np.interp(255 * float(jpeg.error_std), *_OF_JPEG))
+
+
+def made_safe(
+  result: np.ndarray, image: np.ndarray, scale: Scale, share: float
+) -> np.ndarray:
+  """Returns as much of a result as may be shown, and interpolation besides.
+
+  Args:
+    result: `[H, W, C]` in [0, 1], of the image or the planes beside it.
+    image: `[h, w, C]`, what it was made of.
+    scale: number or pair (y, x).
+    share: of interpolation, see `share_of_interpolation`; with 0 the result
+      itself is returned.
+  """
+  if not share:
+    return result
+  plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
+  # What is ruined may hold values that are no numbers.
+  kept = 0.0 if share == 1 else (1 - share) * result
+  return np.asarray(share * plain + kept, np.float32)
 
 
 def _gradient(image: np.ndarray) -> float:

@@ -33,6 +33,30 @@ def check_image(image: Any) -> np.ndarray:
   return image.astype(np.float32)
 
 
+def check_planes(planes: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+  """Returns the planes beside an image as float32 `[H, W, k]`, or None.
+
+  Args:
+    planes: `[H, W, k]` or None.
+    shape: of the image.
+
+  Raises:
+    ValueError: unless they are of the image's size, finite floats in [0, 1].
+  """
+  if planes is None:
+    return None
+  planes = np.asarray(planes)
+  if planes.ndim != 3 or planes.shape[:2] != shape[:2] or not planes.size:
+    raise ValueError(
+      f'planes are [H, W, k], here [{shape[0]}, {shape[1]}, k], not'
+      f' {planes.shape}'
+    )
+  try:
+    return check_image(planes)
+  except ValueError as error:
+    raise ValueError(f'the planes beside the image: {error}') from None
+
+
 def check_scale(scale: Any) -> tuple[float, float]:
   """Returns a scale as a pair (y, x).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -46,6 +46,9 @@ class Run(NamedTuple):
   start: Any  # parameters to begin with, or None
   config: Config
   key: jax.Array
+  planes: np.ndarray | None = (
+    None  # float32 [h, w, k] in [0, 1], not trained on
+  )
 
 
 class Carried(NamedTuple):
@@ -55,6 +58,7 @@ class Carried(NamedTuple):
   params: tuple[Any, ...] = ()  # of each network
   results: tuple[np.ndarray, ...] = ()  # of the stages so far
   histories: tuple[history.History, ...] = ()
+  planes: np.ndarray | None = None  # enlarged, after the last stage
 
 
 class Clock:
@@ -122,6 +126,8 @@ def run_stage(
 ) -> Generator[loop.Job, loop.Trained, Carried]:
   """Trains the networks of a stage, and enlarges the input by each of them.
 
+  The last stage also enlarges the planes beside the image.
+
   A generator: it yields one `loop.Job` a network, wants the `loop.Trained`
   sent back, and returns what the next stage is handed.
 
@@ -138,7 +144,8 @@ def run_stage(
   with clock('prepare'):
     model = make_model(run.network, stage.factors, config)
     data = _prepare(run, number, carried, window_key)
-  params, results, told, histories = [], [], [], []
+  planes = run.planes if number == len(run.stages) - 1 else None
+  params, results, told, histories, enlarged = [], [], [], [], []
   for member in range(config.networks):
     with clock('prepare'):
       # The first network is what a run of one would train.
@@ -162,26 +169,54 @@ def run_stage(
       )
     with clock('infer'):
       found = carried.source.knowing([trained.told]).degradation
-      results.append(
-        inference.super_resolve(
-          model,
-          trained.params,
-          run.image,
-          found.at(stage.factors),
-          config,
-          reach=_reach(run.network, model, config),
-        )
+      enlarge = functools.partial(
+        inference.super_resolve,
+        model,
+        trained.params,
+        degradation=found.at(stage.factors),
+        config=config,
+        reach=_reach(run.network, model, config),
       )
+      results.append(enlarge(run.image))
+      if planes is not None:
+        enlarged.append(_enlarge_planes(enlarge, planes, run.image.shape[2]))
     params.append(trained.params)
     told.append(trained.told)
     histories.append(trained.history)
-  result = results[0] if len(results) == 1 else np.mean(results, axis=0)
   return Carried(
     source=carried.source.knowing(told),
     params=tuple(params),
-    results=(*carried.results, result),
+    results=(*carried.results, _mean(results)),
     histories=(*carried.histories, *histories),
+    planes=_mean(enlarged) if enlarged else None,
   )
+
+
+def _mean(images: list[np.ndarray]) -> np.ndarray:
+  """Returns the mean of the networks' results; that of one to the bit."""
+  return images[0] if len(images) == 1 else np.mean(images, axis=0)
+
+
+def _enlarge_planes(
+  enlarge: Callable[[np.ndarray], np.ndarray],
+  planes: np.ndarray,
+  channels: int,
+) -> np.ndarray:
+  """Enlarges each plane as a grey image.
+
+  Args:
+    enlarge: maps `[h, w, channels]` to `[H, W, channels]`.
+    planes: `[h, w, k]`.
+    channels: of the image.
+
+  Returns:
+    float32 `[H, W, k]` in [0, 1].
+  """
+  enlarged = [
+    enlarge(np.repeat(planes[..., k : k + 1], channels, axis=2)).mean(2)
+    for k in range(planes.shape[2])
+  ]
+  return np.stack(enlarged, axis=2)
 
 
 def _prepare(

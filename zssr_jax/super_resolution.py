@@ -60,6 +60,7 @@ class Result:
   diagnosis: diagnosis_lib.Diagnosis | None = None  # with `automatic`
   warning: str | None = None  # one line: what `automatic` had to give up
   consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
+  planes: np.ndarray | None = None  # float32 [H', W', k] in [0, 1], enlarged
 
   @property
   def said(self) -> str:
@@ -102,6 +103,7 @@ def train_image(
   vgg: Any = None,
   model: Model | None = None,
   losses: Losses | None = None,
+  planes: np.ndarray | jax.Array | None = None,
   key: jax.Array | None = None,
   progress: Callable[[loop.Progress], None] | None = None,
 ) -> Result:
@@ -130,6 +132,9 @@ def train_image(
       without it the image is enlarged in one piece.
     losses: losses of your own, added to those of `config.losses`: a weight
       and a function `(output, father) -> scalar` by name.
+    planes: `[H, W, k]` in [0, 1], what belongs to the image but is not trained
+      on, such as alpha or further bands: the trained network enlarges each as
+      a grey image.
     key: random key, by default `jax.random.key(0)`.
     progress: called with a `Progress` a few times a second while training.
 
@@ -137,9 +142,9 @@ def train_image(
     A `Result`.
 
   Raises:
-    ValueError: with one line that says what is wrong, for an image, scale,
-      kernel or start that cannot be used, or when the config needs a start
-      or VGG16 and there is none.
+    ValueError: with one line that says what is wrong, for an image, planes, a
+      scale, kernel or start that cannot be used, or when the config needs a
+      start or VGG16 and there is none.
   """
   run = run_image(
     image,
@@ -151,6 +156,7 @@ def train_image(
     vgg=vgg,
     model=model,
     losses=losses,
+    planes=planes,
     key=key,
   )
   return devices.drive(run, progress)
@@ -167,6 +173,7 @@ def run_image(
   vgg: Any = None,
   model: Model | None = None,
   losses: Losses | None = None,
+  planes: np.ndarray | jax.Array | None = None,
   key: jax.Array | None = None,
 ) -> Run:
   """`train_image` with the training left to the caller.
@@ -177,6 +184,7 @@ def run_image(
   `train_image`; errors come at the first `next`.
   """
   image, scale = checks.check_image(image), checks.check_scale(scale)
+  planes = checks.check_planes(planes, image.shape)
   config = config.in_force
   key = jax.random.key(0) if key is None else key
   variables = {} if vgg is None else {'vgg16': vgg}
@@ -199,12 +207,13 @@ def run_image(
     start=start,
     config=config,
     key=key,
+    planes=planes,
   )
   carried = yield from _train(run, found.source, clock)
-  result, warning = carried.results[-1], None
+  warning = None
   if config.automatic:
-    result, carried, warning = yield from _judge(run, found, carried, clock)
-  used = carried.source.degradation
+    carried, warning = yield from _judge(run, found, carried, clock)
+  used, result = carried.source.degradation, carried.results[-1]
   return Result(
     image=result,
     params=carried.params[0] if config.networks == 1 else carried.params,
@@ -217,6 +226,7 @@ def run_image(
     diagnosis=found.diagnosis,
     warning=warning,
     consistency=_consistency(used, result, image),
+    planes=carried.planes,
   )
 
 
@@ -232,13 +242,12 @@ def _train(
 
 def _judge(
   run: stages.Run, found: _Found, carried: stages.Carried, clock: stages.Clock
-) -> Generator[
-  loop.Job, loop.Trained, tuple[np.ndarray, stages.Carried, str | None]
-]:
+) -> Generator[loop.Job, loop.Trained, tuple[stages.Carried, str | None]]:
   """Trains again where a kernel has done harm.
 
   Returns:
-    What may be shown, the training that it is of, and a warning or None.
+    The training, its last result and planes as they may be shown, and a
+    warning or None.
   """
   assert found.diagnosis is not None
   scale, warning = found.source.degradation.scale, None
@@ -249,8 +258,15 @@ def _judge(
     if used.kernel is not None:
       unblurred = kernel_source.Known(used.replace(kernel=None, undo=None))
       carried = yield from _train(run, unblurred, clock)
-  result = automatic.made_safe(carried.results[-1], run.image, scale, diagnosis)
-  return result, carried, warning
+  *earlier, result = carried.results
+  share = automatic.share_of_interpolation(result, run.image, scale, diagnosis)
+  result = automatic.made_safe(result, run.image, scale, share)
+  planes = carried.planes
+  if planes is not None:
+    assert run.planes is not None
+    planes = automatic.made_safe(planes, run.planes, scale, share)
+  safe = carried._replace(results=(*earlier, result), planes=planes)
+  return safe, warning
 
 
 def _check_complete(

@@ -67,18 +67,39 @@ def sized(height, width):
   return case
 
 
-def mode(name):
-  def case(folder):
-    Image.fromarray(photo()).convert(name).save(folder / 'a.tif')
-    return ['--input=a.tif'], 'a.tif'
-
-  case.__name__ = f'mode_{name}'
-  return case
+def transparent_jpeg(folder):
+  save(folder / 'a.png', np.dstack([photo(), photo(channels=1)]))
+  flags = ['--input=a.png', '--output_format=jpg']
+  return flags, 'a.png: JPEG cannot hold transparency'
 
 
-def sixteen_bits(folder):
+def sixteen_bits_as_jpeg(folder):
   save(folder / 'deep.png', photo()[..., 0].astype(np.uint16) * 257)
-  return ['--input=deep.png'], 'deep.png: .*8 bits'
+  flags = ['--input=deep.png', '--output_format=jpg']
+  return flags, 'deep.png: JPEG cannot hold uint16'
+
+
+def float_as_png(folder):
+  flags = ['--input=photo.png', '--bit_depth=32']
+  return flags, 'photo.png: PNG cannot hold float32; write TIFF'
+
+
+def several_pages(folder):
+  pages = [Image.fromarray(photo()) for _ in range(3)]
+  pages[0].save(folder / 'a.tif', save_all=True, append_images=pages[1:])
+  return ['--input=a.tif'], r'a.tif: holds 3 pages; .* FILE\[1\] to FILE\[3\]'
+
+
+def page_out_of_range(folder):
+  return ['--input=photo.png[2]'], r'photo.png: has no \[2\] among its frames'
+
+
+def flag(text, named):
+  def case(folder):
+    return ['--input=photo.png', *text.split()], named
+
+  case.__name__ = text.replace('--', '').replace(' ', '_and_')
+  return case
 
 
 def kernel(name, array):
@@ -281,11 +302,19 @@ BAD_INPUT = [
   sized(1, 1),
   sized(1, 40),
   sized(3, 3),
-  mode('RGBA'),
-  mode('LA'),
-  mode('CMYK'),
-  mode('1'),
-  sixteen_bits,
+  transparent_jpeg,
+  sixteen_bits_as_jpeg,
+  float_as_png,
+  several_pages,
+  page_out_of_range,
+  flag('--output_format=gif', 'output_format=gif.*png.jpg.tif'),
+  flag('--bit_depth=12', 'bit_depth=12.*8.16.32'),
+  flag('--quality=90', '--quality=90: .*--output_format=jpg'),
+  flag('--quality=90 --output_format=png', '--quality=90: .*=jpg'),
+  flag('--quality=0 --output_format=jpg', '--quality=0'),
+  flag('--quality=101 --output_format=jpg', '--quality=101'),
+  flag('--bit_depth=16 --output_format=jpg', '--bit_depth=16: jpg has.* 8;'),
+  flag('--bit_depth=32 --output_format=png', '--bit_depth=32: png has.* 16;'),
   kernel('nan', np.full((3, 3), np.nan)),
   kernel('all_zero', np.zeros((3, 3))),
   kernel('negative_sum', -np.ones((3, 3))),

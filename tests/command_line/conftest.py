@@ -41,7 +41,9 @@ def quick(monkeypatch):
   """
   calls = []
 
-  def run_image(image, scale, *, kernel, degradation, config, key, **trained):
+  def run_image(
+    image, scale, *, kernel, degradation, config, key, planes, **trained
+  ):
     yield from ()  # nothing is trained
     calls.append(
       {
@@ -88,6 +90,11 @@ def quick(monkeypatch):
       estimate=estimate,
       diagnosis=diagnosis,
       consistency=45.249,
+      planes=(
+        None
+        if planes is None
+        else np.clip(resize.imresize(planes, scale), 0, 1)
+      ),
     )
 
   monkeypatch.setattr(super_resolution, 'run_image', run_image)

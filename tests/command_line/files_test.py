@@ -10,6 +10,7 @@ from PIL import Image
 
 from zssr_jax import super_resolution
 from zssr_jax.data import image_io, kernel_io
+from zssr_jax.data import photo as photo_lib
 
 from .helpers import ROOT, outputs, photo, save, save_beside_old_output
 
@@ -70,13 +71,13 @@ def test_files_are_read_and_written_while_others_train(
   for name in 'abc':
     save(tmp_path / f'{name}.png')
   read = {name: threading.Event() for name in 'abc'}
-  read_image, run_image = image_io.read_image, super_resolution.run_image
+  read_photo, run_image = photo_lib.read_photo, super_resolution.run_image
   seen = []
 
-  def read_and_tell(path):
-    image = read_image(path)
+  def read_and_tell(path, **options):
+    found = read_photo(path, **options)
     read[path.stem].set()
-    return image
+    return found
 
   def run_and_wait(*args, **options):
     name = 'abc'[len(seen)]
@@ -91,7 +92,7 @@ def test_files_are_read_and_written_while_others_train(
       assert earlier.exists()
     return (yield from run_image(*args, **options))
 
-  monkeypatch.setattr(image_io, 'read_image', read_and_tell)
+  monkeypatch.setattr(photo_lib, 'read_photo', read_and_tell)
   monkeypatch.setattr(super_resolution, 'run_image', run_and_wait)
   code, out, err = cli(f'--input={tmp_path}/*.png')
   assert code == 0, err

@@ -86,6 +86,12 @@ def test_other_formats_were_not_compressed_like_that(tmp_path, name):
   assert image_io.read_jpeg(_save(tmp_path / name)) is None
 
 
+def test_inks_have_no_tables_of_luma_and_chroma(tmp_path):
+  path = tmp_path / 'a.jpg'
+  Image.fromarray(PIXELS).convert('CMYK').save(path)
+  assert image_io.read_jpeg(path) is None
+
+
 def test_a_missing_file_is_said_so(tmp_path):
   with pytest.raises(InputError, match='missing.jpg'):
     image_io.read_jpeg(tmp_path / 'missing.jpg')

@@ -16,7 +16,7 @@ from absl import flags
 
 from zssr_jax import blur_kernels, presets
 from zssr_jax.config import KERNELS, Config
-from zssr_jax.data import image_io, kernel_io
+from zssr_jax.data import image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
 from zssr_jax.ops import jpeg
@@ -30,6 +30,8 @@ GAUSSIAN = 'gaussian:'
 # Values of --noise and --jpeg that are neither numbers nor files.
 _AUTO = 'auto'
 _NO_JPEG = 'none'
+# Containers by the values of --output_format: png, jpg, tif.
+OUTPUT_FORMATS = {s[1:]: container for container, s in photo.SUFFIXES.items()}
 # Widest Gaussian, as a multiple of the scale: four pixels of the input.
 _WIDEST = 4
 
@@ -53,6 +55,9 @@ class Options:
   seed: int = 0
   devices: int = 1
   in_flight: int = 1
+  output_format: str | None = None  # a key of OUTPUT_FORMATS
+  bit_depth: str | None = None  # 8, 16 or 32
+  quality: int | None = None  # of a JPEG
   overwrite: bool = False
   explain: bool = False
   report: bool = False
@@ -214,6 +219,7 @@ def parse_options(
   values, config = parse_flags(argv, define, configs=root / 'configs')
   names = [f.name for f in dataclasses.fields(Options) if f.name in values]
   chosen: dict[str, Any] = {name: values[name].value for name in names}
+  _check_output(chosen['output_format'], chosen['bit_depth'], chosen['quality'])
   kernel = chosen['kernel']
   if kernel in _WORDS:
     chosen['kernel'] = None
@@ -249,6 +255,26 @@ def parse_options(
       ' have it found, or --kernel=bicubic to do without'
     )
   return Options(**chosen)
+
+
+def _check_output(
+  output_format: str | None, bit_depth: str | None, quality: int | None
+) -> None:
+  """Refuses what goes together with no input.
+
+  Raises:
+    InputError: for a quality without JPEG, or more bits than a format has.
+  """
+  if quality is not None and output_format != 'jpg':
+    raise InputError(
+      f'--quality={quality}: only JPEG has one; pass --output_format=jpg, too'
+    )
+  most = {'jpg': 8, 'png': 16}.get(output_format or '', 32)
+  if bit_depth is not None and int(bit_depth) > most:
+    raise InputError(
+      f'--bit_depth={bit_depth}: {output_format} has at most {most}; pass'
+      ' --output_format=tif'
+    )
 
 
 def _apply_words(

@@ -10,8 +10,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from zssr_jax.command_line.arguments import ESTIMATES, Options
-from zssr_jax.data import image_io
+from zssr_jax.command_line.arguments import ESTIMATES, OUTPUT_FORMATS, Options
+from zssr_jax.data import photo
 from zssr_jax.errors import InputError
 from zssr_jax.ops.resize import Scale
 
@@ -21,7 +21,10 @@ class Job:
   """One input file and the files made of it."""
 
   input: Path
+  page: int | None  # of the input, from 1
   reference: Path | None
+  reference_page: int | None
+  container: str  # of the result, a key of `photo.SUFFIXES`
   image: Path
   record: Path
   comparison: Path  # made when there is a reference
@@ -43,26 +46,32 @@ def _images_in(folder: Path) -> list[Path]:
   return [
     p
     for p in sorted(folder.iterdir())
-    if p.suffix.lower() in image_io.IMAGE_SUFFIXES
+    if p.suffix.lower() in photo.INPUT_SUFFIXES
     and p.is_file()
     and not p.name.startswith('.')
   ]
 
 
-def _list_inputs(pattern: str) -> list[Path]:
-  """Returns the files that a file name, folder or glob stands for."""
+def _list_inputs(pattern: str) -> tuple[list[Path], int | None]:
+  """Returns the files that a file name, folder or glob stands for.
+
+  And the page, where it is FILE[PAGE].
+  """
   path = Path(pattern)
   if path.is_dir():
     found = _images_in(path)
     if not found:
       raise InputError(f'{pattern}: no images in this folder')
-    return found
+    return found, None
   if path.exists() or not glob.has_magic(pattern):
-    return [path]
+    return [path], None
+  file, page = photo.split_page(pattern)
+  if file.is_file():
+    return [file], page
   found = [Path(p) for p in sorted(glob.glob(pattern)) if Path(p).is_file()]
   if not found:
     raise InputError(f'{pattern}: no file matches')
-  return found
+  return found, None
 
 
 def _find_reference(reference: Path, name: Path, inputs: int) -> Path:
@@ -82,6 +91,17 @@ def _find_reference(reference: Path, name: Path, inputs: int) -> Path:
   return same[0]
 
 
+def _container(path: Path, output_format: str | None) -> str:
+  """Returns the container of the result.
+
+  It goes by the input's name, not by what the file is, so that nothing has to
+  be read for it: a TIFF named .png becomes a PNG named .png.
+  """
+  if output_format:
+    return OUTPUT_FORMATS[output_format]
+  return 'TIFF' if path.suffix.lower() in ('.tif', '.tiff') else 'PNG'
+
+
 def plan(options: Options, scale: Scale) -> list[Job]:
   """Returns one job an input, none of which writes over another's output.
 
@@ -90,10 +110,12 @@ def plan(options: Options, scale: Scale) -> list[Job]:
       too long, or two inputs would give outputs of the same name.
   """
   try:
-    inputs = _list_inputs(options.input)
+    inputs, page = _list_inputs(options.input)
     stems = Counter(p.stem for p in inputs)
     factors = scale if isinstance(scale, tuple) else (scale,)
     suffix = '_x' + 'x'.join(f'{f:.4g}' for f in factors)
+    if page is not None:
+      suffix = f'_p{page}{suffix}'
     jobs: dict[str, Job] = {}
     for path in inputs:
       name = (path.stem if stems[path.stem] == 1 else path.name) + suffix
@@ -104,14 +126,19 @@ def plan(options: Options, scale: Scale) -> list[Job]:
         )
       if len(os.fsencode(name)) > 200:  # most file systems end at 255
         raise InputError(f'{path}: the name is too long to name results by')
-      reference = None
+      reference, reference_page = None, None
       if options.reference:
-        reference = _find_reference(Path(options.reference), path, len(inputs))
+        reference, reference_page = photo.split_page(options.reference)
+        reference = _find_reference(reference, path, len(inputs))
       output = Path(options.output)
+      container = _container(path, options.output_format)
       jobs[name] = Job(
         input=path,
+        page=page,
         reference=reference,
-        image=output / f'{name}.png',
+        reference_page=reference_page,
+        container=container,
+        image=output / (name + photo.SUFFIXES[container]),
         record=output / f'{name}.json',
         comparison=output / f'{name}_side_by_side.png',
         kernel=output / f'{name}_kernel.npy',

@@ -100,6 +100,7 @@ def make_record(
   device = jax.devices()[0]
   record = {
     'input': job.input,
+    'page': job.page,  # of the input, from 1
     'kernel': _kernel(options, result),
     'degradation': findings.entry(result),
     'reference': job.reference,

@@ -36,12 +36,14 @@ from zssr_jax.command_line import (
   findings,
   jobs,
   networks,
+  pictures,
   record,
 )
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.display import Display
 from zssr_jax.command_line.jobs import Job
-from zssr_jax.data import files, image_io, kernel_io
+from zssr_jax.command_line.pictures import Picture, Unit
+from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
 from zssr_jax.evaluation.judge import Judge, Scores
@@ -55,25 +57,39 @@ from zssr_jax.report.side_by_side import find_detail, side_by_side
 _MAX_OUTPUT_PIXELS = 256_000_000
 
 
-def _read_input(path: Path, scale: Scale) -> np.ndarray:
-  image = image_io.read_image(path)
-  rows, columns = resize.scaled_shape(image.shape, scale)
+def _read_input(job: Job, options: Options, scale: Scale) -> Picture:
+  """Reads an input, and refuses one whose result could not be written."""
+  picture = pictures.read(job.input, job.page)
+  rows, columns = resize.scaled_shape(picture.image.shape, scale)
   if rows * columns > _MAX_OUTPUT_PIXELS:
     raise InputError(
-      f'{path}: the result would have {rows * columns / 1e6:.0f} megapixels,'
-      f' the limit is {_MAX_OUTPUT_PIXELS / 1e6:g}; choose a smaller --scale'
+      f'{job.input}: the result would have {rows * columns / 1e6:.0f}'
+      f' megapixels, the limit is {_MAX_OUTPUT_PIXELS / 1e6:g}; choose a'
+      ' smaller --scale'
     )
-  return image
+  photo.check_writable(
+    picture.photo,
+    container=job.container,
+    depth=pictures.depth(picture.photo, options.bit_depth),
+    quality=options.quality,
+  )
+  return picture
 
 
-def _read_reference(job: Job, image: np.ndarray, scale: Scale) -> np.ndarray:
+def _read_reference(job: Job, picture: Picture, scale: Scale) -> np.ndarray:
   """Reads the ground truth and refuses one that is not of this input.
 
   An input whose original the scale does not divide comes back up to
   `scale - 1` pixels larger or smaller; both are cut to what they share.
   """
   assert job.reference is not None
-  reference = image_io.read_image(job.reference)
+  image, unit = picture.image, picture.unit
+  found = pictures.read(job.reference, job.reference_page, unit)
+  if unit == Unit() != pictures.unit_of(found.photo.colour):
+    raise InputError(
+      f'{job.reference}: holds numbers outside [0, 1], but {job.input} does not'
+    )
+  reference = found.image
   have, want = reference.shape, resize.scaled_shape(image.shape, scale)
   if have[2] != image.shape[2]:
     raise InputError(
@@ -133,15 +149,17 @@ class _Done(NamedTuple):
   job: Job
   summary: str
   explanation: str  # '' where none is asked for
-  result: zssr_jax.Result  # without its image and parameters
+  result: zssr_jax.Result  # without its image, planes, parameters
   scores: Scores | None
   seconds: float
+  notes: tuple[str, ...]  # on what of the input was converted
+  unit: Unit
 
 
 class _Read(NamedTuple):
   """What a job has on disk."""
 
-  image: np.ndarray
+  picture: Picture
   reference: np.ndarray | None
   judge: Judge | None  # where there is a reference
   known: findings.Known
@@ -152,20 +170,21 @@ def _read(job: Job, plan: _Plan) -> _Read:
   """Reads a job's files, and refuses what does not fit."""
   clock = time.perf_counter()
   scale = plan.scale
-  image = _read_input(job.input, scale)
+  picture = _read_input(job, plan.options, scale)
   known = findings.Known(plan.known)
   if plan.options.reads_tables:
-    tables = image_io.read_jpeg(job.input)
+    is_jpeg = picture.photo.container == 'JPEG'
+    tables = image_io.read_jpeg(job.input) if is_jpeg else None
     known = findings.Known(
       plan.known.replace(jpeg=tables), of_file=tables is not None
     )
   reference, judge = None, None
   if job.reference:
-    reference = _read_reference(job, image, scale)
+    reference = _read_reference(job, picture, scale)
     # Before the training, so that what is too small to score is refused.
-    judge = Judge(image, reference, scale)
+    judge = Judge(picture.image, reference, scale)
   seconds = time.perf_counter() - clock
-  return _Read(image, reference, judge, known, seconds)
+  return _Read(picture, reference, judge, known, seconds)
 
 
 def _finish(
@@ -185,7 +204,15 @@ def _finish(
       f'{scores.psnr:.2f} dB / {scores.ssim:.4f}',
       f'(bicubic {scores.bicubic_psnr:.2f} / {scores.bicubic_ssim:.4f})',
     ]
-  contents[job.image] = image_io.encode_png(result.image)
+  contents[job.image] = pictures.encode(
+    read.picture,
+    result.image,
+    result.planes,
+    plan.scale,
+    container=job.container,
+    bits=plan.options.bit_depth,
+    quality=plan.options.quality,
+  )
   if found := findings.summary(result):
     summary.append(found)
   explanation = ''
@@ -213,9 +240,11 @@ def _finish(
     job,
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
     explanation,
-    dataclasses.replace(result, image=np.empty(0), params=None),
+    dataclasses.replace(result, image=np.empty(0), params=None, planes=None),
     scores,
     seconds['total'],
+    read.picture.photo.notes,
+    read.picture.unit,
   )
 
 
@@ -263,6 +292,8 @@ class _Reports:
       words = _compare_kernels(outcome, true_kernel, self._plan.scale)
       print(words, flush=True)
     estimate = outcome.result.estimate
+    for note in outcome.notes:
+      app.complain(f'{job.input}: {note}', 'note')
     for warning in (estimate and estimate.warning, outcome.result.warning):
       if warning:
         app.complain(f'{job.input}: {warning}', 'warning')
@@ -274,7 +305,8 @@ def _shape_class(job: Job, plan: _Plan) -> Hashable:
   if len(plan.devices) == 1 or plan.options.in_flight > 1:
     return None
   try:
-    shape = image_io.read_shape(job.input)
+    *size, bands = photo.read_shape(job.input, page=job.page)
+    shape = (*size, pictures.channels(bands))
     stages = stages_lib.plan_stages(shape, plan.scale, plan.options.config)
   except (ValueError, OSError):  # comes again when the job starts
     return None
@@ -292,8 +324,9 @@ def _start(job: Job, plan: _Plan, display: Display) -> _Run:
     display.begin(job.image, job.image.stem)
     try:
       result = yield from super_resolution.run_image(
-        read.image,
+        read.picture.image,
         plan.scale,
+        planes=read.picture.planes,
         kernel=plan.kernel,
         degradation=read.known.degradation,
         config=plan.options.config,
@@ -351,6 +384,10 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
 def _entry(done: _Done, scale: Scale) -> page.Entry:
   """What a report shows of a finished job; reads the pictures again."""
   job, history = done.job, done.result.history
+
+  def shown(path: Path, number: int | None = None) -> np.ndarray:
+    return pictures.read(path, number, done.unit).image
+
   numbers = {}
   if done.scores:
     psnr, ssim, bicubic_psnr, bicubic_ssim = done.scores
@@ -367,9 +404,11 @@ def _entry(done: _Done, scale: Scale) -> page.Entry:
   }
   return page.Entry(
     title=job.image.stem,
-    before=interpolation.bicubic(image_io.read_image(job.input), scale),
-    after=image_io.read_image(job.image),
-    reference=image_io.read_image(job.reference) if job.reference else None,
+    before=interpolation.bicubic(shown(job.input, job.page), scale),
+    after=shown(job.image),
+    reference=(
+      shown(job.reference, job.reference_page) if job.reference else None
+    ),
     kernel=done.result.kernel,
     history=history,
     numbers=numbers,

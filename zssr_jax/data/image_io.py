@@ -1,8 +1,9 @@
 """Images from files, and results to files; host only.
 
-Whatever is wrong with a file raises `InputError`, whose message is one line
-that names the file and the remedy. Formats that would come out mangled
-(alpha, 16 bits, CMYK) are refused rather than converted.
+Plain 8-bit images alone: what would come out mangled (alpha, 16 bits, CMYK) is
+refused rather than converted; `photo` takes that, too. Whatever is wrong with a
+file raises `InputError`, whose message is one line that names the file and the
+remedy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,25 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
   return image.format != 'BMP' and any(';16' in str(t) for t in image.tile)
 
 
-def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
-  """Says why an opened image is not taken, or None when it is."""
+# Says of an opened image why it is not taken, given the most pixels.
+_Refusal = Callable[[ImageFile.ImageFile, int], str | None]
+
+
+def _too_large(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
+  """Says how large an opened image is, or None when that is fine."""
   pixels = image.width * image.height
   if pixels > max_pixels:
     return (
       f'{image.width}x{image.height} is {pixels / 1e6:.1f} megapixels, the'
       f' limit is {max_pixels / 1e6:g}; crop or shrink it first'
     )
+  return None
+
+
+def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
+  """Says why an opened image is not taken, or None when it is."""
+  if reason := _too_large(image, max_pixels):
+    return reason
   alpha = image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa')
   if alpha or 'transparency' in image.info:
     return 'has transparency; save it without an alpha channel'
@@ -62,7 +74,9 @@ def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+def _opened(
+  path: Path, max_pixels: int, refusal: _Refusal = _refusal
+) -> Iterator[ImageFile.ImageFile]:
   """Opens a file's image undecoded; what goes wrong is an InputError."""
   content = files.read_bytes(path)
   try:
@@ -71,7 +85,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
       warnings.simplefilter('ignore')
       warnings.simplefilter('error', Image.DecompressionBombWarning)
       with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        reason = _refusal(image, max_pixels)
+        reason = refusal(image, max_pixels)
         if reason:
           raise InputError(f'{path}: {reason}')
         yield image
@@ -97,21 +111,6 @@ def _is_turned(image: ImageFile.ImageFile) -> bool:
   """Whether its rows are columns of the upright image."""
   # The orientation stands at the end of some PNG files; Pillow looks there.
   return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-
-
-def read_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-  """Returns the shape that `read_image` would, mostly without decoding.
-
-  Raises:
-    InputError: as `read_image` does, but for damage behind a file's head.
-  """
-  with _opened(Path(path), MAX_PIXELS) as image:
-    if image.format == 'TIFF':  # Pillow turns it by itself, once decoded
-      image.load()
-    rows, columns = image.height, image.width
-    if _is_turned(image):
-      rows, columns = columns, rows
-    return rows, columns, 1 if image.mode == 'L' else 3
 
 
 def read_image(
@@ -146,7 +145,7 @@ def read_image(
 def read_jpeg(
   path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
 ) -> jpeg.Jpeg | None:
-  """Tells how a file compressed the image that `read_image` returns.
+  """Tells how a file compressed its RGB or grey image.
 
   Only the head of the file is read. Where the EXIF orientation turns the
   image, the tables are turned with it. The block grid of a turned or mirrored
@@ -157,14 +156,17 @@ def read_jpeg(
     max_pixels: refuses larger images.
 
   Returns:
-    None unless it is a JPEG file (or MPO, a phone's). The chroma table is that
-    of the first chroma plane; of a greyscale image it is the luma's.
+    None unless it is such a JPEG file (or MPO, a phone's). The chroma table is
+    that of the first chroma plane; of a greyscale image it is the luma's.
 
   Raises:
-    InputError: as `read_image` does, but for damage behind the head.
+    InputError: when the file is missing, empty, too large, no image, or
+      damaged in its head.
   """
-  with _opened(Path(path), max_pixels) as image:
+  with _opened(Path(path), max_pixels, _too_large) as image:
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
+      return None
+    if image.mode not in ('L', 'RGB'):  # tables of inks
       return None
     # Of each plane: identifier, samples per block of pixels (x, y), table.
     planes = image.layer

@@ -1,0 +1,157 @@
+"""What of a photo is trained on and what only enlarged, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.ndimage
+
+from zssr_jax.data import photo
+from zssr_jax.data.photo import Photo
+from zssr_jax.ops import resize
+from zssr_jax.ops.resize import Scale
+
+_DEPTHS = {'8': 'uint8', '16': 'uint16', '32': 'float32'}
+_OF_16_BITS = ('int16', 'float16')
+
+
+class Unit(NamedTuple):
+  """What the network's [0, 1] is in a photo's own numbers."""
+
+  low: float = 0.0
+  span: float = 1.0
+
+
+class Picture(NamedTuple):
+  """A photo as the network is shown it."""
+
+  photo: Photo
+  image: np.ndarray  # float32 [H, W, 1 or 3] in [0, 1]
+  planes: np.ndarray | None  # float32 [H, W, k] in [0, 1]: bands, then alpha
+  unit: Unit
+
+
+def channels(bands: int) -> int:
+  """Returns how many of a photo's bands, the first ones, are the image."""
+  return 3 if bands >= 3 else 1
+
+
+def depth(found: Photo, bits: str | None) -> str:
+  """Returns the depth to write a photo with.
+
+  Args:
+    found: the photo.
+    bits: '8', '16', '32', or None for its own.
+  """
+  if bits is None or (bits == '16' and found.depth in _OF_16_BITS):
+    return found.depth
+  return _DEPTHS[bits]
+
+
+def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
+  """Reads a photo, and divides it into image and planes.
+
+  Args:
+    path: the file.
+    page: which of its pages, from 1, or None.
+    unit: of another photo, to be shown with the same brightness; what lies
+      outside is clipped. None: its own.
+
+  Raises:
+    InputError: see `photo.read_photo`.
+  """
+  found = photo.read_photo(path, page=page)
+  colour, alpha = found.colour, found.alpha
+  if alpha is not None:
+    colour = photo.bleed(colour, alpha)
+  unit = unit or unit_of(colour)
+  if unit != Unit():
+    fractions = (colour.astype(np.float64) - unit.low) / unit.span
+    colour = fractions.clip(0, 1).astype(np.float32)
+  count = channels(colour.shape[-1])
+  planes = [colour[..., count:]]
+  # What is opaque everywhere stays so without a network.
+  if alpha is not None and alpha.min() < 1:
+    planes.append(alpha)
+  beside = np.concatenate(planes, axis=-1)
+  image = colour[..., :count].clip(0, 1)
+  return Picture(found, image, beside if beside.size else None, unit)
+
+
+def unit_of(colour: np.ndarray) -> Unit:
+  """Returns [0, 1] where that holds all colours, else what they reach."""
+  low, high = float(colour.min()), float(colour.max())
+  if low >= 0 and high <= 1:
+    return Unit()
+  return Unit(low, high - low or 1.0)
+
+
+def encode(
+  picture: Picture,
+  image: np.ndarray,
+  planes: np.ndarray | None,
+  scale: Scale,
+  *,
+  container: str,
+  bits: str | None,
+  quality: int | None,
+) -> bytes:
+  """Returns the bytes of a file of the enlarged photo.
+
+  Args:
+    picture: what was enlarged.
+    image: `[H', W', C]` in [0, 1].
+    planes: `[H', W', k]` in [0, 1], or None.
+    scale: by how much it was enlarged.
+    container: see `photo.encode`.
+    bits: see `depth`.
+    quality: see `photo.encode`.
+
+  Raises:
+    InputError: see `photo.encode`.
+  """
+  extra = picture.photo.colour.shape[-1] - image.shape[-1]
+  colour, alpha = image, None
+  if planes is not None:
+    colour = np.concatenate([image, planes[..., :extra]], axis=-1)
+    if planes.shape[-1] > extra:
+      assert picture.photo.alpha is not None
+      alpha = _within(planes[..., extra:], picture.photo.alpha, scale)
+  unit = picture.unit
+  if unit != Unit():
+    own = unit.low + unit.span * colour.astype(np.float64)
+    colour = own.astype(np.float32)
+  return photo.encode(
+    colour,
+    alpha,
+    picture.photo,
+    scale=resize.scale_pair(scale),
+    container=container,
+    depth=depth(picture.photo, bits),
+    quality=quality,
+  )
+
+
+def _within(result: np.ndarray, alpha: np.ndarray, scale: Scale) -> np.ndarray:
+  """Keeps an enlarged alpha within what the 3x3 pixels about it hold.
+
+  So what was opaque or transparent stays so exactly, whatever little the
+  network adds.
+
+  Args:
+    result: `[H', W', 1]`.
+    alpha: `[H, W, 1]`, before.
+    scale: by how much it was enlarged.
+  """
+  rows, columns = (
+    np.minimum(((np.arange(n) + 0.5) / s).astype(np.intp), most - 1)
+    for n, s, most in zip(
+      result.shape, resize.scale_pair(scale), alpha.shape, strict=False
+    )
+  )
+  low = scipy.ndimage.minimum_filter(alpha, (3, 3, 1))
+  high = scipy.ndimage.maximum_filter(alpha, (3, 3, 1))
+  places = np.ix_(rows, columns)
+  return result.clip(low[places], high[places])

@@ -1,0 +1,546 @@
+"""Photos as people have them: read with all that belongs to them, and written.
+
+Where `image_io` takes plain 8-bit images, this takes alpha, 16 bits, floats,
+CMYK, many bands, profiles, EXIF and georeferences too, and gives them back
+with the enlarged image. Host only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import scipy.ndimage
+from PIL import Image, PngImagePlugin
+
+from zssr_jax.data import files, photo_parts, photo_tiff
+from zssr_jax.data.image_io import IMAGE_SUFFIXES, MAX_PIXELS
+from zssr_jax.data.photo_parts import Photo, Refusal, Tiff
+from zssr_jax.errors import InputError
+
+__all__ = [
+  'INPUT_SUFFIXES',
+  'SUFFIXES',
+  'Photo',
+  'Tiff',
+  'bleed',
+  'check_writable',
+  'encode',
+  'read_photo',
+  'read_shape',
+  'split_page',
+]
+
+# Of files that are taken for photos where a folder is named.
+INPUT_SUFFIXES = IMAGE_SUFFIXES | {'.gif', '.avif', '.heic', '.heif', '.jfif'}
+# Of the containers that are written.
+SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
+
+# All that Pillow can be trusted with; TIFF and HEIF have readers of their own.
+_FORMATS = ('PNG', 'JPEG', 'BMP', 'WEBP', 'GIF', 'AVIF')
+_JPEG_QUALITY = 95
+_GAMMA = 1 / 2.2  # what a PNG says that is like others
+_PNG_HEAD = 33  # bytes: the signature and IHDR, which is always the first
+
+_RAW_SUFFIXES = frozenset(
+  '.3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc'
+  ' .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srf .srw'
+  ' .x3f'.split()
+)
+# The brands with which a HEIF file begins, after four bytes and 'ftyp'.
+_HEIF_BRANDS = frozenset(
+  b'heic heix heim heis hevc hevx hevm hevs mif1 msf1'.split()
+)
+
+
+def split_page(text: str | os.PathLike[str]) -> tuple[Path, int | None]:
+  """Tells the page from the name in 'photo.tif[3]'.
+
+  Args:
+    text: a path, with a page number from 1 in brackets behind it or without.
+      A file that has the brackets in its name is taken as it is.
+
+  Returns:
+    The path, and the number or None.
+  """
+  text = os.fspath(text)
+  match = re.fullmatch(r'(.+)\[([0-9]{1,9})\]', text, re.DOTALL)
+  if match is None or os.path.exists(text):
+    return Path(text), None
+  return Path(match[1]), int(match[2])
+
+
+def _content(path: Path) -> bytes:
+  """Returns the bytes of a file that may hold a photo."""
+  content = files.read_bytes(path)
+  if path.suffix.lower() in _RAW_SUFFIXES:
+    raise Refusal(photo_tiff.RAW)
+  return content
+
+
+def _is_heif(content: bytes) -> bool:
+  """Whether a file is HEIF, but not AVIF, by its first bytes."""
+  return content[4:8] == b'ftyp' and content[8:12] in _HEIF_BRANDS
+
+
+def _is_avif_inside(content: bytes) -> bool:
+  """Whether a file of a general brand says that it holds AVIF."""
+  return b'avif' in content[12:64]
+
+
+def read_photo(
+  path: str | os.PathLike[str],
+  *,
+  page: int | None = None,
+  max_pixels: int = MAX_PIXELS,
+) -> Photo:
+  """Reads a photo, upright, with what belongs to it.
+
+  The numbers of the colours are those in the file, to be seen through its
+  profile; only CMYK and Lab are converted, to sRGB, and lose their profile.
+
+  Args:
+    path: PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF or HEIF file.
+    page: which of several frames or pages, from 1.
+    max_pixels: refuses larger images before they are decoded.
+
+  Returns:
+    The photo. What was converted is in its notes.
+
+  Raises:
+    InputError: when the file is missing, empty, damaged, too large, no image,
+      a camera's raw file, has several frames or pages and none is chosen, or
+      has numbers of a type that no network can take.
+  """
+  path = Path(path)
+  with photo_parts.reading(str(path)):
+    content = _content(path)
+    if content.startswith(photo_tiff.MAGIC):
+      return photo_tiff.read(content, str(path), page, max_pixels)
+    if _is_heif(content) and not _is_avif_inside(content):
+      return _read_heif(content, str(path), page, max_pixels)
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      _seek(image, page, max_pixels)
+      return _read_with_pillow(image, content, str(path))
+
+
+def read_shape(
+  path: str | os.PathLike[str], *, page: int | None = None
+) -> tuple[int, int, int]:
+  """Returns the shape of the colours that `read_photo` gives.
+
+  It reads the whole file but decodes hardly anything.
+
+  Args:
+    path: the file.
+    page: which of several frames or pages, from 1.
+
+  Returns:
+    Rows, columns and bands, upright and without alpha.
+
+  Raises:
+    InputError: as `read_photo` does, but for damage behind a file's head.
+  """
+  path = Path(path)
+  with photo_parts.reading(str(path)):
+    content = _content(path)
+    if content.startswith(photo_tiff.MAGIC):
+      return photo_tiff.read_shape(content, page, MAX_PIXELS)
+    if _is_heif(content) and not _is_avif_inside(content):
+      found = _open_heif(content, page, MAX_PIXELS)
+      bands = 1 if found.mode.startswith('L') else 3
+      return found.size[1], found.size[0], bands
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      _seek(image, page, MAX_PIXELS)
+      rows, columns = image.height, image.width
+      bands = len(_plain_mode(image).rstrip('A'))
+      # What stands behind the pixels is looked for there, so this comes last.
+      if photo_parts.is_turned(photo_parts.upright_exif(image.getexif)[0]):
+        rows, columns = columns, rows
+      return rows, columns, bands
+
+
+def _seek(image: Any, page: int | None, max_pixels: int) -> None:
+  """Goes to the frame that is meant, undecoded where it is the first."""
+  photo_parts.check_size(image.width, image.height, max_pixels)
+  # MPO is a JPEG of a phone with a preview or a depth map behind the photo.
+  frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
+  index = photo_parts.chosen(frames, page, 'frames')
+  if index:
+    image.seek(index)
+
+
+def _plain_mode(image: Any) -> str:
+  """Returns which of L, LA, RGB and RGBA says the same as a file's mode."""
+  grey = image.mode.startswith(('1', 'L', 'I;16'))
+  # A grey PNG with alpha and 16 bits is RGBA to Pillow.
+  grey = grey or (_is_deep(image) and 'LA;16' in str(image.tile))
+  alpha = image.has_transparency_data
+  return ('L' if grey else 'RGB') + ('A' if alpha else '')
+
+
+def _is_deep(image: Any) -> bool:
+  """Whether Pillow would cut the 16 bits of a PNG down to 8."""
+  return image.format == 'PNG' and any(';16' in str(t) for t in image.tile)
+
+
+def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
+  """Decodes an image: samples `[H, W, 1 to 4]`, and what was converted."""
+  notes: list[str] = []
+  if _is_deep(image):
+    if getattr(image, 'n_frames', 1) > 1:
+      raise Refusal('is an animation of 16 bits; save the frame as a file')
+    samples = np.asarray(imagecodecs.png_decode(content))
+    return np.atleast_3d(samples), notes
+  image.load()
+  mode = _plain_mode(image)
+  if image.mode == 'CMYK':
+    icc = image.info.get('icc_profile')
+    samples, note = photo_parts.cmyk_to_rgb(np.asarray(image), icc)
+    return samples, [note]
+  if image.mode == '1':
+    notes.append('1 bit a pixel converted to 8-bit grey')
+  if image.mode in ('P', 'PA'):
+    notes.append('palette converted to 8-bit RGB')
+  direct = image if image.mode == mode else image.convert(mode)
+  samples = np.atleast_3d(np.asarray(direct))
+  if image.format == 'AVIF':
+    deep = _deep_avif(content, image.tell(), samples)
+    samples = samples if deep is None else deep
+  return samples, notes
+
+
+def _deep_avif(
+  content: bytes, index: int, coarse: np.ndarray
+) -> np.ndarray | None:
+  """Decodes an AVIF of 10 or 12 bits, of which Pillow gives 8.
+
+  Args:
+    content: the file.
+    index: of the frame, from 0.
+    coarse: uint8 `[H, W, C]`, what Pillow gave.
+
+  Returns:
+    uint16 of the same shape; None for a file of 8 bits.
+  """
+  try:
+    fine = np.asarray(imagecodecs.avif_decode(content, index))
+  except (RuntimeError, ValueError):  # what Pillow gave is good enough
+    return None
+  if fine.dtype != np.uint16 or fine.shape != coarse.shape:
+    return None
+  # The depth is not told; with the right one the two are nearly the same.
+  mean = fine.mean() / max(float(coarse.mean()), 1e-9) * 255
+  white = min((1023, 4095), key=lambda w: abs(mean - w))
+  return photo_parts.to_samples(fine / np.float32(white), 'uint16')
+
+
+def _split_alpha(
+  samples: np.ndarray, white: int, orientation: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+  """Returns colour and alpha of samples `[H, W, 1 to 4]`, upright."""
+  turned = photo_parts.upright(samples, orientation)
+  fractions = photo_parts.to_fraction(turned, white)
+  if samples.shape[-1] in (1, 3):
+    return fractions, None
+  return fractions[..., :-1].copy(), fractions[..., -1:].copy()
+
+
+def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
+  """Reads the frame that an opened image shows."""
+  samples, notes = _samples(image, content)
+  image.load()  # also reads what stands behind the pixels
+  gamma = image.info.get('gamma')
+  if gamma and abs(gamma - _GAMMA) > 0.01 and 'icc_profile' not in image.info:
+    notes.append(f'gamma of {gamma:g}, which is not in a profile, left out')
+  white = int(np.iinfo(samples.dtype).max)
+  orientation, exif, lost = photo_parts.upright_exif(image.getexif)
+  colour, alpha = _split_alpha(samples, white, orientation)
+  dpi = image.info.get('dpi')
+  xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
+  return Photo(
+    name=name,
+    colour=colour,
+    alpha=alpha,
+    container='JPEG' if image.format == 'MPO' else str(image.format),
+    depth=samples.dtype.name,
+    icc=None if image.mode == 'CMYK' else image.info.get('icc_profile') or None,
+    exif=exif,
+    xmp=photo_parts.upright_xmp(xmp),
+    dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None,
+    notes=(*notes, *lost),
+  )
+
+
+def _open_heif(content: bytes, page: int | None, max_pixels: int) -> Any:
+  """Opens an image of a HEIF file, undecoded."""
+  try:
+    heif = importlib.import_module('pillow_heif')
+  except ImportError:
+    raise Refusal(
+      'is HEIF; install its reader (pip install pillow-heif) or save it as PNG'
+    ) from None
+  images = heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
+  found = images[photo_parts.chosen(len(images), page, 'frames')]
+  width, height = found.size
+  photo_parts.check_size(width, height, max_pixels)
+  return found
+
+
+def _read_heif(
+  content: bytes, name: str, page: int | None, max_pixels: int
+) -> Photo:
+  """Reads a HEIF file; its library turns the image upright."""
+  found = _open_heif(content, page, max_pixels)
+  samples = np.atleast_3d(np.asarray(found))
+  white = 255
+  if samples.dtype == np.uint16:  # 10 or 12 bits, moved to the upper end
+    bits = int(found.info.get('bit_depth', 16))
+    white = (2**bits - 1) << (16 - bits)
+  colour, alpha = _split_alpha(samples, white, 1)
+  loaded = Image.Exif()
+
+  def load() -> Image.Exif:
+    loaded.load(found.info.get('exif') or b'')
+    return loaded
+
+  _, exif, lost = photo_parts.upright_exif(load)
+  return Photo(
+    name=name,
+    colour=colour,
+    alpha=alpha,
+    container='HEIF',
+    depth=samples.dtype.name,
+    icc=found.info.get('icc_profile') or None,
+    exif=exif,
+    xmp=photo_parts.upright_xmp(found.info.get('xmp')),
+    notes=tuple(lost),
+  )
+
+
+def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+  """Gives fully transparent pixels the colour of the nearest visible one.
+
+  What a file holds there, black as a rule, would otherwise be mixed into the
+  edges of what is visible.
+
+  Args:
+    colour: `[H, W, C]`.
+    alpha: `[H, W, 1]`, 0 for transparent.
+
+  Returns:
+    `[H, W, C]`, the same where anything is visible. An image that is all
+    transparent is returned as it is.
+  """
+  hidden = alpha[..., 0] <= 0
+  if hidden.all() or not hidden.any():
+    return colour
+  rows, columns = scipy.ndimage.distance_transform_edt(
+    hidden, return_distances=False, return_indices=True
+  )
+  return colour[rows, columns]
+
+
+def _container(like: Photo, container: str | None) -> str:
+  """Returns the container of an output file."""
+  container = container or ('TIFF' if like.container == 'TIFF' else 'PNG')
+  if container not in SUFFIXES:
+    raise InputError(
+      f'{like.name}: {container} is not written; choose one of'
+      f' {", ".join(SUFFIXES)}'
+    )
+  return container
+
+
+def check_writable(
+  like: Photo,
+  *,
+  container: str | None = None,
+  depth: str | None = None,
+  quality: int | None = None,
+) -> None:
+  """Refuses what `encode` would, before there is a result.
+
+  Args:
+    like: the photo.
+    container: as in `encode`.
+    depth: as in `encode`.
+    quality: as in `encode`.
+
+  Raises:
+    InputError: when the container cannot hold what there is.
+  """
+  container = _container(like, container)
+  transparent = like.alpha is not None and float(like.alpha.min()) < 1
+  reason = _unfit(like, transparent, container, depth or like.depth, quality)
+  if reason:
+    raise InputError(f'{like.name}: {reason}')
+
+
+def encode(
+  colour: np.ndarray,
+  alpha: np.ndarray | None,
+  like: Photo,
+  *,
+  scale: tuple[float, float] = (1, 1),
+  container: str | None = None,
+  depth: str | None = None,
+  quality: int | None = None,
+) -> bytes:
+  """Makes a file of an enlarged image that means what the photo's file means.
+
+  Samples are rounded half up; what does not fit is clipped.
+
+  Args:
+    colour: `[H', W', C]` in the unit of `like.colour`, with as many bands.
+    alpha: `[H', W', 1]` in [0, 1], or None. None stands for opaque where
+      `like` has an alpha that is opaque throughout.
+    like: the photo, for profile, EXIF, XMP, dpi and georeference.
+    scale: by how much it was enlarged, y and x; of use to a georeference.
+    container: 'PNG', 'JPEG' or 'TIFF'; by default TIFF for a TIFF, otherwise
+      PNG.
+    depth: 'uint8', 'uint16', 'int16', 'float16' or 'float32'; by default that
+      of `like`.
+    quality: of a JPEG, 1 to 100, by default 95; no other container needs it.
+
+  Returns:
+    The bytes of the file.
+
+  Raises:
+    InputError: when the container cannot hold what there is.
+    ValueError: when the arrays do not fit together.
+  """
+  container = _container(like, container)
+  depth = depth or like.depth
+  alpha = _complete_alpha(colour, alpha, like)
+  transparent = alpha is not None and float(alpha.min()) < 1
+  reason = _unfit(like, transparent, container, depth, quality)
+  if reason:
+    raise InputError(f'{like.name}: {reason}')
+  if container == 'JPEG':
+    alpha = None
+  try:
+    if container == 'TIFF':
+      return photo_tiff.encode(colour, alpha, like, scale, depth)
+    pixels = colour if alpha is None else np.concatenate([colour, alpha], -1)
+    samples = photo_parts.to_samples(pixels, depth)
+    if container == 'PNG':
+      return _encode_png(samples, like)
+    return _encode_jpeg(samples, like, quality or _JPEG_QUALITY)
+  except (OSError, ValueError, RuntimeError, SyntaxError) as error:
+    raise InputError(
+      f'{like.name}: cannot be written as {container}'
+      f' ({files.one_line(error)}); choose another container'
+    ) from None
+
+
+def _complete_alpha(
+  colour: np.ndarray, alpha: np.ndarray | None, like: Photo
+) -> np.ndarray | None:
+  """Checks shapes, and makes an opaque alpha where one was left out."""
+  if colour.ndim != 3 or colour.shape[-1] != like.colour.shape[-1]:
+    raise ValueError(
+      f'colour of shape {colour.shape} for a photo of {like.colour.shape}'
+    )
+  if alpha is None and like.alpha is not None:
+    if like.alpha.min() < 1:
+      raise ValueError('the photo has an alpha that the result lacks')
+    return np.ones((*colour.shape[:2], 1), np.float32)
+  if alpha is not None and alpha.shape != (*colour.shape[:2], 1):
+    raise ValueError(f'alpha of {alpha.shape} for colour of {colour.shape}')
+  return alpha
+
+
+def _unfit(
+  like: Photo,
+  transparent: bool,
+  container: str,
+  depth: str,
+  quality: int | None,
+) -> str | None:
+  """Says why a container or depth cannot hold an image; None when it can."""
+  bands = like.colour.shape[-1]
+  if depth not in photo_parts.WHITE:
+    return f'depth {depth!r} is unknown; use {", ".join(photo_parts.WHITE)}'
+  if container != 'TIFF' and bands not in (1, 3):
+    return f'{container} cannot hold {bands} bands; write TIFF'
+  if container == 'JPEG' and transparent:
+    return 'JPEG cannot hold transparency; write PNG or TIFF'
+  if container == 'JPEG' and depth != 'uint8':
+    return f'JPEG cannot hold {depth}; write PNG or TIFF, or 8 bits'
+  if container == 'PNG' and depth not in ('uint8', 'uint16'):
+    return f'PNG cannot hold {depth}; write TIFF, or 16 bits'
+  if quality is not None and not 1 <= quality <= 100:
+    return f'JPEG quality is {quality}; use 1 to 100'
+  if depth == 'int16' and like.depth != 'int16':
+    return 'int16 is for photos that are int16; use uint16 or float32'
+  whole = photo_parts.WHITE[depth] is not None
+  if whole and photo_parts.WHITE[like.depth] is None:
+    low, high = float(like.colour.min()), float(like.colour.max())
+    if low < 0 or high > 1:
+      return (
+        f'numbers from {low:.4g} to {high:.4g} do not fit {depth}; write TIFF'
+        f' with {like.depth}'
+      )
+  return None
+
+
+def _metadata(samples: np.ndarray, like: Photo) -> dict[str, Any]:
+  """Returns what Pillow's writers take beside the pixels."""
+  rows, columns = samples.shape[:2]
+  exif = photo_parts.resized_exif(like.exif, columns, rows)
+  found = {
+    'icc_profile': like.icc,
+    'exif': exif.tobytes() if len(exif) else None,
+    'dpi': like.dpi,
+  }
+  return {key: value for key, value in found.items() if value}
+
+
+def _as_image(samples: np.ndarray) -> Image.Image:
+  """Returns 8-bit samples `[H, W, 1 to 4]` as an image of Pillow's."""
+  return Image.fromarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
+
+
+def _encode_png(samples: np.ndarray, like: Photo) -> bytes:
+  """Returns `[H, W, 1 to 4]` of 8 or 16 bits as the bytes of a PNG file."""
+  metadata = _metadata(samples, like)
+  if like.xmp:
+    text = PngImagePlugin.PngInfo()
+    packet = like.xmp.decode('utf-8', 'replace')
+    text.add_itxt('XML:com.adobe.xmp', packet)
+    metadata['pnginfo'] = text
+  stream = io.BytesIO()
+  if samples.dtype == np.uint8:
+    _as_image(samples).save(stream, 'PNG', **metadata)
+    return stream.getvalue()
+  # Pillow writes the metadata of a single pixel, another library the 16 bits.
+  content = imagecodecs.png_encode(
+    samples[..., 0] if samples.shape[-1] == 1 else samples
+  )
+  stream.write(content[:_PNG_HEAD])
+  for chunk, body, _ in PngImagePlugin.getchunks(
+    Image.new('L', (1, 1)), **metadata
+  ):
+    if chunk not in (b'IHDR', b'IDAT', b'IEND'):
+      PngImagePlugin.putchunk(stream, chunk, body)
+  stream.write(content[_PNG_HEAD:])
+  return stream.getvalue()
+
+
+def _encode_jpeg(samples: np.ndarray, like: Photo, quality: int) -> bytes:
+  """Returns 8-bit `[H, W, 1 or 3]` as the bytes of a JPEG file, 4:4:4."""
+  metadata = _metadata(samples, like)
+  if like.xmp:
+    metadata['xmp'] = like.xmp
+  stream = io.BytesIO()
+  _as_image(samples).save(
+    stream, 'JPEG', quality=quality, subsampling=0, **metadata
+  )
+  return stream.getvalue()

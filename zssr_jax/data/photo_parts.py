@@ -1,0 +1,318 @@
+"""What a photo consists of, and what is done to its parts; host only.
+
+The readers and the writers share this: the record itself, samples and their
+rounding, the orientation, EXIF and XMP, and colours that are not RGB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from PIL import ExifTags, Image, ImageCms
+
+from zssr_jax.data import files
+from zssr_jax.errors import InputError
+from zssr_jax.ops import color
+
+# Of each depth, the number that stands for white; None: numbers as stored.
+WHITE = {
+  'uint8': 255,
+  'uint16': 65535,
+  'int16': None,
+  'float16': None,
+  'float32': None,
+}
+
+_XMP_ORIENTATIONS = (
+  rb'(tiff:Orientation\s*=\s*["\'])[0-9](["\'])',
+  rb'(<tiff:Orientation>)[0-9](</tiff:Orientation>)',
+)
+
+
+class Refusal(Exception):
+  """Why a file is not taken, without its name; never leaves this package."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiff:
+  """What a TIFF file says that an enlarged one has to say again.
+
+  Attributes:
+    photometric: 'rgb' or 'minisblack', of the colour bands.
+    associated: whether colours are stored multiplied by alpha.
+    tags: GeoTIFF's and GDAL's tags: number, type, count, value.
+  """
+
+  photometric: str
+  associated: bool = False
+  tags: tuple[tuple[int, int, int, Any], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo:
+  """An upright image and all that its file says about it.
+
+  Attributes:
+    name: the file's path, for messages.
+    colour: float32 `[H, W, C]`: grey (C = 1), RGB (3) or the bands of a TIFF.
+      In [0, 1] where the depth is unsigned; otherwise the numbers stored.
+    alpha: float32 `[H, W, 1]` in [0, 1], or None; colours are not multiplied
+      by it.
+    container: 'PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP', 'GIF', 'AVIF' or 'HEIF'.
+    depth: 'uint8', 'uint16', 'int16', 'float16' or 'float32'.
+    icc: the colour profile that gives the colours their meaning.
+    exif: with the prefix 'Exif' and two zeros; its orientation is upright.
+    xmp: as stored, but for an orientation, which is upright.
+    dpi: pixels per inch, x and y.
+    tiff: None unless the container is TIFF.
+    notes: a sentence, in one line, for each thing that was converted.
+  """
+
+  name: str
+  colour: np.ndarray
+  alpha: np.ndarray | None
+  container: str
+  depth: str
+  icc: bytes | None = None
+  exif: bytes | None = None
+  xmp: bytes | None = None
+  dpi: tuple[float, float] | None = None
+  tiff: Tiff | None = None
+  notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+  """Turns whatever goes wrong inside into an `InputError` of one line.
+
+  Args:
+    name: the file's path.
+
+  Raises:
+    InputError: for a `Refusal` and for what the image libraries raise.
+  """
+  logs = [logging.getLogger(name) for name in ('tifffile', 'imagecodecs')]
+  were_disabled = [log.disabled for log in logs]
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # damaged metadata is no news
+      for log in logs:
+        log.disabled = True
+      yield
+  except Refusal as refusal:
+    raise InputError(f'{name}: {refusal}') from None
+  except (InputError, MemoryError):
+    raise
+  except Image.UnidentifiedImageError:
+    raise InputError(
+      f'{name}: not an image in a known format; save it as PNG, TIFF or JPEG'
+    ) from None
+  except Image.DecompressionBombError:
+    raise InputError(
+      f'{name}: too many pixels for any photo; crop or shrink it first'
+    ) from None
+  except NotImplementedError as error:
+    raise InputError(
+      f'{name}: a rare kind of image ({files.one_line(error)}); save it as'
+      ' PNG or as a plain TIFF'
+    ) from None
+  except Exception as error:  # the libraries raise a dozen types on damage
+    raise InputError(
+      f'{name}: damaged or cut short ({files.one_line(error)}); get a whole'
+      ' copy'
+    ) from None
+  finally:
+    for log, was_disabled in zip(logs, were_disabled, strict=True):
+      log.disabled = was_disabled
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+  """Refuses an image with more pixels than the limit, or with none."""
+  pixels = width * height
+  if pixels > max_pixels:
+    raise Refusal(
+      f'{width}x{height} is {pixels / 1e6:.1f} megapixels, the limit is'
+      f' {max_pixels / 1e6:g}; crop or shrink it first'
+    )
+  if pixels < 1:
+    raise Refusal('holds no pixels; get a whole copy')
+
+
+def chosen(count: int, page: int | None, what: str) -> int:
+  """Returns the index from 0 of the frame or page that is meant.
+
+  Args:
+    count: how many there are.
+    page: the number that was asked for, from 1, or None.
+    what: 'frames' or 'pages'.
+  """
+  if page is None and count == 1:
+    return 0
+  if page is None:
+    raise Refusal(
+      f'holds {count} {what}; choose one by a number behind the name, from'
+      f' FILE[1] to FILE[{count}]'
+    )
+  if not 1 <= page <= count:
+    raise Refusal(
+      f'has no [{page}] among its {what}; choose from FILE[1] to FILE[{count}]'
+    )
+  return page - 1
+
+
+def to_fraction(samples: np.ndarray, white: float) -> np.ndarray:
+  """Returns unsigned samples as float32 fractions of white."""
+  return samples.astype(np.float32) / np.float32(white)
+
+
+def to_samples(image: np.ndarray, depth: str) -> np.ndarray:
+  """Rounds `[H, W, C]` to the samples of a file, half up; clips the rest.
+
+  Args:
+    image: in [0, 1] where the depth is unsigned, otherwise numbers to store.
+    depth: a key of `WHITE`.
+
+  Returns:
+    The same shape; its type is the depth's.
+  """
+  if depth == 'uint8':
+    return color.to_uint8(image)
+  if depth.startswith('float'):
+    return image.astype(depth)
+  limits = np.iinfo(depth)
+  out = np.empty(image.shape, depth)
+  for row in range(len(image)):  # all at once would take much memory
+    scaled = image[row].astype(np.float64) * (WHITE[depth] or 1)
+    out[row] = np.floor(scaled + 0.5).clip(limits.min, limits.max)
+  return out
+
+
+def is_turned(orientation: int) -> bool:
+  """Whether an EXIF orientation makes rows of columns."""
+  return orientation in (5, 6, 7, 8)
+
+
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+  """Turns and mirrors `[H, W, ...]` as its EXIF orientation, 1 to 8, asks.
+
+  Any other number leaves it as it is.
+  """
+  if orientation in (3, 4, 6, 7):
+    samples = samples[::-1]
+  if orientation in (2, 3, 7, 8):
+    samples = samples[:, ::-1]
+  if is_turned(orientation):
+    samples = samples.swapaxes(0, 1)
+  return np.ascontiguousarray(samples)
+
+
+def upright_exif(
+  load: Callable[[], Image.Exif],
+) -> tuple[int, bytes | None, list[str]]:
+  """Takes the orientation out of EXIF, and the thumbnail.
+
+  Args:
+    load: gives the EXIF; may raise anything, since damage to it must not cost
+      the photo.
+
+  Returns:
+    The orientation, 1 where none is told; the rest, None where nothing is
+    left; and a note where it could not be read.
+  """
+  orientation = 1
+  try:
+    exif = load()
+    orientation = exif.get(ExifTags.Base.Orientation, 1)
+    if ExifTags.Base.Orientation in exif:
+      del exif[ExifTags.Base.Orientation]
+    return orientation, exif.tobytes() if len(exif) else None, []
+  except Exception:
+    return orientation, None, ['EXIF that cannot be read left out']
+
+
+def upright_xmp(xmp: bytes | str | None) -> bytes | None:
+  """Returns XMP whose orientation, where it has one, says upright."""
+  if not xmp:
+    return None
+  packet = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
+  for pattern in _XMP_ORIENTATIONS:
+    packet = re.sub(pattern, rb'\g<1>1\g<2>', packet)
+  return packet
+
+
+def resized_exif(exif: bytes | None, width: int, height: int) -> Image.Exif:
+  """Returns EXIF that tells a new size wherever it told the old one."""
+  new = Image.Exif()
+  new.load(exif or b'')
+  # Asking for a directory that is not there would make one.
+  has_details = ExifTags.IFD.Exif in new
+  details = new.get_ifd(ExifTags.IFD.Exif) if has_details else {}
+  for tags, size in (
+    ((ExifTags.Base.ImageWidth, ExifTags.Base.ExifImageWidth), width),
+    ((ExifTags.Base.ImageLength, ExifTags.Base.ExifImageHeight), height),
+  ):
+    for tag, directory in zip(tags, (new, details), strict=True):
+      if tag in directory:
+        directory[tag] = size
+  return new
+
+
+def cmyk_to_rgb(inks: np.ndarray, icc: bytes | None) -> tuple[np.ndarray, str]:
+  """Converts CMYK to sRGB.
+
+  Args:
+    inks: uint8 or uint16 `[H, W, 4]`, 0 for no ink.
+    icc: its profile. Without one, or with one that is not for CMYK, light is
+      what the inks let through: (1 - ink) (1 - black).
+
+  Returns:
+    `[H, W, 3]` of the same type, and a note on how it was made.
+  """
+  if icc:
+    try:
+      rgb = imagecodecs.cms_transform(
+        np.ascontiguousarray(inks),
+        icc,
+        imagecodecs.cms_profile('srgb'),
+        colorspace='cmyk',
+        outcolorspace='rgb',
+        outdtype=inks.dtype,
+      )
+      return np.asarray(rgb), 'CMYK converted to sRGB by its profile'
+    except (RuntimeError, ValueError):  # not a profile, or of another space
+      pass
+  depth = inks.dtype.name
+  light = 1 - to_fraction(inks, np.iinfo(inks.dtype).max)
+  rgb = to_samples(light[..., :3] * light[..., 3:], depth)
+  return rgb, 'CMYK without a profile converted to RGB the plain way'
+
+
+def lab_to_rgb(lab: np.ndarray, depth: str) -> np.ndarray:
+  """Converts CIE L*a*b* (D50) to sRGB.
+
+  Args:
+    lab: float32 `[H, W, 3]`: L* in [0, 100], a* and b* about 0.
+    depth: 'uint8' or 'uint16'.
+
+  Returns:
+    `[H, W, 3]` of that type.
+  """
+  profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB'))
+  return np.asarray(
+    imagecodecs.cms_transform(
+      np.ascontiguousarray(lab, np.float32),
+      profile.tobytes(),
+      imagecodecs.cms_profile('srgb'),
+      colorspace='lab',
+      outcolorspace='rgb',
+      outdtype=np.dtype(depth),
+    )
+  )
