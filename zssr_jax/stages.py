@@ -46,9 +46,7 @@ class Run(NamedTuple):
   start: Any  # parameters to begin with, or None
   config: Config
   key: jax.Array
-  planes: np.ndarray | None = (
-    None  # float32 [h, w, k] in [0, 1], not trained on
-  )
+  planes: np.ndarray | None = None  # float32 [h, w, k], not trained on
 
 
 class Carried(NamedTuple):
