@@ -167,14 +167,15 @@ def run_stage(
       )
     with clock('infer'):
       found = carried.source.knowing([trained.told]).degradation
-      enlarge = functools.partial(
-        inference.super_resolve,
-        model,
-        trained.params,
-        degradation=found.at(stage.factors),
-        config=config,
-        reach=_reach(run.network, model, config),
-      )
+      reach = _reach(run.network, model, config)
+      shown = found.at(stage.factors)
+      params_now = trained.params
+
+      def enlarge(image, params=params_now, shown=shown, reach=reach):
+        return inference.super_resolve(
+          model, params, image, shown, config, reach=reach
+        )
+
       results.append(enlarge(run.image))
       if planes is not None:
         enlarged.append(_enlarge_planes(enlarge, planes, run.image.shape[2]))
