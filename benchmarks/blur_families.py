@@ -27,7 +27,7 @@ _SIZE = {'disc': 'radius', 'line': 'length'}
 
 def name_of(found: diagnosis.Diagnosis) -> str:
   """What a diagnosis says, in the words of the test sets."""
-  if found.unexplained:
+  if found.unexplained or found.degradation.doubt is not None:
     return 'shake'
   if found.fit is None or found.degradation.kernel is None:
     return 'ideal'

@@ -19,6 +19,7 @@ import numpy as np
 
 from zssr_jax import checks, inference
 from zssr_jax.config import Config
+from zssr_jax.degradation import Degradation
 from zssr_jax.models.network import Network
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -167,15 +168,9 @@ def run_stage(
       )
     with clock('infer'):
       found = carried.source.knowing([trained.told]).degradation
-      reach = _reach(run.network, model, config)
-      shown = found.at(stage.factors)
-      params_now = trained.params
-
-      def enlarge(image, params=params_now, shown=shown, reach=reach):
-        return inference.super_resolve(
-          model, params, image, shown, config, reach=reach
-        )
-
+      enlarge = functools.partial(
+        _enlarge, run, model, trained.params, found.at(stage.factors)
+      )
       results.append(enlarge(run.image))
       if planes is not None:
         enlarged.append(_enlarge_planes(enlarge, planes, run.image.shape[2]))
@@ -188,6 +183,20 @@ def run_stage(
     results=(*carried.results, _mean(results)),
     histories=(*carried.histories, *histories),
     planes=_mean(enlarged) if enlarged else None,
+  )
+
+
+def _enlarge(
+  run: Run,
+  model: nn.Module,
+  params: Any,
+  degradation: Degradation,
+  image: np.ndarray,
+) -> np.ndarray:
+  """Enlarges `[h, w, C]` by a trained network, as the run's config says."""
+  reach = _reach(run.network, model, run.config)
+  return inference.super_resolve(
+    model, params, image, degradation, run.config, reach=reach
   )
 
 

@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,25 +38,62 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
   return image.format != 'BMP' and any(';16' in str(t) for t in image.tile)
 
 
-# Says of an opened image why it is not taken, given the most pixels.
-_Refusal = Callable[[ImageFile.ImageFile, int], str | None]
+class Refusal(Exception):
+  """Why a file is not taken, without its name; never leaves `decoding`."""
 
 
-def _too_large(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
-  """Says how large an opened image is, or None when that is fine."""
-  pixels = image.width * image.height
+@contextlib.contextmanager
+def decoding(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
+  """Turns what goes wrong with an image's file into an `InputError`.
+
+  Args:
+    name: the file's path.
+    max_pixels: the limit, for the message.
+
+  Raises:
+    InputError: for a `Refusal` and for what the image libraries raise.
+  """
+  try:
+    yield
+  except Refusal as refusal:
+    raise InputError(f'{name}: {refusal}') from None
+  except (InputError, MemoryError):
+    raise
+  except Image.UnidentifiedImageError:
+    raise InputError(
+      f'{name}: not an image in a known format; save it as PNG, TIFF or JPEG'
+    ) from None
+  except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+    raise InputError(
+      f'{name}: the limit is {max_pixels / 1e6:g} megapixels; crop or shrink'
+      ' it first'
+    ) from None
+  except NotImplementedError as error:
+    raise InputError(
+      f'{name}: a rare kind of image ({files.one_line(error)}); save it as'
+      ' PNG or as a plain TIFF'
+    ) from None
+  except Exception as error:  # the libraries raise a dozen types on damage
+    raise InputError(
+      f'{name}: damaged or cut short ({files.one_line(error)}); get a whole'
+      ' copy'
+    ) from None
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+  """Refuses an image with more pixels than the limit, or with none."""
+  pixels = width * height
   if pixels > max_pixels:
-    return (
-      f'{image.width}x{image.height} is {pixels / 1e6:.1f} megapixels, the'
-      f' limit is {max_pixels / 1e6:g}; crop or shrink it first'
+    raise Refusal(
+      f'{width}x{height} is {pixels / 1e6:.1f} megapixels, the limit is'
+      f' {max_pixels / 1e6:g}; crop or shrink it first'
     )
-  return None
+  if pixels < 1:
+    raise Refusal('holds no pixels; get a whole copy')
 
 
-def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
-  """Says why an opened image is not taken, or None when it is."""
-  if reason := _too_large(image, max_pixels):
-    return reason
+def _refusal(image: ImageFile.ImageFile) -> str | None:
+  """Says why an opened image is not plain, or None when it is."""
   alpha = image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa')
   if alpha or 'transparency' in image.info:
     return 'has transparency; save it without an alpha channel'
@@ -74,43 +111,21 @@ def _refusal(image: ImageFile.ImageFile, max_pixels: int) -> str | None:
 
 
 @contextlib.contextmanager
-def _opened(
-  path: Path, max_pixels: int, refusal: _Refusal = _refusal
-) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
   """Opens a file's image undecoded; what goes wrong is an InputError."""
   content = files.read_bytes(path)
-  try:
-    with warnings.catch_warnings():
-      # Damaged metadata is not worth a message; a bomb is, and only once.
-      warnings.simplefilter('ignore')
-      warnings.simplefilter('error', Image.DecompressionBombWarning)
-      with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        reason = refusal(image, max_pixels)
-        if reason:
-          raise InputError(f'{path}: {reason}')
-        yield image
-  except InputError:
-    raise
-  except Image.UnidentifiedImageError:
-    raise InputError(
-      f'{path}: not an image in a known format; save it as PNG or JPEG'
-    ) from None
-  except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-    raise InputError(
-      f'{path}: the limit is {max_pixels / 1e6:g} megapixels; crop or shrink'
-      ' it first'
-    ) from None
-  except Exception as error:  # Pillow raises a dozen types on damaged files
-    raise InputError(
-      f'{path}: damaged or cut short ({files.one_line(error)}); get a whole'
-      ' copy'
-    ) from None
+  with decoding(str(path), max_pixels), warnings.catch_warnings():
+    # Damaged metadata is not worth a message; a bomb is, and only once.
+    warnings.simplefilter('ignore')
+    warnings.simplefilter('error', Image.DecompressionBombWarning)
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      check_size(image.width, image.height, max_pixels)
+      yield image
 
 
-def _is_turned(image: ImageFile.ImageFile) -> bool:
-  """Whether its rows are columns of the upright image."""
-  # The orientation stands at the end of some PNG files; Pillow looks there.
-  return image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+def is_turned(orientation: int) -> bool:
+  """Whether an EXIF orientation makes rows of columns."""
+  return orientation in (5, 6, 7, 8)
 
 
 def read_image(
@@ -133,6 +148,8 @@ def read_image(
       or holds alpha, more than 8 bits, 1 bit, CMYK or several frames.
   """
   with _opened(Path(path), max_pixels) as image:
+    if reason := _refusal(image):
+      raise Refusal(reason)
     image.load()
     # A palette is colours by number, so RGB says exactly the same.
     direct = image.convert('RGB') if image.mode == 'P' else image
@@ -163,7 +180,7 @@ def read_jpeg(
     InputError: when the file is missing, empty, too large, no image, or
       damaged in its head.
   """
-  with _opened(Path(path), max_pixels, _too_large) as image:
+  with _opened(Path(path), max_pixels) as image:
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
       return None
     if image.mode not in ('L', 'RGB'):  # tables of inks
@@ -179,7 +196,9 @@ def read_jpeg(
       np.asarray(tables, np.float32).reshape(2, jpeg.BLOCK, jpeg.BLOCK),
       sampling,
     )
-    return found.transposed() if _is_turned(image) else found
+    # The orientation stands at the end of some files; Pillow looks there.
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found.transposed() if is_turned(orientation) else found
 
 
 def encode_png(image: np.ndarray) -> bytes:

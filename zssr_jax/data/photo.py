@@ -19,9 +19,9 @@ import numpy as np
 import scipy.ndimage
 from PIL import Image, PngImagePlugin
 
-from zssr_jax.data import files, photo_parts, photo_tiff
-from zssr_jax.data.image_io import IMAGE_SUFFIXES, MAX_PIXELS
-from zssr_jax.data.photo_parts import Photo, Refusal, Tiff
+from zssr_jax.data import files, image_io, photo_parts, photo_tiff
+from zssr_jax.data.image_io import IMAGE_SUFFIXES, MAX_PIXELS, Refusal
+from zssr_jax.data.photo_parts import Photo, Tiff
 from zssr_jax.errors import InputError
 
 __all__ = [
@@ -161,14 +161,14 @@ def read_shape(
       rows, columns = image.height, image.width
       bands = len(_plain_mode(image).rstrip('A'))
       # What stands behind the pixels is looked for there, so this comes last.
-      if photo_parts.is_turned(photo_parts.upright_exif(image.getexif)[0]):
+      if image_io.is_turned(photo_parts.upright_exif(image.getexif)[0]):
         rows, columns = columns, rows
       return rows, columns, bands
 
 
 def _seek(image: Any, page: int | None, max_pixels: int) -> None:
   """Goes to the frame that is meant, undecoded where it is the first."""
-  photo_parts.check_size(image.width, image.height, max_pixels)
+  image_io.check_size(image.width, image.height, max_pixels)
   # MPO is a JPEG of a phone with a preview or a depth map behind the photo.
   frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
   index = photo_parts.chosen(frames, page, 'frames')
@@ -289,7 +289,7 @@ def _open_heif(content: bytes, page: int | None, max_pixels: int) -> Any:
   images = heif.open_heif(io.BytesIO(content), convert_hdr_to_8bit=False)
   found = images[photo_parts.chosen(len(images), page, 'frames')]
   width, height = found.size
-  photo_parts.check_size(width, height, max_pixels)
+  image_io.check_size(width, height, max_pixels)
   return found
 
 

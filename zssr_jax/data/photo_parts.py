@@ -18,8 +18,8 @@ import imagecodecs
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from zssr_jax.data import files
-from zssr_jax.errors import InputError
+from zssr_jax.data import image_io
+from zssr_jax.data.image_io import Refusal
 from zssr_jax.ops import color
 
 # Of each depth, the number that stands for white; None: numbers as stored.
@@ -35,10 +35,6 @@ _XMP_ORIENTATIONS = (
   rb'(tiff:Orientation\s*=\s*["\'])[0-9](["\'])',
   rb'(<tiff:Orientation>)[0-9](</tiff:Orientation>)',
 )
-
-
-class Refusal(Exception):
-  """Why a file is not taken, without its name; never leaves this package."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,59 +87,25 @@ class Photo:
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-  """Turns whatever goes wrong inside into an `InputError` of one line.
+  """Does what `image_io.decoding` does, and keeps the libraries silent.
 
   Args:
     name: the file's path.
 
   Raises:
-    InputError: for a `Refusal` and for what the image libraries raise.
+    InputError: see there.
   """
   logs = [logging.getLogger(name) for name in ('tifffile', 'imagecodecs')]
   were_disabled = [log.disabled for log in logs]
   try:
-    with warnings.catch_warnings():
+    with image_io.decoding(name), warnings.catch_warnings():
       warnings.simplefilter('ignore')  # damaged metadata is no news
       for log in logs:
         log.disabled = True
       yield
-  except Refusal as refusal:
-    raise InputError(f'{name}: {refusal}') from None
-  except (InputError, MemoryError):
-    raise
-  except Image.UnidentifiedImageError:
-    raise InputError(
-      f'{name}: not an image in a known format; save it as PNG, TIFF or JPEG'
-    ) from None
-  except Image.DecompressionBombError:
-    raise InputError(
-      f'{name}: too many pixels for any photo; crop or shrink it first'
-    ) from None
-  except NotImplementedError as error:
-    raise InputError(
-      f'{name}: a rare kind of image ({files.one_line(error)}); save it as'
-      ' PNG or as a plain TIFF'
-    ) from None
-  except Exception as error:  # the libraries raise a dozen types on damage
-    raise InputError(
-      f'{name}: damaged or cut short ({files.one_line(error)}); get a whole'
-      ' copy'
-    ) from None
   finally:
     for log, was_disabled in zip(logs, were_disabled, strict=True):
       log.disabled = was_disabled
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-  """Refuses an image with more pixels than the limit, or with none."""
-  pixels = width * height
-  if pixels > max_pixels:
-    raise Refusal(
-      f'{width}x{height} is {pixels / 1e6:.1f} megapixels, the limit is'
-      f' {max_pixels / 1e6:g}; crop or shrink it first'
-    )
-  if pixels < 1:
-    raise Refusal('holds no pixels; get a whole copy')
 
 
 def chosen(count: int, page: int | None, what: str) -> int:
@@ -195,11 +157,6 @@ def to_samples(image: np.ndarray, depth: str) -> np.ndarray:
   return out
 
 
-def is_turned(orientation: int) -> bool:
-  """Whether an EXIF orientation makes rows of columns."""
-  return orientation in (5, 6, 7, 8)
-
-
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
   """Turns and mirrors `[H, W, ...]` as its EXIF orientation, 1 to 8, asks.
 
@@ -209,7 +166,7 @@ def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
     samples = samples[::-1]
   if orientation in (2, 3, 7, 8):
     samples = samples[:, ::-1]
-  if is_turned(orientation):
+  if image_io.is_turned(orientation):
     samples = samples.swapaxes(0, 1)
   return np.ascontiguousarray(samples)
 

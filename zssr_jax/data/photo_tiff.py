@@ -12,8 +12,9 @@ import numpy as np
 import tifffile
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from zssr_jax.data import photo_parts
-from zssr_jax.data.photo_parts import Photo, Refusal, Tiff
+from zssr_jax.data import image_io, photo_parts
+from zssr_jax.data.image_io import Refusal
+from zssr_jax.data.photo_parts import Photo, Tiff
 
 Tags = tuple[tuple[int, int, int, Any], ...]
 
@@ -77,8 +78,8 @@ def _refuse_raw(pages: list[tifffile.TiffPage]) -> None:
 
 def _refuse_unknown(page: tifffile.TiffPage, max_pixels: int) -> None:
   """Refuses, by its head alone, a page that would be mangled."""
-  photo_parts.check_size(page.imagewidth, page.imagelength, max_pixels)
-  photo_parts.check_size(
+  image_io.check_size(page.imagewidth, page.imagelength, max_pixels)
+  image_io.check_size(
     page.imagewidth * page.imagelength, page.samplesperpixel, 4 * max_pixels
   )
   if page.photometric not in _STORED or page.samplesperpixel < 1:
@@ -157,7 +158,7 @@ def read_shape(
   """Returns the shape of the colours that `read` gives, by the head alone."""
   with _opened(content, page, max_pixels) as found:
     rows, columns = found.imagelength, found.imagewidth
-    if photo_parts.is_turned(_value(found, 274, 1)):
+    if image_io.is_turned(_value(found, 274, 1)):
       rows, columns = columns, rows
     photometric = int(found.photometric)
     bands = _GIVEN[photometric]

@@ -43,8 +43,8 @@ _UNEXPLAINED = 0.48
 # the more the larger the misfit. On photos of BSDS300 train simple blurs with a
 # misfit of 0.55 to 0.74 explained 77 to 174, shakes with 0.62 to 0.93 33 to 59.
 _BLURRED_FOR_SURE, _BY_MISFIT = 40.0, 100.0
-# The misfit above which the network for shake is asked: a shake with 0.47 that
-# was taken for a Gaussian lost 6.7 dB.
+# The misfit above which the network for shake is asked, as it is where none
+# seems best: a shake with 0.47 that was taken for a Gaussian lost 6.7 dB.
 _HARDLY_EXPLAINED = 0.44
 # What blur must explain, where no family explains the image, for it to be
 # shaken: unblurred photos 0 to 4.7, of 100 shaken ones all but 20 above 8.
@@ -285,11 +285,11 @@ def _choose(
   simple = _with_kernel(
     found, spectrum.kernel_of(best, found.scale, caution), image
   )
-  simply = best.family is not families.NONE and misfit <= _HARDLY_EXPLAINED
-  seen = _seen(image, found)
-  told = seen or (seen is None and gain >= _SHAKEN)
+  explained = best.family is not families.NONE and misfit <= _HARDLY_EXPLAINED
   large = math.prod(image.shape[:2]) >= _FEWEST_SHAKEN
-  if shaken and large and told and not simply:
+  may_be = shaken and large and not explained
+  seen = _seen(image, found) if may_be else False
+  if seen or (seen is None and gain >= _SHAKEN):
     shake, cost = _with_shake(found, image, fit, fits, bool(seen))
     alike = best.family is not families.GAUSSIAN or best.cost <= _BETTER * cost
     simply = (sure or beyond <= 0) and alike and _agree(simple, shake)
