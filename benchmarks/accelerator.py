@@ -43,9 +43,7 @@ _FORMATS = ('float32', 'tensorfloat32', 'bfloat16')
 def train_rate(steps: int) -> tuple[float, float]:
   """Seconds of so many published iterations, and their operations a second."""
   image = np.random.default_rng(0).random((160, 240, 3), np.float32)
-  config = Config(
-    max_steps=steps, min_steps=steps, self_ensemble=False, back_projection=0
-  )
+  config = Config(max_steps=steps, min_steps=steps, copies=1, back_projection=0)
   for _ in range(2):  # the first one compiles
     seconds = train_image(image, 2, config=config).seconds['train']
   ((_, side, _),) = stages.plan_stages(image.shape, 2, config)

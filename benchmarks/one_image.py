@@ -81,7 +81,7 @@ def our_run(image: np.ndarray, model_name: str, steps: int) -> float:
     model=model_name,
     max_steps=steps,
     min_steps=steps,  # no drop: PyTorch's loop has none
-    self_ensemble=False,
+    copies=1,
     back_projection=0,
   )
   begin = time.perf_counter()

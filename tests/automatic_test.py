@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 import zssr_jax
-from zssr_jax import automatic, blur_kernels, presets
+from zssr_jax import automatic, blur_kernels, inference, presets
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import diagnosis
 from zssr_jax.ops import jpeg, resize
@@ -92,7 +92,7 @@ def test_what_was_blurred_beyond_doubt_may_become_much_sharper():
 @pytest.mark.slow
 def test_a_kernel_that_ruins_the_image_is_given_up(monkeypatch):
   image = scene()
-  config = AUTO.replace(max_steps=2, depth=2, width=4, self_ensemble=False)
+  config = AUTO.replace(max_steps=2, depth=2, width=4, copies=1)
   verdicts = iter([True, False])  # of the first training, and the second
   monkeypatch.setattr(automatic, 'is_ruined', lambda *_: next(verdicts))
   result = zssr_jax.train_image(image, 2, kernel=KERNEL, config=config)
@@ -106,7 +106,7 @@ def test_a_kernel_that_ruins_the_image_is_given_up(monkeypatch):
 
 @pytest.mark.slow
 def test_what_is_known_overrules_what_would_be_found():
-  config = AUTO.replace(max_steps=1, depth=2, width=4, self_ensemble=False)
+  config = AUTO.replace(max_steps=1, depth=2, width=4, copies=1)
   known = Degradation(
     2, KERNEL, np.float32(0.03), jpeg=jpeg.of_quality(40, (1, 1))
   )
@@ -142,7 +142,7 @@ def test_where_nothing_explains_the_blur_half_of_the_way_is_gone():
 
   def shown(found):
     share = automatic.share_of_interpolation(result, image, 2, found)
-    return automatic.made_safe(result, image, 2, share)
+    return inference.blend(result, image, 2, share)
 
   made = shown(unknown)
   np.testing.assert_allclose(made, (result + plain) / 2, atol=1e-6)
@@ -165,7 +165,7 @@ def test_of_a_jpeg_without_blur_a_quarter_is_interpolation():
     degradation = Degradation(2, jpeg=compressed, **more)
     found = diagnosis.Diagnosis(degradation, (), '', None, None)
     share = automatic.share_of_interpolation(result, image, 2, found)
-    return automatic.made_safe(result, image, 2, share)
+    return inference.blend(result, image, 2, share)
 
   quarter = 0.75 * result + 0.25 * plain
   np.testing.assert_allclose(made(4.0), quarter, atol=1e-6)
@@ -179,7 +179,7 @@ def test_of_a_jpeg_without_blur_a_quarter_is_interpolation():
 @pytest.mark.slow
 def test_an_estimator_that_is_asked_for_finds_the_kernel():
   config = AUTO.replace(
-    kernel='estimate', max_steps=1, depth=2, width=4, self_ensemble=False
+    kernel='estimate', max_steps=1, depth=2, width=4, copies=1
   )
   image = ndimage.gaussian_filter(scene(), (1, 1, 0))
   result = zssr_jax.train_image(image, 2, config=config)

@@ -161,7 +161,7 @@ def test_a_variant_brings_its_config_and_takes_the_overrides(
     '--methods=zssr,transposed,pixel_shuffle',
     '--config.max_steps=1',
     '--config.width=8',
-    '--noconfig.self_ensemble',
+    '--config.copies=1',
   )
   assert code == 0, err
   found = {row['method']: row for row in read(tmp_path / 'out')}
@@ -172,7 +172,7 @@ def test_a_variant_brings_its_config_and_takes_the_overrides(
     assert found[name]['config_name'] == config['model'] == name
     assert (config['depth'], config['crop']) == (8, 128)  # its own
     assert (config['max_steps'], config['width']) == (1, 8)
-    assert not config['self_ensemble']
+    assert config['copies'] == 1
   table = (tmp_path / 'out' / 'table.md').read_text()
   assert '| transposed |' in table and 'zssr (smoke)' in table
 
@@ -188,7 +188,7 @@ def test_variants_that_need_trained_parameters_find_them(
     '--methods=transferred,hybrid_loss',
     '--config.max_steps=1',
     '--config.crop=16',
-    '--noconfig.self_ensemble',
+    '--config.copies=1',
     '--config.back_projection=1',
   )
   assert code == 0, err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from zssr_jax import blur_kernels, inference, registry
+from zssr_jax import blur_kernels, inference, registry, wiener
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.ops import resize
@@ -127,6 +127,25 @@ def test_without_a_halo_there_would_be_seams(name):
   assert np.abs(tiled - whole).max() > 1e-3
 
 
+def blurred_noise(height, width):
+  """A picture with structure of all sizes."""
+  rng = np.random.default_rng(height)
+  out = np.full((height, width, 3), 0.5)
+  for size in (1, 3, 9):
+    noise = rng.normal(size=(height, width, 3))
+    soft = ndimage.gaussian_filter(noise, (size, size, 0))
+    out += 0.12 * soft / soft.std()
+  return out.clip(0, 1).astype(np.float32)
+
+
+def wiener_filter(kernel):
+  """The filter that undoes a kernel in the middle of such a picture."""
+  if kernel is None:
+    return None
+  rough = np.asarray(Degradation(2, kernel).down(blurred_noise(200, 200)))
+  return wiener.filter_of(Degradation(2, kernel, noise_std=0.01), rough)
+
+
 @pytest.mark.parametrize('unit', [1, 2, 20, 100])
 @pytest.mark.parametrize('tile', [32, 100, 200, 256])
 @pytest.mark.parametrize('halo', [7, 27])
@@ -134,7 +153,7 @@ def test_spans_cover_and_shield_every_pixel_whatever_the_tile(unit, tile, halo):
   size = 700
   spans = inference._spans(size, unit, tile, halo)
   covered = [p for *_, low, high in spans for p in range(low, high)]
-  assert sorted(set(covered)) == list(range(size))
+  assert covered == list(range(size))
   assert len({stop - start for start, stop, *_ in spans}) == 1
   for start, stop, low, high in spans:
     assert start % unit == 0 and 0 <= start < stop <= size
@@ -298,9 +317,11 @@ def test_back_projection_stays_in_the_image_range():
 @pytest.mark.parametrize('channels', [1, 3, 4])
 @pytest.mark.parametrize('iterations', [0, 2])
 @pytest.mark.parametrize('combine', [np.median, np.mean])
-def test_the_result_is_the_median_or_mean_of_eight_corrected_copies(
+def test_the_result_is_the_median_of_eight_corrected_copies_or_their_mean(
   name, channels, iterations, combine
 ):
+  """Of a mean only the mean is corrected, not the copies."""
+  each = iterations if combine is np.median else 0
   scale = (2.0, 2.0)
   model, params = make_network(name, scale, channels=channels)
   image = random_image(15, 18, channels)
@@ -308,9 +329,7 @@ def test_the_result_is_the_median_or_mean_of_eight_corrected_copies(
   for turn, turn_back in zip(TURN, TURN_BACK, strict=True):
     turned = np.ascontiguousarray(turn(image))
     out = apply_whole(model, params, turned, resize.imresize(turned, scale))
-    copies.append(
-      back_project_slowly(turn_back(out), image, scale, None, iterations)
-    )
+    copies.append(back_project_slowly(turn_back(out), image, scale, None, each))
   assert np.std(copies, axis=0).mean() > 1e-3  # the copies differ
   expected = back_project_slowly(
     combine(copies, axis=0), image, scale, None, iterations
@@ -351,7 +370,7 @@ def test_without_the_ensemble_one_corrected_copy_is_the_result():
       width=8,
       consistency='back_projection',
       back_projection=2,
-      self_ensemble=False,
+      copies=1,
       tile=32,
     ),
     reach=3,
@@ -360,31 +379,94 @@ def test_without_the_ensemble_one_corrected_copy_is_the_result():
   np.testing.assert_allclose(made, expected, atol=2e-5)
 
 
-def test_large_results_are_corrected_one_by_one_with_the_same_outcome(
-  monkeypatch,
-):
-  model, params = make_network('zssr', 2)
-  image = random_image(15, 18, 3)
+BLOCKS = {
+  'paper': (None, {'consistency': 'back_projection', 'copies': 2}),
+  'mean': (None, {'consistency': 'back_projection', 'ensemble': 'mean'}),
+  'bicubic, least squares': (None, {'ensemble': 'mean', 'copies': 1}),
+  'Gaussian': (
+    blur_kernels.gaussian_kernel((4.0, 1.5), 0.4, 2),
+    {'ensemble': 'mean', 'copies': 2},
+  ),
+  'line': (
+    blur_kernels.line_kernel(9.0, 0.5, 0.6, (2.0, 2.0)),
+    {'copies': 1},
+  ),
+  'Gaussian, back-projected': (
+    blur_kernels.gaussian_kernel((2.0, 2.0), 0.0, 2),
+    {'consistency': 'back_projection', 'copies': 1},
+  ),
+}
 
-  def result():
-    return inference.super_resolve(
-      model,
-      params,
-      image,
-      Degradation((2.0, 2.0)),
-      Config(
-        depth=3,
-        width=8,
-        consistency='back_projection',
-        back_projection=2,
-        tile=32,
-      ),
-      reach=3,
-    )
 
-  together = result()
-  monkeypatch.setattr(inference, '_TOGETHER', 0)
-  np.testing.assert_allclose(result(), together, atol=1e-6)
+@pytest.mark.parametrize('name', list(BLOCKS))
+def test_blocks_equal_the_whole(name, monkeypatch):
+  kernel, settings = BLOCKS[name]
+  model, params = make_network('pixel_shuffle', 2)
+  degradation = Degradation(2, kernel, undo=wiener_filter(kernel))
+  hr = np.asarray(blurred_noise(480, 400))
+  image = np.asarray(degradation.down(jnp.asarray(hr))).clip(0, 1)
+  config = Config(model='pixel_shuffle', depth=3, width=8, **settings)
+  upscaler = inference.Upscaler(
+    model, (inference.Member(params, degradation),), config, reach=3
+  )
+  fitted, trial = inference.fit(upscaler, image)
+  assert trial.is_whole
+  np.testing.assert_array_equal(
+    inference.enlarge(upscaler, image), trial.result
+  )
+  monkeypatch.setattr(inference, '_BLOCK', 64)
+  assert len(inference._block_spans(fitted, image.shape)[0]) > 2
+  shares: list[float] = []
+  strips = list(inference.strips(fitted, image, shares.append))
+  assert [first for first, _ in strips] == list(
+    np.cumsum([0, *(len(strip) for _, strip in strips)])[:-1]
+  )
+  made = np.concatenate([strip for _, strip in strips])
+  np.testing.assert_allclose(made, trial.result, atol=1e-5)
+  assert shares == sorted(shares) and shares[-1] == 1
+  # And the correction does something, so that it could be seen at the seams.
+  uncorrected = fitted._replace(config=config.replace(back_projection=0))
+  assert abs(inference.enlarge(uncorrected, image) - made).max() > 1e-2
+
+
+@pytest.mark.parametrize('scale', [(1.5, 1.5), (3.0, 2.0), (1.1, 1.25)])
+def test_blocks_of_any_scale_equal_the_whole(scale, monkeypatch):
+  model, params = make_network('zssr', scale)
+  image = np.asarray(blurred_noise(97, 101))
+  config = Config(depth=3, width=8, consistency='back_projection', copies=4)
+  upscaler = inference.Upscaler(
+    model, (inference.Member(params, Degradation(scale)),), config, reach=3
+  )
+  whole = inference.enlarge(upscaler, image)
+  monkeypatch.setattr(inference, '_BLOCK', 40)
+  spans = inference._block_spans(upscaler, image.shape)
+  assert len(spans[0]) > 1 < len(spans[1])
+  made = inference.enlarge(upscaler, image)
+  np.testing.assert_allclose(made, whole, atol=1e-5)
+
+
+def test_what_interpolation_has_its_share_in_goes_by_blocks_too(monkeypatch):
+  model, params = make_network('pixel_shuffle', 2)
+  image = np.asarray(blurred_noise(150, 90))
+  upscaler = inference.Upscaler(
+    model,
+    (inference.Member(params, Degradation(2)),),
+    Config(
+      model='pixel_shuffle',
+      depth=3,
+      width=8,
+      copies=1,
+      consistency='back_projection',
+    ),
+    reach=3,
+  )
+  plain = resize.imresize(image, 2).clip(0, 1)
+  result = inference.enlarge(upscaler, image)
+  monkeypatch.setattr(inference, '_BLOCK', 64)
+  for share in (0.25, 1.0):
+    made = inference.enlarge(upscaler._replace(share=share), image)
+    expected = share * plain + (1 - share) * result
+    np.testing.assert_allclose(made, expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -82,17 +82,17 @@ def test_a_function_makes_a_module_for_the_factors_of_each_stage(
   image, monkeypatch
 ):
   seen, reaches = [], []
-  super_resolve = inference.super_resolve
+  fit = inference.fit
 
-  def spy(*args, reach):
-    reaches.append(reach)
-    return super_resolve(*args, reach=reach)
+  def spy(upscaler, image):
+    reaches.append(upscaler.reach)
+    return fit(upscaler, image)
 
   def make(factors):
     seen.append(factors)
     return Own(width=3)
 
-  monkeypatch.setattr(inference, 'super_resolve', spy)
+  monkeypatch.setattr(inference, 'fit', spy)
   config = TINY.replace(gradual=((0.5, 0.5), (1, 1)))
   run(image, model=make, config=config)
   assert seen == [(1.5, 1.5), (2.0, 2.0)]

@@ -168,7 +168,7 @@ def test_the_result_is_better_for_it():
       kernel='given',
       undo_blur=undo,
       consistency='none',
-      self_ensemble=False,
+      copies=1,
     )
     result = zssr_jax.train_image(lr, 2, kernel=DISC, config=config)
     assert (result.degradation.undo is not None) == undo

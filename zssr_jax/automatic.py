@@ -137,26 +137,6 @@ def share_of_interpolation(
   return float(np.interp(255 * float(jpeg.error_std), *_OF_JPEG))
 
 
-def made_safe(
-  result: np.ndarray, image: np.ndarray, scale: Scale, share: float
-) -> np.ndarray:
-  """Returns as much of a result as may be shown, and interpolation besides.
-
-  Args:
-    result: `[H, W, C]` in [0, 1], of the image or the planes beside it.
-    image: `[h, w, C]`, what it was made of.
-    scale: number or pair (y, x).
-    share: of interpolation, see `share_of_interpolation`; with 0 the result
-      itself is returned.
-  """
-  if not share:
-    return result
-  plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
-  # What is ruined may hold values that are no numbers.
-  kept = 0.0 if share == 1 else (1 - share) * result
-  return np.asarray(share * plain + kept, np.float32)
-
-
 def _gradient(image: np.ndarray) -> float:
   grey = np.asarray(image, np.float64).mean(2)
   down, across = np.diff(grey, axis=0), np.diff(grey, axis=1)

@@ -24,13 +24,14 @@ def check_image(image: Any) -> np.ndarray:
     raise ValueError(f'an image is [H, W, C], not {image.shape}')
   if not np.issubdtype(image.dtype, np.floating):
     raise ValueError(f'an image is float in [0, 1], not {image.dtype}')
-  if not np.isfinite(image).all():
+  low, high = image.min(), image.max()
+  if not np.isfinite([low, high]).all():  # these find NaN, too
     raise ValueError('the image holds NaN or infinite values')
-  if image.min() < 0 or image.max() > 1:
+  if low < 0 or high > 1:
     raise ValueError(
-      f'image values must lie in [0, 1], not [{image.min():g}, {image.max():g}]'
+      f'image values must lie in [0, 1], not [{low:g}, {high:g}]'
     )
-  return image.astype(np.float32)
+  return image.astype(np.float32, copy=False)
 
 
 def check_planes(planes: Any, shape: tuple[int, ...]) -> np.ndarray | None:

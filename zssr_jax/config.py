@@ -79,6 +79,12 @@ def _read_gradual(value: Any) -> tuple[tuple[float, float], ...]:
   return pairs
 
 
+def _read_copies(value: Any) -> int:
+  if isinstance(value, bool) or value not in (0, 1, 2, 4, 8):
+    raise ValueError('must be 0, 1, 2, 4 or 8')
+  return int(value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Settings of one run. Section numbers refer to the ZSSR paper."""
@@ -185,6 +191,14 @@ class Config:
   )
   father_exponent: float = ranged(
     1.0, -10.0, 10.0, 'P(father) is proportional to (side ratio) ** exponent'
+  )
+  pool: float = ranged(
+    2.0,
+    0.1,
+    10_000.0,
+    'of an image for whose fathers this is too little, parts are trained on,'
+    ' those with most structure',
+    unit='megapixels',
   )
   dihedral: bool = switch(True, 'whether to draw of 4 rotations x mirror')
   affine: float = ranged(
@@ -299,9 +313,12 @@ class Config:
     0, 0, 1000, 'how many earlier results are fathers, the last; 0: all'
   )
 
-  self_ensemble: bool = switch(
-    True,
-    'whether to run the network on geometric copies of the image',
+  copies: int = checked(
+    8,
+    _read_copies,
+    'int, 0, 1, 2, 4 or 8',
+    'geometric copies of the image that the network runs on; 0: 8 of an image'
+    ' of up to 2 megapixels, 4 of one up to 16, 2 of a larger one',
     group='Inference (section 3.1)',
   )
   ensemble: str = one_of(

@@ -121,15 +121,9 @@ class Degradation:
     # imresize samples at s i + (s - 1) / 2, this convention at s i.
     out = _blur(image, self.kernel, (1, 1))
     for axis in (0, 1):
-      if self.scale[axis] == 1:
-        continue
-      matrix = _sample_matrix(image.shape[axis], self.scale[axis])
-      out = jnp.einsum(
-        'ah,hwc->awc' if axis == 0 else 'aw,hwc->hac',
-        jnp.asarray(matrix, image.dtype),
-        out,
-        precision=_HIGHEST,
-      )
+      if self.scale[axis] != 1:
+        taps = _sample_taps(image.shape[axis], self.scale[axis])
+        out = resize.sample_axis(out, axis, *taps)
     return out
 
   def son(self, key: jax.Array, father: jax.Array) -> jax.Array:
@@ -415,18 +409,13 @@ def _correlate_by_fft(image: jax.Array, kernel: jax.Array) -> jax.Array:
   return out[:rows, :columns].astype(image.dtype)
 
 
-def _sample_matrix(size: int, scale: float) -> np.ndarray:
-  """Cubic interpolation at positions `scale * i`: `[ceil(size/s), size]`."""
+def _sample_taps(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
+  """Cubic interpolation at positions `scale * i`, for `resize.sample_axis`."""
   count = resize.scaled_shape((size, size), 1 / scale)[0]
   position = scale * np.arange(count)
-  low = np.floor(position).astype(int)
-  t = position - low
-  taps = resize.cubic_taps(t)
-  matrix = np.zeros((count, size))
-  for offset in range(4):
-    column = np.clip(low + offset - 1, 0, size - 1)
-    np.add.at(matrix, (np.arange(count), column), taps[offset])
-  return matrix
+  low = np.floor(position + 1e-9)
+  taps = resize.cubic_taps(np.maximum(position - low, 0.0))
+  return low.astype(np.int64) - 1, np.stack(taps, axis=1)
 
 
 def _on_the_fathers_grid(

@@ -1,28 +1,35 @@
 """From a trained network to the final image (ZSSR section 3.1).
 
-The network runs on geometric copies of the input in tiles of fixed size, each
-output is corrected by back-projection, their median (or mean) is taken and
-corrected again. Or, what is more than the paper has, that median (or mean)
-alone is corrected, by least squares.
+The network runs on geometric copies of the input, each output is corrected by
+back-projection, their median is taken and corrected again. Beyond the paper:
+of a mean, and by least squares, only the ensemble is corrected.
+
+All of that is done block by block of the input, each with a margin as wide as
+anything reaches, so that memory does not grow with the image. Within a block
+the network runs in tiles of fixed size.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zssr_jax import parts
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.ops import dihedral, resize
 
-# Copies of the output are back-projected together up to this many values.
-_TOGETHER = 1 << 24
+# Side of what is kept of a block, output pixels. Smaller ones waste more on
+# margins, larger ones memory.
+_BLOCK = 1024
 # Output pixels that a network sees in one call, by backend. A CPU gains nothing
 # from copies beside each other, for they push each other out of its cache.
 _AT_ONCE = {'cpu': 0}
@@ -30,6 +37,13 @@ _AT_ONCE_DEFAULT = 1 << 22
 _TINY = 1e-20  # a sum of squares that divides nothing
 # The transforms that keep the first pixel first: identity and transposing.
 _UNMIRRORED = (0, 5)
+# Within so many input pixels a correction dies away to less than 1e-5, that of
+# a kernel by as many more as its side; lines of motion reach furthest.
+_BICUBIC_REACH, _KERNEL_REACH = 8, 24
+# Copies of images of up to so many pixels, where a config leaves it open.
+_COPIES = (2_000_000, 8), (16_000_000, 4), (math.inf, 2)
+# Transforms, the most useful first (docs/results/copies.md).
+_PREFERRED = (0, 3, 5, 6, 1, 2, 4, 7)
 
 
 @functools.lru_cache(maxsize=64)
@@ -55,24 +69,32 @@ def units_of(scale: tuple[float, float]) -> tuple[int, int] | None:
   return y.denominator, x.denominator
 
 
-def _spans(size: int, unit: int, tile: int, halo: int):
-  """Lists the tiles of an axis: from, to, and from, to of what is kept."""
+class Span(NamedTuple):
+  """A tile's place on an axis, and what of it is kept; input pixels."""
+
+  start: int
+  stop: int
+  keep_start: int
+  keep_stop: int
+
+
+def _spans(size: int, unit: int, tile: int, halo: int) -> list[Span]:
+  """Divides an axis into tiles of one size; what they keep does not overlap."""
   halo = -(-halo // unit) * unit
   # Whatever the tile, some of each is kept, in whole units.
   side = -(-max(tile, 2 * halo + 8) // unit) * unit
   if size <= side:
-    return [(0, size, 0, size)]
+    return [Span(0, size, 0, size)]
   step = (side - 2 * halo) // unit * unit
-  starts = [*range(0, size - side, step), size - side]
-  return [
-    (
-      start,
-      start + side,
-      start + halo if i else 0,
-      size if start + side == size else start + side - halo,
-    )
-    for i, start in enumerate(starts)
-  ]
+  # The last one begins on a unit, too, and may be longer by less than one.
+  starts = [*range(0, size - side, step), (size - side) // unit * unit]
+  spans: list[Span] = []
+  for start in starts:
+    is_last = start == starts[-1]
+    stop = size if is_last else start + side
+    kept = spans[-1].keep_stop if spans else 0
+    spans.append(Span(start, stop, kept, size if is_last else stop - halo))
+  return spans
 
 
 def upscale_tiled(
@@ -115,16 +137,17 @@ def upscale_tiled(
     ends = (round((n - offset) * scale[axis]) for n in (start, stop))
     return slice(*ends)
 
-  for y0, y1, keep_y0, keep_y1 in _spans(lr.shape[1], units[0], tile, halo):
-    for x0, x1, keep_x0, keep_x1 in _spans(lr.shape[2], units[1], tile, halo):
+  for y in _spans(lr.shape[1], units[0], tile, halo):
+    for x in _spans(lr.shape[2], units[1], tile, halo):
       tile_out = apply(
         params,
-        lr[:, y0:y1, x0:x1],
-        interpolated[:, hr(y0, y1, 0), hr(x0, x1, 1)],
+        lr[:, y.start : y.stop, x.start : x.stop],
+        interpolated[:, hr(y.start, y.stop, 0), hr(x.start, x.stop, 1)],
       )
-      out[:, hr(keep_y0, keep_y1, 0), hr(keep_x0, keep_x1, 1)] = np.asarray(
-        tile_out
-      )[:, hr(keep_y0, keep_y1, 0, y0), hr(keep_x0, keep_x1, 1, x0)]
+      kept = (y.keep_start, y.keep_stop, 0), (x.keep_start, x.keep_stop, 1)
+      out[:, hr(*kept[0]), hr(*kept[1])] = np.asarray(tile_out)[
+        :, hr(*kept[0], y.start), hr(*kept[1], x.start)
+      ]
   return out
 
 
@@ -206,7 +229,28 @@ def back_project(
   return jax.lax.fori_loop(0, iterations, once, sr)
 
 
-@functools.partial(jax.jit, static_argnames='iterations')
+def settle(config: Config, shape: tuple[int, ...]) -> Config:
+  """Returns a config that says how many copies an image of `shape` gets."""
+  if config.copies:
+    return config
+  pixels = shape[0] * shape[1]
+  copies = next(n for most, n in _COPIES if pixels <= most)
+  return config.replace(copies=copies)
+
+
+class Steps(NamedTuple):
+  """How conjugate gradients went: that repeats them elsewhere, piece by piece.
+
+  Attributes:
+    length: float32 `[n, 1, 1, C]`, of each step along its direction; 0 from
+      where a channel was finished.
+    turn: float32 `[n, 1, 1, C]`, how much of a direction stays in the next.
+  """
+
+  length: jax.Array
+  turn: jax.Array
+
+
 def least_squares(
   sr: jax.Array,
   lr: jax.Array,
@@ -234,14 +278,29 @@ def least_squares(
   Returns:
     `[H, W, C]` in [0, 1].
   """
+  return conjugate_gradients(sr, lr, degradation, level, iterations=iterations)[
+    0
+  ]
+
+
+@functools.partial(jax.jit, static_argnames='iterations')
+def conjugate_gradients(
+  sr: jax.Array,
+  lr: jax.Array,
+  degradation: Degradation,
+  level: float | jax.Array,
+  *,
+  iterations: int,
+) -> tuple[jax.Array, Steps]:
+  """Computes `least_squares`, and tells the steps it took."""
 
   def unfinished(state):
-    number, _, rest, _, norm = state
+    number, _, rest, _, norm, _ = state
     channels = (_by_channel(rest) > most) & (norm > _TINY)
     return (number < iterations) & jnp.any(channels)
 
   def once(state):
-    number, change, rest, direction, norm = state
+    number, change, rest, direction, norm, steps = state
     seen = degradation.explained(direction, lr.shape)
     power = _by_channel(seen)
     goes_on = (_by_channel(rest) > most) & (power > _TINY)
@@ -249,13 +308,57 @@ def least_squares(
     rest = rest - step * seen
     slope = degradation.adjoint(rest, sr.shape)
     new_norm = _by_channel(slope)
-    turned = slope + new_norm / jnp.maximum(norm, _TINY) * direction
-    return number + 1, change + step * direction, rest, turned, new_norm
+    turn = new_norm / jnp.maximum(norm, _TINY)
+    steps = Steps(
+      steps.length.at[number].set(step), steps.turn.at[number].set(turn)
+    )
+    change, direction = change + step * direction, slope + turn * direction
+    return number + 1, change, rest, direction, new_norm, steps
 
   rest = degradation.unexplained(sr, lr)
   slope = degradation.adjoint(rest, sr.shape)
   most = level**2 * rest.shape[0] * rest.shape[1]
-  state = (0, jnp.zeros_like(sr), rest, slope, _by_channel(slope))
+  none = jnp.zeros((iterations, 1, 1, sr.shape[2]), sr.dtype)
+  norm = _by_channel(slope)
+  state = (0, jnp.zeros_like(sr), rest, slope, norm, Steps(none, none))
+  _, change, *_, steps = jax.lax.while_loop(unfinished, once, state)
+  return jnp.clip(sr + change, 0.0, 1.0), steps
+
+
+@jax.jit
+def take_steps(
+  sr: jax.Array, lr: jax.Array, degradation: Degradation, steps: Steps
+) -> jax.Array:
+  """Corrects a piece of an image by steps that were found on another.
+
+  Conjugate gradients take their steps by sums over the whole image. With given
+  ones a result depends on what is near only, and pieces fit together.
+
+  Args:
+    sr: `[H, W, C]` in [0, 1].
+    lr: `[h, w, C]`.
+    degradation: that made `lr`.
+    steps: of `conjugate_gradients`.
+
+  Returns:
+    `[H, W, C]` in [0, 1].
+  """
+
+  def unfinished(state):
+    left = jnp.arange(steps.length.shape[0]) >= state[0]
+    return jnp.any(left[:, None] & (steps.length[:, 0, 0] != 0))
+
+  def once(state):
+    number, change, rest, direction = state
+    length, turn = steps.length[number], steps.turn[number]
+    rest = rest - length * degradation.explained(direction, lr.shape)
+    change = change + length * direction
+    slope = degradation.adjoint(rest, sr.shape)
+    return number + 1, change, rest, slope + turn * direction
+
+  rest = degradation.unexplained(sr, lr)
+  slope = degradation.adjoint(rest, sr.shape)
+  state = (0, jnp.zeros_like(sr), rest, slope)
   change = jax.lax.while_loop(unfinished, once, state)[1]
   return jnp.clip(sr + change, 0.0, 1.0)
 
@@ -263,6 +366,226 @@ def least_squares(
 def _by_channel(image: jax.Array) -> jax.Array:
   """The sum of squares of every channel, `[1, 1, C]`."""
   return jnp.sum(image**2, (0, 1), keepdims=True)
+
+
+class Fit(NamedTuple):
+  """What is measured on part of an image, to hold for all of it."""
+
+  level: float  # of the errors in the image, `Degradation.error_std`
+  steps: Steps | None  # of the correction by least squares
+
+
+class Member(NamedTuple):
+  """A trained network."""
+
+  params: Any
+  degradation: Degradation  # that it was trained to undo
+  fit: Fit | None = None
+
+
+class Upscaler(NamedTuple):
+  """Trained networks, and how their results are put together.
+
+  Attributes:
+    model: a super-resolving module.
+    members: networks of that module, whose results' mean is taken.
+    config: ensemble, correction, tile size.
+    reach: how many input pixels away the network's layers look at most.
+    share: of bicubic interpolation in the result, 0 to 1.
+  """
+
+  model: nn.Module
+  members: tuple[Member, ...]
+  config: Config
+  reach: int
+  share: float = 0.0
+
+  @property
+  def scale(self) -> tuple[float, float]:
+    """Factors (y, x)."""
+    return self.members[0].degradation.scale
+
+  @property
+  def margin(self) -> int:
+    """How many input pixels away anything may come from."""
+    corrections = _corrections(self.config)
+    reaches = []
+    for member in self.members:
+      kernel, undo = member.degradation.kernel, member.degradation.undo
+      width = _BICUBIC_REACH
+      if kernel is not None:
+        width = _KERNEL_REACH + math.ceil(max(kernel.shape) / min(self.scale))
+      filtered = 0 if undo is None else undo.shape[0] // 2
+      reaches.append(filtered + corrections * width)
+    # 4 pixels more than the layers reach, for a resize inside the model.
+    return self.reach + 4 + max(reaches)
+
+
+def _corrections(config: Config) -> int:
+  """Counts how often a result is corrected, one time after the other."""
+  if config.consistency == 'none' or not config.back_projection:
+    return 0
+  each = config.consistency == 'back_projection' and config.ensemble == 'median'
+  return 2 if each and config.copies != 1 else 1
+
+
+class Trial(NamedTuple):
+  """Part of an image and its result: the whole, if that is one block."""
+
+  image: np.ndarray  # [h, w, C]
+  result: np.ndarray  # [H, W, C]
+  is_whole: bool
+
+
+def fit(upscaler: Upscaler, image: np.ndarray) -> tuple[Upscaler, Trial]:
+  """Measures what all blocks of an image have in common, by enlarging one.
+
+  Args:
+    upscaler: any; what it was fitted to before does not matter.
+    image: `[h, w, C]` in [0, 1].
+
+  Returns:
+    The upscaler for this image, and the block that has most structure.
+  """
+  rows, columns = _block_spans(upscaler, image.shape)
+  is_whole = len(rows) == len(columns) == 1
+  part = image
+  if not is_whole:
+    shape = rows[0].stop - rows[0].start, columns[0].stop - columns[0].start
+    part = image[parts.busiest(image, shape)[0]]
+  results, members = [], []
+  for member in upscaler.members:
+    result, found = _resolve(upscaler, member._replace(fit=None), part)
+    results.append(result)
+    members.append(member._replace(fit=found))
+  fitted = upscaler._replace(members=tuple(members))
+  return fitted, Trial(part, _mean(results), is_whole)
+
+
+def strips(
+  upscaler: Upscaler,
+  image: np.ndarray,
+  report: Callable[[float], None] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Enlarges an image from top to bottom; equal to enlarging it in one piece.
+
+  Args:
+    upscaler: from `fit`, to this image.
+    image: `[h, w, C]` in [0, 1].
+    report: called with the share that is done after every block.
+
+  Yields:
+    The first row, and float32 `[rows, W, C]` in [0, 1]; what was yielded
+    before joins it without a gap.
+  """
+  scale = upscaler.scale
+  rows, columns = _block_spans(upscaler, image.shape)
+  height, width = resize.scaled_shape(image.shape, scale)
+  count, done = len(rows) * len(columns), 0
+
+  def hr(n: int, axis: int) -> int:
+    """Where an input pixel begins in the output; its end at the image's end."""
+    if n == image.shape[axis]:
+      return (height, width)[axis]
+    return round(n * scale[axis])
+
+  top = 0
+  for y in rows:
+    bottom = hr(y.keep_stop, 0)
+    strip = np.empty((bottom - top, width, image.shape[2]), np.float32)
+    for x in columns:
+      made = _block(upscaler, image[y.start : y.stop, x.start : x.stop])
+      left = hr(x.keep_start, 1)
+      strip[:, left : hr(x.keep_stop, 1)] = made[
+        top - hr(y.start, 0) : bottom - hr(y.start, 0),
+        left - hr(x.start, 1) : hr(x.keep_stop, 1) - hr(x.start, 1),
+      ]
+      done += 1
+      if report is not None:
+        report(done / count)
+    yield top, strip
+    top = bottom
+
+
+def enlarge(
+  upscaler: Upscaler,
+  image: np.ndarray,
+  report: Callable[[float], None] | None = None,
+) -> np.ndarray:
+  """Fits an upscaler to an image, and enlarges it; see `strips`.
+
+  Returns:
+    float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
+  """
+  fitted, trial = fit(upscaler, image)
+  return enlarge_rest(fitted, image, trial, report)
+
+
+def enlarge_rest(
+  upscaler: Upscaler,
+  image: np.ndarray,
+  trial: Trial,
+  report: Callable[[float], None] | None = None,
+) -> np.ndarray:
+  """Enlarges an image of which there is a trial already; see `strips`."""
+  shape = resize.scaled_shape(image.shape, upscaler.scale)
+  if trial.is_whole:
+    return blend(trial.result, image, upscaler.scale, upscaler.share)
+  out = np.empty((*shape, image.shape[2]), np.float32)
+  for row, strip in strips(upscaler, image, report):
+    out[row : row + len(strip)] = strip
+  return out
+
+
+def _block_spans(
+  upscaler: Upscaler, shape: tuple[int, ...]
+) -> tuple[list[Span], list[Span]]:
+  """Divides rows and columns of an image into blocks."""
+  units = units_of(upscaler.scale)
+  if units is None:
+    rows, columns = ([Span(0, n, 0, n)] for n in shape[:2])
+    return rows, columns
+  rows, columns = (
+    _spans(
+      size, unit, math.ceil(_BLOCK / s) + 2 * upscaler.margin, upscaler.margin
+    )
+    for size, unit, s in zip(shape[:2], units, upscaler.scale, strict=True)
+  )
+  return rows, columns
+
+
+def _block(upscaler: Upscaler, image: np.ndarray) -> np.ndarray:
+  """Enlarges a block as if it were an image."""
+  if upscaler.share == 1:
+    shape = resize.scaled_shape(image.shape, upscaler.scale)
+    nothing = np.zeros((*shape, image.shape[2]), np.float32)
+    return blend(nothing, image, upscaler.scale, 1.0)
+  results = [_resolve(upscaler, m, image)[0] for m in upscaler.members]
+  return blend(_mean(results), image, upscaler.scale, upscaler.share)
+
+
+def _mean(images: list[np.ndarray]) -> np.ndarray:
+  """Returns the mean of the networks' results; that of one to the bit."""
+  return images[0] if len(images) == 1 else np.mean(images, axis=0)
+
+
+def blend(
+  result: np.ndarray, image: np.ndarray, scale: resize.Scale, share: float
+) -> np.ndarray:
+  """Returns part of a result, and interpolation for the rest.
+
+  Args:
+    result: `[H, W, C]` in [0, 1].
+    image: `[h, w, C]`, what it was made of.
+    scale: number or pair (y, x).
+    share: of interpolation, 0 to 1; with 0 the result itself is returned.
+  """
+  if not share:
+    return result
+  plain = resize.imresize(image, scale, shape=result.shape[:2]).clip(0, 1)
+  # What is ruined may hold values that are no numbers.
+  kept = 0.0 if share == 1 else (1 - share) * result
+  return np.asarray(share * plain + kept, np.float32)
 
 
 def super_resolve(
@@ -274,7 +597,7 @@ def super_resolve(
   *,
   reach: int,
 ) -> np.ndarray:
-  """Applies a trained network to the input.
+  """Applies one trained network to the input.
 
   Args:
     model: a super-resolving module.
@@ -287,34 +610,46 @@ def super_resolve(
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
   """
-  image = np.asarray(image, np.float32)
+  members = (Member(params, degradation),)
+  upscaler = Upscaler(model, members, config, reach)
+  return enlarge(upscaler, np.asarray(image, np.float32))
+
+
+def _resolve(
+  upscaler: Upscaler, member: Member, image: np.ndarray
+) -> tuple[np.ndarray, Fit]:
+  """Applies one network and its corrections to a block."""
+  config, degradation = upscaler.config, member.degradation
   shown = np.asarray(degradation.shown(image))
-  outputs = _ensemble(model, params, shown, degradation, config, reach)
-  correct = functools.partial(_correct, image, degradation, config)
-  if len(outputs) == 1:
-    return correct(outputs[0])
-  if config.consistency != 'back_projection':
-    pass  # a correction of the ensemble is almost that of its copies
-  elif outputs[0].size * len(outputs) <= _TOGETHER:
-    together = correct(np.concatenate(outputs, axis=2))
-    outputs = np.split(together, len(outputs), axis=2)
+  outputs = _ensemble(upscaler, member, shown)
+  if member.fit is None:
+    level = degradation.error_std(image)
+    correct = functools.partial(_correct, image, degradation, config, level)
   else:
-    outputs = [correct(out) for out in outputs]
-  combine = np.median if config.ensemble == 'median' else np.mean
-  return correct(combine(np.stack(outputs), axis=0))
+    level = member.fit.level
+    correct = functools.partial(
+      _correct, image, degradation, config, level, steps=member.fit.steps
+    )
+  if len(outputs) == 1:
+    result = outputs[0]
+  elif config.ensemble == 'mean':
+    # A correction of the mean is almost the mean of corrected copies.
+    result = np.mean(np.stack(outputs), axis=0)
+  else:
+    if config.consistency == 'back_projection':
+      outputs = [correct(out)[0] for out in outputs]
+    result = np.median(np.stack(outputs), axis=0)
+  result, steps = correct(result)
+  return result, Fit(level, steps)
 
 
 def _ensemble(
-  model: nn.Module,
-  params,
-  image: np.ndarray,
-  degradation: Degradation,
-  config: Config,
-  reach: int,
+  upscaler: Upscaler, member: Member, image: np.ndarray
 ) -> list[np.ndarray]:
-  """Applies the network to the input and its geometric copies."""
+  """Applies a network to a block and its geometric copies."""
+  degradation, config = member.degradation, upscaler.config
   scale = degradation.scale
-  members = degradation.symmetries() if config.self_ensemble else (0,)
+  members = degradation.symmetries()
   units = units_of(scale)
   padded = image
   if units is None:
@@ -323,39 +658,53 @@ def _ensemble(
   else:
     padding = [(0, -image.shape[axis] % units[axis]) for axis in (0, 1)]
     padded = np.pad(image, (*padding, (0, 0)), mode='edge')
+  chosen = [k for k in _PREFERRED if k in members][: config.copies]
   outputs = upscale_copies(
-    model,
-    params,
+    upscaler.model,
+    member.params,
     padded,
     degradation.up(padded),
-    members,
+    sorted(chosen),
     scale=scale,
     tile=config.tile,
     # 4 pixels more than the layers reach, for a resize inside the model.
-    halo=reach + 4,
+    halo=upscaler.reach + 4,
   )
   rows, columns = resize.scaled_shape(image.shape, scale)
   return [out[:rows, :columns] for out in outputs]
 
 
 def _correct(
-  image: np.ndarray, degradation: Degradation, config: Config, sr: np.ndarray
-) -> np.ndarray:
-  """Makes a result explain the input, or several that ride along as channels.
+  image: np.ndarray,
+  degradation: Degradation,
+  config: Config,
+  level: float,
+  sr: np.ndarray,
+  *,
+  steps: Steps | None = None,
+) -> tuple[np.ndarray, Steps | None]:
+  """Makes a result explain a block, as `config` says.
 
   Args:
-    image: the input, `[h, w, C]`.
+    image: the block, `[h, w, C]`.
     degradation: that made it.
     config: says how.
-    sr: `[H, W, n C]`.
+    level: of the errors in it.
+    sr: `[H, W, C]`.
+    steps: to take, of least squares; None: find them.
+
+  Returns:
+    `[H, W, C]` and the steps that were taken, of least squares.
   """
-  if config.back_projection == 0 or config.consistency == 'none':
-    return sr
-  steps = config.back_projection
-  if config.consistency == 'least_squares':
-    level = degradation.error_std(image)
-    made = least_squares(sr, image, degradation, level, iterations=steps)
+  iterations = config.back_projection
+  if iterations == 0 or config.consistency == 'none':
+    return sr, None
+  if config.consistency == 'back_projection':
+    made = back_project(sr, image, degradation, iterations=iterations)
+  elif steps is None:
+    made, steps = conjugate_gradients(
+      sr, image, degradation, level, iterations=iterations
+    )
   else:
-    image = np.tile(image, (1, 1, sr.shape[2] // image.shape[2]))
-    made = back_project(sr, image, degradation, iterations=steps)
-  return np.asarray(made)
+    made = take_steps(sr, image, degradation, steps)
+  return np.asarray(made), steps

@@ -47,6 +47,7 @@ PRESETS: dict[str, Config] = {
     start='transferred',
     schedule='cosine',
     ensemble='mean',
+    copies=0,
     losses=(('luma', 0.9), ('l1', 0.1)),
     **TRAINING_OF_AUTO,
   ),
@@ -70,6 +71,7 @@ PRESETS: dict[str, Config] = {
     start='transferred',
     schedule='cosine',
     ensemble='mean',
+    copies=0,
     losses=(('luma', 0.9), ('l1', 0.1)),
     **TRAINING_OF_FAST,
   ),
@@ -92,7 +94,7 @@ PRESETS: dict[str, Config] = {
     warmup=50,
     max_steps=600,
     weight_average=0.99,
-    self_ensemble=False,
+    copies=1,
   ),
   'ideal': Config(warmup=100, consistency='back_projection', undo_blur=False),
   'mzsr': Config(
@@ -153,7 +155,7 @@ PRESETS: dict[str, Config] = {
     depth=4,
     crop=32,
     max_steps=20,
-    self_ensemble=False,
+    copies=1,
     back_projection=1,
   ),
   'transferred': Config(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zssr_jax import checks, inference
+from zssr_jax import parts as parts_lib
 from zssr_jax.config import Config
-from zssr_jax.degradation import Degradation
 from zssr_jax.models.network import Network
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -39,6 +39,7 @@ class Run(NamedTuple):
   """What all stages of an image have in common."""
 
   image: np.ndarray  # float32 [h, w, C] in [0, 1]
+  parts: tuple[parts_lib.Part, ...]  # of it, which are trained on
   stages: tuple[Stage, ...]
   network: Network
   name: str  # of the network, in words
@@ -47,7 +48,6 @@ class Run(NamedTuple):
   start: Any  # parameters to begin with, or None
   config: Config
   key: jax.Array
-  planes: np.ndarray | None = None  # float32 [h, w, k], not trained on
 
 
 class Carried(NamedTuple):
@@ -55,9 +55,10 @@ class Carried(NamedTuple):
 
   source: kernel_source.Source  # of the degradation
   params: tuple[Any, ...] = ()  # of each network
-  results: tuple[np.ndarray, ...] = ()  # of the stages so far
+  # Of the stages so far but the last, each part's.
+  results: tuple[tuple[np.ndarray, ...], ...] = ()
   histories: tuple[history.History, ...] = ()
-  planes: np.ndarray | None = None  # enlarged, after the last stage
+  upscaler: inference.Upscaler | None = None  # of the stage before
 
 
 class Clock:
@@ -123,9 +124,7 @@ def _sources(earlier: Any, image: Any, config: Config) -> list[Any]:
 def run_stage(
   run: Run, number: int, carried: Carried, clock: Clock
 ) -> Generator[loop.Job, loop.Trained, Carried]:
-  """Trains the networks of a stage, and enlarges the input by each of them.
-
-  The last stage also enlarges the planes beside the image.
+  """Trains the networks of a stage; all but the last enlarge what they saw.
 
   A generator: it yields one `loop.Job` a network, wants the `loop.Trained`
   sent back, and returns what the next stage is handed.
@@ -143,8 +142,7 @@ def run_stage(
   with clock('prepare'):
     model = make_model(run.network, stage.factors, config)
     data = _prepare(run, number, carried, window_key)
-  planes = run.planes if number == len(run.stages) - 1 else None
-  params, results, told, histories, enlarged = [], [], [], [], []
+  members, told, histories = [], [], []
   for member in range(config.networks):
     with clock('prepare'):
       # The first network is what a run of one would train.
@@ -166,65 +164,25 @@ def run_stage(
         state=state,
         data=data,
       )
-    with clock('infer'):
-      found = carried.source.knowing([trained.told]).degradation
-      enlarge = functools.partial(
-        _enlarge, run, model, trained.params, found.at(stage.factors)
-      )
-      results.append(enlarge(run.image))
-      if planes is not None:
-        enlarged.append(_enlarge_planes(enlarge, planes, run.image.shape[2]))
-    params.append(trained.params)
+    found = carried.source.knowing([trained.told]).degradation
+    members.append(inference.Member(trained.params, found.at(stage.factors)))
     told.append(trained.told)
     histories.append(trained.history)
+  upscaler = inference.Upscaler(
+    model, tuple(members), config, _reach(run.network, model, config)
+  )
+  results = carried.results
+  if number < len(run.stages) - 1:
+    with clock('infer'):
+      made = [inference.enlarge(upscaler, run.image[p]) for p in run.parts]
+    results = (*results, tuple(made))
   return Carried(
     source=carried.source.knowing(told),
-    params=tuple(params),
-    results=(*carried.results, _mean(results)),
+    params=tuple(m.params for m in members),
+    results=results,
     histories=(*carried.histories, *histories),
-    planes=_mean(enlarged) if enlarged else None,
+    upscaler=upscaler,
   )
-
-
-def _enlarge(
-  run: Run,
-  model: nn.Module,
-  params: Any,
-  degradation: Degradation,
-  image: np.ndarray,
-) -> np.ndarray:
-  """Enlarges `[h, w, C]` by a trained network, as the run's config says."""
-  reach = _reach(run.network, model, run.config)
-  return inference.super_resolve(
-    model, params, image, degradation, run.config, reach=reach
-  )
-
-
-def _mean(images: list[np.ndarray]) -> np.ndarray:
-  """Returns the mean of the networks' results; that of one to the bit."""
-  return images[0] if len(images) == 1 else np.mean(images, axis=0)
-
-
-def _enlarge_planes(
-  enlarge: Callable[[np.ndarray], np.ndarray],
-  planes: np.ndarray,
-  channels: int,
-) -> np.ndarray:
-  """Enlarges each plane as a grey image.
-
-  Args:
-    enlarge: maps `[h, w, channels]` to `[H, W, channels]`.
-    planes: `[h, w, k]`.
-    channels: of the image.
-
-  Returns:
-    float32 `[H, W, k]` in [0, 1].
-  """
-  enlarged = [
-    enlarge(np.repeat(planes[..., k : k + 1], channels, axis=2)).mean(2)
-    for k in range(planes.shape[2])
-  ]
-  return np.stack(enlarged, axis=2)
 
 
 def _prepare(
@@ -234,17 +192,20 @@ def _prepare(
   config, stage = run.config, run.stages[number]
   whole = carried.source.degradation
   # Fathers are of what the network is shown: less blurred than the input.
-  shown = np.asarray(whole.shown(run.image)).clip(0, 1)
+  shown = tuple(
+    np.asarray(whole.shown(run.image[part])).clip(0, 1) for part in run.parts
+  )
   # A small crop is mostly border, so a large one goes before the variety of
   # small fathers.
   sources = [
     source
-    for source in _sources(carried.results, shown, config)
+    for of_parts in _sources(carried.results, shown, config)
+    for source in of_parts
     if min(source.shape[:2]) >= stage.side
   ]
   fathers = pool.make_pool(
     [f for s in sources for f in pool.make_fathers(s, stage.side, config)],
-    run.image.shape,
+    shown[0].shape,
     config.father_exponent,
   )
   count = len(run.stages)
@@ -253,7 +214,7 @@ def _prepare(
   )
   windows = step.make_windows(
     key,
-    shown,
+    shown[0],
     stage.window,
     whole.at(stage.factors),
   )

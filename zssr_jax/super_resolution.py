@@ -21,7 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zssr_jax import automatic, checks, registry, stages, wiener
+from zssr_jax import (
+  automatic,
+  checks,
+  inference,
+  parts,
+  registry,
+  stages,
+  wiener,
+)
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import diagnosis as diagnosis_lib
@@ -31,16 +39,20 @@ from zssr_jax.models.network import Network
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices
-from zssr_jax.training import history, joint_kernel, kernel_source, loop
+from zssr_jax.training import history, joint_kernel, kernel_source, loop, pool
 from zssr_jax.training import losses as loss_lib
 from zssr_jax.units import MOST_NOISE, ROUNDING
 
+# Pixels in which a degradation is looked for: the busiest of a larger image.
+_LOOKED_AT = 2_000_000
 _WHOLE = 1 << 20  # reach of a network that says none: more than any image
 
 # An array `[h, w]`, or what makes one: `(image, scale (y, x), key) -> [h, w]`.
 Kernel = np.ndarray | jax.Array | Callable[..., np.ndarray]
 # A module `(lr, interpolated) -> hr`, or what makes one for factors (y, x).
 Model = nn.Module | Callable[[tuple[float, float]], nn.Module]
+# Takes the first row's number, and rows.
+Rows = Callable[[int, np.ndarray], None]
 # (weight, function `(output, father) -> scalar`) by name.
 Losses = Mapping[str, tuple[float, loss_lib.Function]]
 
@@ -49,7 +61,8 @@ Losses = Mapping[str, tuple[float, loss_lib.Function]]
 class Result:
   """What `train_image` returns."""
 
-  image: np.ndarray  # float32 [ceil(H y), ceil(W x), C] in [0, 1]
+  # float32 [ceil(H y), ceil(W x), C] in [0, 1]; no rows where `rows` had them
+  image: np.ndarray
   params: Any  # the network's after the last stage; a tuple for several
   history: history.History
   kernel: np.ndarray | None  # float32 [h, w] as used; None: bicubic
@@ -59,7 +72,8 @@ class Result:
   estimate: estimation.Estimate | None = None  # of the kernel
   diagnosis: diagnosis_lib.Diagnosis | None = None  # with `automatic`
   warning: str | None = None  # one line: what `automatic` had to give up
-  consistency: float = math.nan  # PSNR, dB: `image` degraded again, and input
+  # PSNR, dB: `image` degraded again, and the input; of a large one, of a part
+  consistency: float = math.nan
   planes: np.ndarray | None = None  # float32 [H', W', k] in [0, 1], enlarged
 
   @property
@@ -73,12 +87,13 @@ class Result:
   def __repr__(self) -> str:
     """What came out and at what cost, in three lines without arrays."""
     y, x, _ = self.history.stages[-1]
+    image = _times(self.image.shape) if self.image.size else 'by rows'
     kernel = 'bicubic' if self.kernel is None else _times(self.kernel.shape)
     found = f' ({self.estimate.method})' if self.estimate else ''
     steps = sum(n for _, _, n in self.history.stages)
     seconds = ', '.join(f'{k} {s:.1f}' for k, s in self.seconds.items())
     return (
-      f'Result(image {_times(self.image.shape)}, scale (y, x) ({y:g}, {x:g}),'
+      f'Result(image {image}, scale (y, x) ({y:g}, {x:g}),'
       f' kernel {kernel}{found},\n  {steps} steps, seconds: {seconds},\n'
       f'  consistency {self.consistency:.2f} dB)'
     )
@@ -104,6 +119,7 @@ def train_image(
   model: Model | None = None,
   losses: Losses | None = None,
   planes: np.ndarray | jax.Array | None = None,
+  rows: Rows | None = None,
   key: jax.Array | None = None,
   progress: Callable[[loop.Progress], None] | None = None,
 ) -> Result:
@@ -135,6 +151,10 @@ def train_image(
     planes: `[H, W, k]` in [0, 1], what belongs to the image but is not trained
       on, such as alpha or further bands: the trained network enlarges each as
       a grey image.
+    rows: called with the number of the first row and with
+      float32 `[n, W, C + k]` of the result, the enlarged planes behind the
+      image's channels, from top to bottom, as they are made. Then the result
+      holds neither image nor planes, and memory does not grow with the image.
     key: random key, by default `jax.random.key(0)`.
     progress: called with a `Progress` a few times a second while training.
 
@@ -157,6 +177,7 @@ def train_image(
     model=model,
     losses=losses,
     planes=planes,
+    rows=rows,
     key=key,
   )
   return devices.drive(run, progress)
@@ -174,6 +195,7 @@ def run_image(
   model: Model | None = None,
   losses: Losses | None = None,
   planes: np.ndarray | jax.Array | None = None,
+  rows: Rows | None = None,
   key: jax.Array | None = None,
 ) -> Run:
   """`train_image` with the training left to the caller.
@@ -185,7 +207,7 @@ def run_image(
   """
   image, scale = checks.check_image(image), checks.check_scale(scale)
   planes = checks.check_planes(planes, image.shape)
-  config = config.in_force
+  config = inference.settle(config.in_force, image.shape)
   key = jax.random.key(0) if key is None else key
   variables = {} if vgg is None else {'vgg16': vgg}
   terms = loss_lib.terms_of(config.losses, image.shape[2], config, losses)
@@ -195,10 +217,12 @@ def run_image(
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
     kernel_key = jax.random.fold_in(key, 2**31 - 1)
-    found = _find(image, scale, kernel, degradation, config, kernel_key)
+    looked_at = parts.window(image, _LOOKED_AT)
+    found = _find(looked_at, scale, kernel, degradation, config, kernel_key)
     config = found.config
   run = stages.Run(
     image=image,
+    parts=pool.choose_parts(image, config),
     stages=stages.plan_stages(image.shape, scale, config),
     network=_find_network(model, config, image.shape[2]),
     name='your network' if model else stages.describe_network(config),
@@ -207,15 +231,20 @@ def run_image(
     start=start,
     config=config,
     key=key,
-    planes=planes,
   )
   carried = yield from _train(run, found.source, clock)
+  with clock('infer'):
+    fitted = _fit(carried, image)
   warning = None
   if config.automatic:
-    carried, warning = yield from _judge(run, found, carried, clock)
-  used, result = carried.source.degradation, carried.results[-1]
+    carried, fitted, warning = yield from _judge(
+      run, found, carried, fitted, clock
+    )
+  with clock('infer'):
+    made = _enlarge(fitted, image, planes, rows)
+  used = carried.source.degradation
   return Result(
-    image=result,
+    image=made.image,
     params=carried.params[0] if config.networks == 1 else carried.params,
     history=history.join_histories(list(carried.histories)),
     kernel=used.kernel,
@@ -225,8 +254,8 @@ def run_image(
     estimate=found.estimate,
     diagnosis=found.diagnosis,
     warning=warning,
-    consistency=_consistency(used, result, image),
-    planes=carried.planes,
+    consistency=_consistency(used, fitted),
+    planes=made.planes,
   )
 
 
@@ -240,33 +269,88 @@ def _train(
   return carried
 
 
+class _Fitted(NamedTuple):
+  """What is known before the image is enlarged."""
+
+  upscaler: inference.Upscaler  # fitted to the image
+  trial: inference.Trial  # on part of it
+
+
+def _fit(carried: stages.Carried, image: np.ndarray) -> _Fitted:
+  """Tries what was trained on part of the image."""
+  assert carried.upscaler is not None
+  return _Fitted(*inference.fit(carried.upscaler, image))
+
+
 def _judge(
-  run: stages.Run, found: _Found, carried: stages.Carried, clock: stages.Clock
-) -> Generator[loop.Job, loop.Trained, tuple[stages.Carried, str | None]]:
+  run: stages.Run,
+  found: _Found,
+  carried: stages.Carried,
+  fitted: _Fitted,
+  clock: stages.Clock,
+) -> Generator[
+  loop.Job, loop.Trained, tuple[stages.Carried, _Fitted, str | None]
+]:
   """Trains again where a kernel has done harm.
 
   Returns:
-    The training, its last result and planes as they may be shown, and a
+    The training, its upscaler with as much interpolation as is safe, and a
     warning or None.
   """
   assert found.diagnosis is not None
   scale, warning = found.source.degradation.scale, None
   diagnosis = found.diagnosis
-  if automatic.is_ruined(carried.results[-1], run.image, scale, diagnosis):
+  trial = fitted.trial
+  if automatic.is_ruined(trial.result, trial.image, scale, diagnosis):
     warning = f'{diagnosis}: this made stripes or halos; not used'
     used = found.source.degradation
     if used.kernel is not None:
       unblurred = kernel_source.Known(used.replace(kernel=None, undo=None))
       carried = yield from _train(run, unblurred, clock)
-  *earlier, result = carried.results
-  share = automatic.share_of_interpolation(result, run.image, scale, diagnosis)
-  result = automatic.made_safe(result, run.image, scale, share)
-  planes = carried.planes
-  if planes is not None:
-    assert run.planes is not None
-    planes = automatic.made_safe(planes, run.planes, scale, share)
-  safe = carried._replace(results=(*earlier, result), planes=planes)
-  return safe, warning
+      with clock('infer'):
+        fitted = _fit(carried, run.image)
+        trial = fitted.trial
+  share = automatic.share_of_interpolation(
+    trial.result, trial.image, scale, diagnosis
+  )
+  upscaler = fitted.upscaler._replace(share=share)
+  return carried, fitted._replace(upscaler=upscaler), warning
+
+
+class _Made(NamedTuple):
+  """What is returned of an image; nothing where it was handed out by rows."""
+
+  image: np.ndarray
+  planes: np.ndarray | None
+
+
+def _enlarge(
+  fitted: _Fitted,
+  image: np.ndarray,
+  planes: np.ndarray | None,
+  rows: Rows | None,
+) -> _Made:
+  """Enlarges an image and the planes beside it, each as a grey image."""
+  upscaler, trial = fitted
+  channels = image.shape[2]
+  greys = [] if planes is None else list(np.moveaxis(planes, 2, 0))
+  greys = [np.repeat(p[..., None], channels, axis=2) for p in greys]
+  if rows is None:
+    made = inference.enlarge_rest(upscaler, image, trial)
+    if planes is None:
+      return _Made(made, None)
+    enlarged = [inference.enlarge(upscaler, grey).mean(2) for grey in greys]
+    return _Made(made, np.stack(enlarged, axis=2))
+  if trial.is_whole:
+    sources = [iter([(0, inference.enlarge_rest(upscaler, image, trial))])]
+  else:
+    sources = [inference.strips(upscaler, image)]
+  for grey in greys:
+    sources.append(inference.strips(inference.fit(upscaler, grey)[0], grey))
+  for (first, strip), *others in zip(*sources, strict=True):
+    beside = [plane.mean(2, keepdims=True) for _, plane in others]
+    rows(first, np.concatenate([strip, *beside], axis=2))
+  return _Made(np.empty((0, 0, channels), np.float32), None)
 
 
 def _check_complete(
@@ -395,10 +479,10 @@ def _find_network(
   return Network(make=make, color='any', reach=lambda depth: _WHOLE)
 
 
-def _consistency(
-  degradation: Degradation, result: np.ndarray, image: np.ndarray
-) -> float:
-  """Measures how well the result, degraded again, explains the input: in dB."""
+def _consistency(degradation: Degradation, fitted: _Fitted) -> float:
+  """Measures how well a result, degraded again, explains the input: in dB."""
+  (image, result, _), share = fitted.trial, fitted.upscaler.share
+  result = inference.blend(result, image, degradation.scale, share)
   rest = degradation.unexplained(jnp.asarray(result), jnp.asarray(image))
   return float(-10 * np.log10(np.mean(np.asarray(rest) ** 2) + 1e-12))
 

@@ -277,7 +277,7 @@ def test_a_report_says_what_was_found(tmp_path, cli, quick):
 @pytest.mark.slow
 def test_all_of_it_without_stand_ins(tmp_path, cli):
   path = save_jpeg(tmp_path / 'a.jpg', height=72, width=80)
-  flags = ('--config.max_steps=2', '--noconfig.self_ensemble', '--overwrite')
+  flags = ('--config.max_steps=2', '--config.copies=1', '--overwrite')
   flags += (f'--input={path}', '--explain')
   outs = []
   for config, *more in (

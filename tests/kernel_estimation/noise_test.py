@@ -215,7 +215,7 @@ def test_what_is_no_image_is_refused(image, message):
 
 class TestInARun:
   CONFIG = zssr_jax.Config(
-    width=4, depth=2, max_steps=3, schedule='cosine', self_ensemble=False
+    width=4, depth=2, max_steps=3, schedule='cosine', copies=1
   )
 
   def run(self, image, **fields):

@@ -187,16 +187,25 @@ def test_jax_and_numpy_agree_also_inside_jit(scale, border):
   np.testing.assert_allclose(jitted, on_host, atol=2e-6)
 
 
-@pytest.mark.parametrize('scale', [(2.0, 1.0), (1.0, 2.0), (0.9, 1.0)])
-def test_a_long_axis_takes_another_path_to_the_same_result(scale):
-  shape = (1600, 3, 2) if scale[0] != 1 else (3, 1600, 2)
-  image = random_image(*shape).astype(np.float32)
-  long = max(shape)
-  assert long * long * max(scale) > resize._DENSE_LIMIT
-  on_device = jax.jit(lambda x: resize.imresize(x, scale))(image)
-  np.testing.assert_allclose(
-    on_device, resize.imresize(image, scale), atol=2e-6
-  )
+@pytest.mark.parametrize('border', ['replicate', 'symmetric'])
+@pytest.mark.parametrize(
+  ('scale', 'repeats'),
+  [(2.0, True), (0.5, True), (1.1, True), (0.9, True), (1.2345, False)],
+)
+@pytest.mark.parametrize('size', [1, 3, 50, 400])
+def test_weights_that_repeat_and_those_that_do_not(
+  size, scale, repeats, border
+):
+  count = resize.scaled_shape((size, size), scale)[0]
+  taps = resize._taps(count, scale, 'cubic', True)
+  if size == 400:
+    assert (resize._period(*taps) is not None) == repeats
+  for axis, shape in enumerate([(size, 3, 2), (3, size, 2)]):
+    image = random_image(*shape).astype(np.float32)
+    factors = (scale, 1.0) if axis == 0 else (1.0, scale)
+    on_device = jax.jit(lambda x: resize.imresize(x, factors, border=border))  # noqa: B023
+    on_host = resize.imresize(image, factors, border=border)
+    np.testing.assert_allclose(on_device(image), on_host, atol=2e-6)
 
 
 @pytest.mark.parametrize('scale', ['1/2', '1/3', '3/2', '11/10', '7/3', '0.37'])

@@ -121,7 +121,7 @@ def test_a_content_loss_and_a_start_are_stacked_like_the_rest(photos):
     gradual=(),
     crop=16,
     max_steps=4,
-    self_ensemble=False,
+    copies=1,
     losses=(('l1', 1.0), ('content', 0.1)),
     content_layers=(('relu1_2', 1.0),),
   )

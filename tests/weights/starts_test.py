@@ -80,9 +80,7 @@ def test_a_file_that_names_no_scale_is_for_all(tmp_path):
 @pytest.mark.parametrize('model', ['zssr', 'pixel_shuffle', 'transposed'])
 def test_a_colour_start_serves_grey_as_three_equal_channels(model):
   # Neither the median nor the clipping of each correction is linear.
-  config = TINY.replace(
-    model=model, max_steps=0, self_ensemble=False, back_projection=0
-  )
+  config = TINY.replace(model=model, max_steps=0, copies=1, back_projection=0)
   colour = zssr_jax.train_image(smooth(), 2, config=config.replace(max_steps=3))
   rgb, grey = (
     zssr_jax.train_image(
@@ -190,7 +188,7 @@ def test_tiles_are_wide_enough_for_the_backbone(trained_vdsr):
   y, x = np.mgrid[:84, :16]
   image = np.float32(0.5 + 0.4 * np.sin(x * 1.3 + y * y / 40))[..., None]
   config = TINY.replace(
-    model='vdsr_backbone', max_steps=0, self_ensemble=False, back_projection=0
+    model='vdsr_backbone', max_steps=0, copies=1, back_projection=0
   )
   start = {'backbone': trained_vdsr}
   whole, tiled = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import scipy.ndimage
@@ -76,7 +76,10 @@ def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
   if alpha is not None and alpha.min() < 1:
     planes.append(alpha)
   beside = np.concatenate(planes, axis=-1)
-  image = colour[..., :count].clip(0, 1)
+  # Large photos are not held twice.
+  image = colour if count == colour.shape[-1] else colour[..., :count]
+  if unit == Unit() != unit_of(image):
+    image = image.clip(0, 1)
   return Picture(found, image, beside if beside.size else None, unit)
 
 
@@ -88,70 +91,97 @@ def unit_of(colour: np.ndarray) -> Unit:
   return Unit(low, high - low or 1.0)
 
 
-def encode(
-  picture: Picture,
-  image: np.ndarray,
-  planes: np.ndarray | None,
-  scale: Scale,
-  *,
-  container: str,
-  bits: str | None,
-  quality: int | None,
-) -> bytes:
-  """Returns the bytes of a file of the enlarged photo.
+class Canvas:
+  """The file of an enlarged photo, in the making."""
 
-  Args:
-    picture: what was enlarged.
-    image: `[H', W', C]` in [0, 1].
-    planes: `[H', W', k]` in [0, 1], or None.
-    scale: by how much it was enlarged.
-    container: see `photo.encode`.
-    bits: see `depth`.
-    quality: see `photo.encode`.
+  def __init__(
+    self,
+    picture: Picture,
+    scale: Scale,
+    *,
+    container: str,
+    bits: str | None,
+    quality: int | None,
+    folder: Path,
+  ):
+    """Makes room.
 
-  Raises:
-    InputError: see `photo.encode`.
-  """
-  extra = picture.photo.colour.shape[-1] - image.shape[-1]
-  colour, alpha = image, None
-  if planes is not None:
-    colour = np.concatenate([image, planes[..., :extra]], axis=-1)
-    if planes.shape[-1] > extra:
-      assert picture.photo.alpha is not None
-      alpha = _within(planes[..., extra:], picture.photo.alpha, scale)
-  unit = picture.unit
-  if unit != Unit():
-    own = unit.low + unit.span * colour.astype(np.float64)
-    colour = own.astype(np.float32)
-  return photo.encode(
-    colour,
-    alpha,
-    picture.photo,
-    scale=resize.scale_pair(scale),
-    container=container,
-    depth=depth(picture.photo, bits),
-    quality=quality,
-  )
+    Args:
+      picture: what is enlarged.
+      scale: by how much.
+      container: see `photo.encode`.
+      bits: see `depth`.
+      quality: see `photo.encode`.
+      folder: for a temporary file, where samples are many.
+
+    Raises:
+      InputError: see `photo.encode`.
+    """
+    self._picture, self._scale = picture, scale
+    self._canvas = photo.Canvas(
+      picture.photo,
+      resize.scaled_shape(picture.image.shape, scale),
+      scale=resize.scale_pair(scale),
+      container=container,
+      depth=depth(picture.photo, bits),
+      quality=quality,
+      folder=folder,
+    )
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Rows, columns and bands, alpha among them, of the file."""
+    return self._canvas.shape
+
+  def paint(self, first: int, rows: np.ndarray) -> None:
+    """Takes rows of the result.
+
+    Args:
+      first: the number of the first one.
+      rows: `[n, W', C + k]` in [0, 1], image and planes.
+    """
+    found, unit = self._picture.photo, self._picture.unit
+    bands = found.colour.shape[-1]
+    colour, alpha = rows[..., :bands], None
+    if rows.shape[-1] > bands:
+      assert found.alpha is not None
+      alpha = _within(rows[..., bands:], found.alpha, self._scale, first)
+    if unit != Unit():
+      own = unit.low + unit.span * colour.astype(np.float64)
+      colour = own.astype(np.float32)
+    self._canvas.paint(first, colour, alpha)
+
+  def save(self, file: BinaryIO) -> None:
+    """Writes the file; see `photo.Canvas.save`."""
+    self._canvas.save(file)
 
 
-def _within(result: np.ndarray, alpha: np.ndarray, scale: Scale) -> np.ndarray:
+def _within(
+  result: np.ndarray, alpha: np.ndarray, scale: Scale, first: int
+) -> np.ndarray:
   """Keeps an enlarged alpha within what the 3x3 pixels about it hold.
 
   So what was opaque or transparent stays so exactly, whatever little the
   network adds.
 
   Args:
-    result: `[H', W', 1]`.
+    result: `[n, W', 1]`.
     alpha: `[H, W, 1]`, before.
     scale: by how much it was enlarged.
+    first: the number of the first row.
   """
   rows, columns = (
-    np.minimum(((np.arange(n) + 0.5) / s).astype(np.intp), most - 1)
-    for n, s, most in zip(
-      result.shape, resize.scale_pair(scale), alpha.shape, strict=False
+    np.minimum(((np.arange(n) + 0.5 + start) / s).astype(np.intp), most - 1)
+    for n, s, most, start in zip(
+      result.shape,
+      resize.scale_pair(scale),
+      alpha.shape,
+      (first, 0),
+      strict=False,
     )
   )
-  low = scipy.ndimage.minimum_filter(alpha, (3, 3, 1))
-  high = scipy.ndimage.maximum_filter(alpha, (3, 3, 1))
-  places = np.ix_(rows, columns)
+  near = slice(max(rows[0] - 1, 0), rows[-1] + 2)
+  low = scipy.ndimage.minimum_filter(alpha[near], (3, 3, 1))
+  high = scipy.ndimage.maximum_filter(alpha[near], (3, 3, 1))
+  places = np.ix_(rows - near.start, columns)
   return result.clip(low[places], high[places])

@@ -127,6 +127,13 @@ def _encode_npy(array: np.ndarray) -> bytes:
   return stream.getvalue()
 
 
+def _with_planes(result: zssr_jax.Result) -> np.ndarray:
+  """Returns `[H, W, C + k]`, the image and the planes beside it."""
+  if result.planes is None:
+    return result.image
+  return np.concatenate([result.image, result.planes], axis=2)
+
+
 class _Plan(NamedTuple):
   """What all jobs of a run share."""
 
@@ -163,6 +170,7 @@ class _Read(NamedTuple):
   reference: np.ndarray | None
   judge: Judge | None  # where there is a reference
   known: findings.Known
+  canvas: pictures.Canvas
   seconds: float
 
 
@@ -183,8 +191,16 @@ def _read(job: Job, plan: _Plan) -> _Read:
     reference = _read_reference(job, picture, scale)
     # Before the training, so that what is too small to score is refused.
     judge = Judge(picture.image, reference, scale)
+  canvas = pictures.Canvas(
+    picture,
+    scale,
+    container=job.container,
+    bits=plan.options.bit_depth,
+    quality=plan.options.quality,
+    folder=job.image.parent,
+  )
   seconds = time.perf_counter() - clock
-  return _Read(picture, reference, judge, known, seconds)
+  return _Read(picture, reference, judge, known, canvas, seconds)
 
 
 def _finish(
@@ -192,7 +208,7 @@ def _finish(
 ) -> _Done:
   """Scores, encodes and writes a result."""
   clock = time.perf_counter()
-  contents: dict[str | os.PathLike[str], bytes | str] = {}
+  contents: dict[str | os.PathLike[str], files.Content] = {}
   summary = [job.image.name]
   scores = None
   if read.judge:
@@ -204,15 +220,8 @@ def _finish(
       f'{scores.psnr:.2f} dB / {scores.ssim:.4f}',
       f'(bicubic {scores.bicubic_psnr:.2f} / {scores.bicubic_ssim:.4f})',
     ]
-  contents[job.image] = pictures.encode(
-    read.picture,
-    result.image,
-    result.planes,
-    plan.scale,
-    container=job.container,
-    bits=plan.options.bit_depth,
-    quality=plan.options.quality,
-  )
+    read.canvas.paint(0, _with_planes(result))
+  contents[job.image] = read.canvas.save
   if found := findings.summary(result):
     summary.append(found)
   explanation = ''
@@ -231,7 +240,13 @@ def _finish(
   # Not by the clock: other jobs may have come between.
   seconds['total'] = sum(seconds.values())
   contents[job.record] = record.make_record(
-    job, plan.options, plan.scale, result, metrics=scores, seconds=seconds
+    job,
+    plan.options,
+    plan.scale,
+    result,
+    shape=read.canvas.shape,
+    metrics=scores,
+    seconds=seconds,
   )
   with app.WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +255,9 @@ def _finish(
     job,
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
     explanation,
-    dataclasses.replace(result, image=np.empty(0), params=None, planes=None),
+    dataclasses.replace(
+      result, image=np.empty((0, 0, 0)), params=None, planes=None
+    ),
     scores,
     seconds['total'],
     read.picture.photo.notes,
@@ -327,6 +344,8 @@ def _start(job: Job, plan: _Plan, display: Display) -> _Run:
         read.picture.image,
         plan.scale,
         planes=read.picture.planes,
+        # Only what is scored is held in memory.
+        rows=None if read.judge else read.canvas.paint,
         kernel=plan.kernel,
         degradation=read.known.degradation,
         config=plan.options.config,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from zssr_jax.errors import InputError
+
+Content = bytes | str | Callable[[BinaryIO], object]
 
 
 def one_line(error: BaseException) -> str:
@@ -34,14 +37,15 @@ def read_bytes(path: Path) -> bytes:
   return content
 
 
-def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
+def write_files(files: Mapping[str | os.PathLike[str], Content]) -> None:
   """Writes all files or none: each appears whole, under its final name.
 
   The contents go to temporary files in the same folders, which are renamed
   once all are written; a failure removes them.
 
   Args:
-    files: content by path; text is written as UTF-8.
+    files: content by path; text is written as UTF-8, and a function writes
+      to the open file that it is passed.
 
   Raises:
     OSError: when a file cannot be written.
@@ -51,8 +55,11 @@ def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
     for path, content in files.items():
       temporary = Path(path).with_name(f'.{secrets.token_hex(6)}.tmp')
       moves.append((temporary, path))
-      data = content.encode() if isinstance(content, str) else content
-      temporary.write_bytes(data)
+      with temporary.open('w+b') as file:
+        if callable(content):
+          content(file)
+        else:
+          file.write(content.encode() if isinstance(content, str) else content)
     for temporary, path in moves:
       os.replace(temporary, path)
   finally:

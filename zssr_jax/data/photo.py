@@ -12,7 +12,7 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -416,28 +416,117 @@ def encode(
     InputError: when the container cannot hold what there is.
     ValueError: when the arrays do not fit together.
   """
-  container = _container(like, container)
-  depth = depth or like.depth
-  alpha = _complete_alpha(colour, alpha, like)
-  transparent = alpha is not None and float(alpha.min()) < 1
-  reason = _unfit(like, transparent, container, depth, quality)
-  if reason:
-    raise InputError(f'{like.name}: {reason}')
-  if container == 'JPEG':
-    alpha = None
-  try:
-    if container == 'TIFF':
-      return photo_tiff.encode(colour, alpha, like, scale, depth)
-    pixels = colour if alpha is None else np.concatenate([colour, alpha], -1)
-    samples = photo_parts.to_samples(pixels, depth)
-    if container == 'PNG':
-      return _encode_png(samples, like)
-    return _encode_jpeg(samples, like, quality or _JPEG_QUALITY)
-  except (OSError, ValueError, RuntimeError, SyntaxError) as error:
-    raise InputError(
-      f'{like.name}: cannot be written as {container}'
-      f' ({files.one_line(error)}); choose another container'
-    ) from None
+  canvas = Canvas(
+    like,
+    colour.shape[:2],
+    scale=scale,
+    container=container,
+    depth=depth,
+    quality=quality,
+  )
+  canvas.paint(0, colour, alpha)
+  stream = io.BytesIO()
+  canvas.save(stream)
+  return stream.getvalue()
+
+
+class Canvas:
+  """An output file in the making, which takes rows and keeps its samples.
+
+  Those of a large TIFF wait in a temporary file, so that they take no memory.
+  """
+
+  def __init__(
+    self,
+    like: Photo,
+    shape: tuple[int, ...],
+    *,
+    scale: tuple[float, float] = (1, 1),
+    container: str | None = None,
+    depth: str | None = None,
+    quality: int | None = None,
+    folder: Path | None = None,
+  ):
+    """Checks what is asked for, and makes room.
+
+    Args:
+      like: as in `encode`, like all that follow but one.
+      shape: rows and columns of the output.
+      scale: as in `encode`.
+      container: as in `encode`.
+      depth: as in `encode`.
+      quality: as in `encode`.
+      folder: for the temporary file; None: everything is held in memory.
+
+    Raises:
+      InputError: when the container cannot hold what there is.
+    """
+    check_writable(like, container=container, depth=depth, quality=quality)
+    self._like, self._scale, self._quality = like, scale, quality
+    self._container = _container(like, container)
+    self._depth = depth or like.depth
+    self._has_alpha = like.alpha is not None and self._container != 'JPEG'
+    bands = like.colour.shape[-1] + self._has_alpha
+    self._samples = photo_parts.Samples(
+      (*shape[:2], bands),
+      self._depth,
+      folder=folder if self._container == 'TIFF' else None,
+    )
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Rows, columns and bands of the file."""
+    return self._samples.shape
+
+  def paint(
+    self, first: int, colour: np.ndarray, alpha: np.ndarray | None = None
+  ) -> None:
+    """Takes rows.
+
+    Args:
+      first: the number of the first one.
+      colour: `[n, W', C]`, as in `encode`.
+      alpha: `[n, W', 1]` or None, as in `encode`.
+
+    Raises:
+      ValueError: when the arrays do not fit together.
+    """
+    alpha = _complete_alpha(colour, alpha, self._like)
+    pixels = colour
+    if alpha is not None and self._has_alpha:
+      if self._container == 'TIFF':
+        colour, alpha = photo_tiff.stored(
+          colour, alpha, self._like, self._depth
+        )
+      pixels = np.concatenate([colour, alpha], -1)
+    self._samples.put(first, photo_parts.to_samples(pixels, self._depth))
+
+  def save(self, file: BinaryIO) -> None:
+    """Writes the file.
+
+    Args:
+      file: open to be written and read.
+
+    Raises:
+      InputError: when the container cannot hold what there is.
+      OSError: when there is no room for it.
+    """
+    like = self._like
+    if self._container == 'TIFF':
+      photo_tiff.write(file, self._samples, like, self._scale)
+      return
+    samples = self._samples.whole()
+    try:
+      if self._container == 'PNG':
+        content = _encode_png(samples, like)
+      else:
+        content = _encode_jpeg(samples, like, self._quality or _JPEG_QUALITY)
+    except (OSError, ValueError, RuntimeError, SyntaxError) as error:
+      raise InputError(
+        f'{like.name}: cannot be written as {self._container}'
+        f' ({files.one_line(error)}); choose another container'
+      ) from None
+    file.write(content)
 
 
 def _complete_alpha(

@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import imagecodecs
 import numpy as np
@@ -35,6 +38,9 @@ _XMP_ORIENTATIONS = (
   rb'(tiff:Orientation\s*=\s*["\'])[0-9](["\'])',
   rb'(<tiff:Orientation>)[0-9](</tiff:Orientation>)',
 )
+
+
+_IN_MEMORY = 1 << 28  # bytes of samples that a file is not made for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +138,9 @@ def chosen(count: int, page: int | None, what: str) -> int:
 
 def to_fraction(samples: np.ndarray, white: float) -> np.ndarray:
   """Returns unsigned samples as float32 fractions of white."""
-  return samples.astype(np.float32) / np.float32(white)
+  out = samples.astype(np.float32)
+  out /= np.float32(white)  # in place: photos are large
+  return out
 
 
 def to_samples(image: np.ndarray, depth: str) -> np.ndarray:
@@ -155,6 +163,60 @@ def to_samples(image: np.ndarray, depth: str) -> np.ndarray:
     scaled = image[row].astype(np.float64) * (WHITE[depth] or 1)
     out[row] = np.floor(scaled + 0.5).clip(limits.min, limits.max)
   return out
+
+
+class Samples:
+  """The samples `[H, W, C]` of a file in the making.
+
+  They wait in memory or, where they are many and may, in a temporary file.
+  """
+
+  def __init__(
+    self, shape: tuple[int, ...], depth: str, *, folder: Path | None = None
+  ):
+    """Makes room.
+
+    Args:
+      shape: `(H, W, C)`.
+      depth: a key of `WHITE`.
+      folder: for a temporary file; None: memory.
+
+    Raises:
+      OSError: where there is no room in the folder.
+    """
+    self.shape, self.dtype = shape, np.dtype(depth)
+    self._file: IO[bytes] | None = None
+    size = math.prod(shape) * self.dtype.itemsize
+    if folder is not None and size > _IN_MEMORY:
+      folder.mkdir(parents=True, exist_ok=True)
+      self._file = tempfile.TemporaryFile(dir=folder)
+    else:
+      self._array = np.empty(shape, self.dtype)
+
+  def put(self, first: int, rows: np.ndarray) -> None:
+    """Takes `[n, W, C]`, the rows from `first` on."""
+    if self._file is None:
+      self._array[first : first + len(rows)] = rows
+    else:
+      self._file.seek(first * self._row)
+      self._file.write(np.ascontiguousarray(rows).data)
+
+  def band(self, first: int, stop: int) -> np.ndarray:
+    """Returns rows from `first` to before `stop`, `[n, W, C]`."""
+    if self._file is None:
+      return self._array[first:stop]
+    self._file.seek(first * self._row)
+    content = self._file.read((stop - first) * self._row)
+    return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
+
+  def whole(self) -> np.ndarray:
+    """Returns `[H, W, C]`."""
+    return self.band(0, self.shape[0])
+
+  @property
+  def _row(self) -> int:
+    """Bytes of a row."""
+    return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:

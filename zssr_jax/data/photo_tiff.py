@@ -6,7 +6,7 @@ import contextlib
 import io
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -245,7 +245,8 @@ def _pixels(
   if mixed and len(bands) > base:
     notes.append(f'{len(bands) - base} bands beside the colours left out')
     bands = bands[:base]
-  colours, note = _converted(page, samples[..., bands])
+  whole = bands == list(range(samples.shape[-1]))  # which needs no copy
+  colours, note = _converted(page, samples if whole else samples[..., bands])
   notes += [note] if note else []
   colour = _fractions(page, colours)
   alpha = None
@@ -403,18 +404,20 @@ def _finer(tags: Tags, scale: tuple[float, float]) -> Tags:
   )
 
 
-def _with_exif(content: bytes, exif: Image.Exif) -> bytes:
+def _add_exif(file: BinaryIO, exif: Image.Exif) -> None:
   """Adds EXIF to a TIFF file: a new directory behind it takes the old's place.
 
   The pixels have to lie in tiles: the offsets of strips would be changed. A
   file of 4 GiB or more stays as it is, since EXIF has addresses of 32 bits.
   """
-  if not len(exif) or len(content) >= 2**32 - 2**24 or content[2] != 42:
-    return content
-  stream = io.BytesIO(content)
-  directory = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
-  stream.seek(directory.next)
-  directory.load(stream)
+  size = file.seek(0, io.SEEK_END)
+  file.seek(0)
+  head = file.read(8)
+  if not len(exif) or size >= 2**32 - 2**24 or head[2] != 42:
+    return
+  directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+  file.seek(directory.next)
+  directory.load(file)
   for tag in list(directory):
     directory[tag]  # decodes it, so that it is written again
   for tag in _DESCRIPTIVE:
@@ -425,39 +428,75 @@ def _with_exif(content: bytes, exif: Image.Exif) -> bytes:
     if details:
       directory[tag] = details
       directory.tagtype[tag] = 4  # an address
-  start = len(content) + len(content) % 2
-  body = content[8:].ljust(start - 8, b'\0')
-  head = content[:4] + struct.pack('<I', start)
-  return head + body + directory.tobytes(start)
+  start = size + size % 2
+  file.seek(size)
+  file.write(b'\0' * (start - size) + directory.tobytes(start))
+  file.seek(4)
+  file.write(struct.pack('<I', start))
 
 
-def encode(
-  colour: np.ndarray,
-  alpha: np.ndarray | None,
+def stored(
+  colour: np.ndarray, alpha: np.ndarray, like: Photo, depth: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns colour and alpha in the way that the photo's TIFF has them.
+
+  Args:
+    colour: `[H, W, C]` in the photo's unit.
+    alpha: `[H, W, 1]` in [0, 1].
+    like: the photo.
+    depth: to be stored.
+  """
+  if like.tiff is not None and like.tiff.associated:
+    colour = colour * alpha
+  # In the unit of the colours.
+  return colour, alpha * np.float32(32767) if depth == 'int16' else alpha
+
+
+def _tiles(samples: photo_parts.Samples) -> Iterator[np.ndarray]:
+  """Yields the tiles `[_TILE, _TILE, C]` of an image, filled up with zeros."""
+  rows, columns = samples.shape[:2]
+  for top in range(0, rows, _TILE):
+    band = samples.band(top, min(top + _TILE, rows))
+    for left in range(0, columns, _TILE):
+      part = band[:, left : left + _TILE]
+      tile = np.zeros((_TILE, _TILE, samples.shape[2]), samples.dtype)
+      tile[: part.shape[0], : part.shape[1]] = part
+      yield tile if samples.shape[2] > 1 else tile[..., 0]
+
+
+def write(
+  file: BinaryIO,
+  samples: photo_parts.Samples,
   like: Photo,
   scale: tuple[float, float],
-  depth: str,
-) -> bytes:
-  """Returns the bytes of a TIFF file, deflated; see `photo.encode`."""
-  facts = like.tiff or Tiff('rgb' if colour.shape[-1] == 3 else 'minisblack')
-  bands = colour.shape[-1] - (3 if facts.photometric == 'rgb' else 1)
-  extras = ['unspecified'] * bands
-  if alpha is not None:
-    if facts.associated:
-      colour = colour * alpha
-    colour = np.concatenate([colour, _scaled_alpha(alpha, depth)], -1)
+) -> None:
+  """Writes a TIFF file, deflated, tile by tile; see `photo.encode`.
+
+  Args:
+    file: open to be written and read.
+    samples: colours and, where the photo has one, alpha, as `stored`.
+    like: the photo.
+    scale: by how much it was enlarged.
+  """
+  rows, columns, count = samples.shape
+  colours = like.colour.shape[-1]
+  facts = like.tiff or Tiff('rgb' if colours == 3 else 'minisblack')
+  extras = ['unspecified'] * (
+    colours - (3 if facts.photometric == 'rgb' else 1)
+  )
+  if count > colours:
     extras.append('assocalpha' if facts.associated else 'unassalpha')
-  samples = photo_parts.to_samples(colour, depth)
   tags = [(*tag, True) for tag in _finer(facts.tags, scale)]
   if like.xmp:
     tags.append((700, 1, len(like.xmp), like.xmp, True))
-  stream = io.BytesIO()
   tifffile.imwrite(
-    stream,
-    samples if samples.shape[-1] > 1 else samples[..., 0],
+    file,
+    _tiles(samples),
+    shape=samples.shape if count > 1 else samples.shape[:2],
+    dtype=samples.dtype,
     byteorder='<',
     photometric=facts.photometric,
-    planarconfig='contig' if samples.shape[-1] > 1 else None,
+    planarconfig='contig' if count > 1 else None,
     extrasamples=extras or None,
     tile=(_TILE, _TILE),
     compression='zlib',
@@ -469,10 +508,4 @@ def encode(
     software=False,
     extratags=tags,
   )
-  exif = photo_parts.resized_exif(like.exif, colour.shape[1], colour.shape[0])
-  return _with_exif(stream.getvalue(), exif)
-
-
-def _scaled_alpha(alpha: np.ndarray, depth: str) -> np.ndarray:
-  """Returns alpha in the unit of the colours."""
-  return alpha * np.float32(32767) if depth == 'int16' else alpha
+  _add_exif(file, photo_parts.resized_exif(like.exif, columns, rows))

@@ -1,9 +1,11 @@
 """MATLAB's imresize: separable resampling with antialiasing.
 
-Each axis is one product with a weight matrix whose rows hold the stretched
-interpolation kernel. The weights depend on sizes and scale alone, so they are
-made by numpy once and are constants inside jit. NumPy input stays on the
-host (float64 inside, sparse products), JAX input runs on the device.
+Each sample of an axis is a sum of a few samples of the input, weighted by the
+stretched interpolation kernel. The weights depend on sizes and scale alone, so
+they are made by numpy once and are constants inside jit. NumPy input stays on
+the host (float64 inside, sparse products). JAX input runs on the device, by
+polyphase sums: where the weights repeat every p samples, as those of a scale
+p / q do, one in p samples is a sum of strided slices.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-# Above this many entries a dense weight matrix costs more than its few taps
-# a row are worth, and the device gathers instead.
-_DENSE_LIMIT = 1 << 21
+# The most products that are written out for an axis, one for each weight of a
+# period; beyond, the device gathers samples one tap at a time.
+_MOST_PRODUCTS = 256
 
 Array = TypeVar('Array', np.ndarray, jax.Array)
 # Output per input pixels: a number, or a pair (y, x).
@@ -68,8 +70,34 @@ _METHODS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
   'nearest': (_box, 1),
 }
 
+# What lies beyond an end, and its name in numpy.
+_PAD_MODES = {'replicate': 'edge', 'symmetric': 'symmetric'}
+
 
 @functools.lru_cache(maxsize=256)
+def _taps(
+  out_size: int, scale: float, method: str, antialias: bool
+) -> tuple[np.ndarray, np.ndarray]:
+  """Weights of output samples on an axis without ends; see `resize_taps`.
+
+  Returns:
+    Positions int64 `[out_size]` of each one's first source sample, which may
+    lie beyond the ends, and weights float64 `[out_size, taps]`.
+  """
+  kernel, width = _METHODS[method]
+  stretch = min(scale, 1.0) if antialias and method != 'nearest' else 1.0
+  support = width / stretch
+  # One-based positions, as in MATLAB: the floor below then breaks ties alike.
+  center = np.arange(1, out_size + 1) / scale + 0.5 * (1 - 1 / scale)
+  left = np.floor(center - support / 2)
+  position = left[:, None] + np.arange(math.ceil(support) + 2)
+  weight = stretch * kernel(stretch * (center[:, None] - position))
+  weight /= weight.sum(axis=1, keepdims=True)
+  used = np.flatnonzero(np.any(weight != 0, axis=0))
+  first, last = used[0], used[-1] + 1
+  return position[:, first].astype(np.int64) - 1, weight[:, first:last]
+
+
 def resize_taps(
   size: int,
   out_size: int,
@@ -99,29 +127,30 @@ def resize_taps(
   Raises:
     ValueError: for an unknown method or border, or an empty axis.
   """
+  _check_options(size, out_size, method, border)
+  start, weight = _taps(out_size, scale, method, antialias)
+  return _within(start, weight.shape[1], size, border), weight
+
+
+def _check_options(size: int, out_size: int, method: str, border: str) -> None:
+  """Raises ValueError as `resize_taps` says."""
   if method not in _METHODS:
     raise ValueError(f'method must be one of {", ".join(_METHODS)}: {method!r}')
-  if border not in ('replicate', 'symmetric'):
+  if border not in _PAD_MODES:
     raise ValueError(f"border must be 'replicate' or 'symmetric': {border!r}")
   if size < 1 or out_size < 1:
     raise ValueError(f'cannot resize {size} samples to {out_size}')
-  kernel, width = _METHODS[method]
-  stretch = min(scale, 1.0) if antialias and method != 'nearest' else 1.0
-  support = width / stretch
-  # One-based positions, as in MATLAB: the floor below then breaks ties alike.
-  center = np.arange(1, out_size + 1) / scale + 0.5 * (1 - 1 / scale)
-  left = np.floor(center - support / 2)
-  position = left[:, None] + np.arange(math.ceil(support) + 2)
-  weight = stretch * kernel(stretch * (center[:, None] - position))
-  weight /= weight.sum(axis=1, keepdims=True)
-  index = position.astype(np.int64) - 1
+
+
+def _within(start: np.ndarray, taps: int, size: int, border: str) -> np.ndarray:
+  """Positions int32 `[n, taps]` from `start` on, led back inside."""
+  index = start[:, None] + np.arange(taps)
   if border == 'replicate':
     index = np.clip(index, 0, size - 1)
   else:
     index = np.mod(index, 2 * size)
     index = np.where(index < size, index, 2 * size - 1 - index)
-  used = np.any(weight != 0, axis=0)
-  return index[:, used].astype(np.int32), weight[:, used]
+  return index.astype(np.int32)
 
 
 @functools.lru_cache(maxsize=256)
@@ -145,14 +174,72 @@ def _resize_axis_host(x: np.ndarray, axis: int, weights) -> np.ndarray:
   return np.moveaxis(out.reshape(weights.shape[0], *x.shape[1:]), 0, axis)
 
 
-def _resize_axis_device(x: jax.Array, axis: int, args) -> jax.Array:
-  size, out_size = args[:2]
-  if size * out_size <= _DENSE_LIMIT:
-    matrix = jnp.asarray(_sparse_weights(*args).toarray(), x.dtype)
-    spec = 'ah,hwc->awc' if axis == 0 else 'aw,hwc->hac'
-    return jnp.einsum(spec, matrix, x, precision=jax.lax.Precision.HIGHEST)
-  index, weight = resize_taps(*args)
-  shape = (out_size, 1, 1) if axis == 0 else (1, out_size, 1)
+def sample_axis(
+  x: jax.Array,
+  axis: int,
+  start: np.ndarray,
+  weight: np.ndarray,
+  border: str = 'replicate',
+) -> jax.Array:
+  """Returns weighted sums of neighbouring samples of an axis; inside jit.
+
+  Args:
+    x: `[H, W, C]`.
+    axis: 0 or 1.
+    start: `[n]`, where each sum begins; may lie beyond the ends.
+    weight: `[n, taps]`.
+    border: what lies beyond the ends, as in `resize_taps`.
+
+  Returns:
+    `[n, W, C]` or `[H, n, C]`, of x's type.
+  """
+  period = _period(start, weight)
+  if period is None:
+    return _gather(x, axis, start, weight, border)
+  count, taps = weight.shape
+  phases, step = period
+  groups = -(-count // phases)
+  first, weight = start[:phases], weight[:phases]
+  before = max(0, -int(first.min()))
+  last = int(first.max()) + step * (groups - 1) + taps
+  pads = [(0, 0)] * x.ndim
+  pads[axis] = (before, max(0, last - x.shape[axis]))
+  padded = jnp.pad(x, pads, mode=_PAD_MODES[border])
+
+  def phase(begin: int, weights: np.ndarray) -> jax.Array:
+    total = jnp.zeros((), x.dtype)
+    for tap in np.flatnonzero(weights):
+      from_ = begin + before + int(tap)
+      to = from_ + step * (groups - 1) + 1
+      part = jax.lax.slice_in_dim(padded, from_, to, step, axis)
+      total = total + jnp.asarray(weights[tap], x.dtype) * part
+    return total
+
+  parts = [phase(int(b), w) for b, w in zip(first, weight, strict=True)]
+  out = jnp.stack(parts, axis + 1)
+  shape = (*x.shape[:axis], groups * phases, *x.shape[axis + 1 :])
+  return jax.lax.slice_in_dim(out.reshape(shape), 0, count, 1, axis)
+
+
+def _period(start: np.ndarray, weight: np.ndarray) -> tuple[int, int] | None:
+  """After how many sums the weights repeat, and how far on; None: too many."""
+  count, taps = weight.shape
+  for phases in range(1, _MOST_PRODUCTS // taps + 1):
+    if phases >= count:
+      return count, 1
+    steps = start[phases:] - start[:-phases]
+    change = abs(weight[phases:] - weight[:-phases]).max()
+    if (steps == steps[0]).all() and change < 1e-9 and steps[0] > 0:
+      return phases, int(steps[0])
+  return None
+
+
+def _gather(
+  x: jax.Array, axis: int, start: np.ndarray, weight: np.ndarray, border: str
+) -> jax.Array:
+  """Computes `sample_axis` tap by tap, whatever the weights."""
+  index = _within(start, weight.shape[1], x.shape[axis], border)
+  shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
   out = jnp.zeros((), x.dtype)
   for tap in range(index.shape[1]):
     picked = jnp.take(x, jnp.asarray(index[:, tap]), axis=axis)
@@ -227,7 +314,9 @@ def imresize(
     if scales[axis] == 1 and size == out_size:
       continue
     if not on_host:
-      out = _resize_axis_device(out, axis, args)
+      _check_options(size, out_size, method, border)
+      taps = _taps(out_size, scales[axis], method, antialias)
+      out = sample_axis(out, axis, *taps, border)
       continue
     out = _resize_axis_host(out, axis, _sparse_weights(*args))
     if image.dtype == np.uint8:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zssr_jax import parts
 from zssr_jax.config import Config
 from zssr_jax.ops import dihedral, resize
 
@@ -24,6 +25,7 @@ from zssr_jax.ops import dihedral, resize
 _BUCKET = 64
 # Father slots are padded to multiples of this for the same reason.
 _SLOTS = 8
+_PART = 256  # side of a part of a large image, pixels; at least
 
 
 class Pool(NamedTuple):
@@ -59,6 +61,33 @@ def crop_side(
       f' {max(8, math.ceil(4 * max(scale)))} pixels'
     )
   return side
+
+
+def choose_parts(image: np.ndarray, config: Config) -> tuple[parts.Part, ...]:
+  """Chooses what of an image the fathers are made of.
+
+  Args:
+    image: `[H, W, C]`.
+    config: gives `pool`, the megapixels of all fathers, their scales and the
+      crop.
+
+  Returns:
+    The whole, or of a large image the parts with most structure, as many as
+    the pool has room for and each large enough for the crop.
+  """
+  count = 1 + math.floor(
+    math.log(config.min_father_scale * (1 - 1e-6))
+    / math.log(config.father_step)
+  )
+  share = sum(config.father_step ** (2 * k) for k in range(count))
+  room = config.pool * 1e6 / share
+  height, width = image.shape[:2]
+  if height * width <= room:
+    return ((slice(0, height), slice(0, width)),)
+  # The smallest father holds a crop.
+  side = max(_PART, math.ceil(config.crop / config.min_father_scale))
+  most = max(1, int(room / side**2))
+  return tuple(parts.busiest(image, (side, side), most))
 
 
 def make_fathers(
