@@ -33,6 +33,7 @@ from .sample_files import (
   rng,
   saved,
   tiff,
+  with_chunks,
 )
 
 
@@ -411,11 +412,8 @@ def test_transparent_colour_of_a_png_gives_alpha(tmp_path):
 
 def test_transparent_colour_of_sixteen_bits_gives_alpha(tmp_path):
   samples = random_samples(1, 'uint16')
-  content = imagecodecs.png_encode(samples[..., 0])
-  body = struct.pack('>H', samples[2, 3, 0])
-  chunk = b'tRNS' + body
-  chunk = struct.pack('>I', 2) + chunk + struct.pack('>I', zlib.crc32(chunk))
-  found = read(tmp_path, content[:33] + chunk + content[33:])
+  key = (b'tRNS', struct.pack('>H', samples[2, 3, 0]))
+  found = read(tmp_path, with_chunks(deep_png(samples), [key]))
   assert found.alpha[2, 3, 0] == 0
   assert found.depth == 'uint16'
   np.testing.assert_array_equal(
@@ -539,12 +537,54 @@ def test_georeference_of_a_turned_image_is_left_out_with_a_note(tmp_path):
   assert 33550 not in [tag[0] for tag in found.tiff.tags]
 
 
-def test_pixels_without_data_are_noted(tmp_path):
-  samples = random_samples(1, 'float32')
-  samples[3, 4] = -9999
-  tags = [(42113, 's', 0, '-9999', True)]
+@pytest.mark.parametrize(
+  ('depth', 'value', 'tag'),
+  [
+    ('float32', -9999, '-9999'),
+    ('float32', np.finfo(np.float32).min, '-3.4028234663852886e+38'),
+    ('float16', np.nan, 'nan'),
+    ('float32', np.nan, None),
+    ('float32', np.inf, '0.5'),
+    ('int16', -32768, '-32768'),
+    ('uint8', 0, '0'),
+    ('uint16', 65535, '65535'),
+  ],
+)
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_pixels_without_data_are_told_apart(
+  tmp_path, depth, value, tag, orientation
+):
+  samples = random_samples(3, depth).clip(1, 200)
+  expected = np.zeros(samples.shape, bool)
+  expected[3:6, 4:9] = expected[8, 2, 1] = True
+  samples[expected] = value
+  tags = [(42113, 's', 0, tag, True)] if tag else []
+  tags.append((274, 'H', 1, orientation, True))
   found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  if orientation == 6:
+    expected, samples = np.rot90(expected, -1), np.rot90(samples, -1)
+  np.testing.assert_array_equal(found.missing, expected)
   assert 'without data' in found.notes[0]
+  filled = photo.fill(found)
+  np.testing.assert_array_equal(filled[~expected], found.colour[~expected])
+  white = WHITE.get(depth, 1)
+  assert 1 <= filled.min() * white and filled.max() * white <= 200
+  output = encode_doubled(found)
+  np.testing.assert_array_equal(decode(output), doubled(samples))
+  with tifffile.TiffFile(io.BytesIO(output)) as file:
+    tags = {t.code: t.value for t in file.pages[0].tags}
+  assert tags.get(42113) == tag
+  if np.isnan(value):
+    with pytest.raises(InputError, match='without data do not fit uint8'):
+      encode_doubled(found, depth='uint8')
+
+
+def test_a_band_without_any_data_is_filled_with_nothing(tmp_path):
+  samples = random_samples(3, 'float32')
+  samples[..., 1] = np.nan
+  filled = photo.fill(read(tmp_path, plain_tiff(samples)))
+  assert (filled[..., 1] == 0).all()
+  np.testing.assert_array_equal(filled[..., ::2], samples[..., ::2])
 
 
 def test_float_range_is_kept(tmp_path):
@@ -554,17 +594,36 @@ def test_float_range_is_kept(tmp_path):
   np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(tmp_path, value):
-  samples = random_samples(1, 'float32')
-  samples[3, 4] = value
-  assert_refused(written(tmp_path, plain_tiff(samples)), 'NaN')
+@pytest.mark.parametrize(
+  ('kind', 'depth'),
+  [
+    ('int8', 'int16'),
+    *[(kind, 'float32') for kind in ('int32', 'uint32', 'int64', 'uint64')],
+  ],
+)
+@pytest.mark.parametrize('bands', [1, 4])
+def test_other_integers_keep_their_numbers(tmp_path, kind, depth, bands):
+  samples = rng.integers(0, 100, (12, 16, bands)).astype(kind)
+  found = read(tmp_path, plain_tiff(samples))
+  assert found.depth == depth and found.alpha is None
+  assert len(found.notes) == 1 and 'converted to' in found.notes[0]
+  np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
 
 
-@pytest.mark.parametrize('kind', ['int8', 'int32', 'uint32', 'complex64'])
-def test_other_types_are_refused(tmp_path, kind):
-  samples = np.ones((12, 16), kind)
-  assert_refused(written(tmp_path, tiff(samples)), f'type {kind}')
+def test_complex_numbers_are_refused(tmp_path):
+  samples = np.ones((12, 16), 'complex64')
+  assert_refused(written(tmp_path, tiff(samples)), 'type complex64')
+
+
+@pytest.mark.parametrize('depth', ['int16', 'float16', 'float32'])
+def test_numbers_of_which_the_least_is_white_stay_so(tmp_path, depth):
+  samples = random_samples(1, depth)
+  output = encode_doubled(
+    read(tmp_path, tiff(samples[..., 0], photometric='miniswhite'))
+  )
+  with tifffile.TiffFile(io.BytesIO(output)) as file:
+    assert file.pages[0].photometric == 0
+  np.testing.assert_array_equal(decode(output), doubled(samples))
 
 
 def test_double_is_read_as_float_with_a_note(tmp_path):
@@ -588,6 +647,8 @@ def test_odd_depths_span_the_whole_range(tmp_path, bits, photometric):
     expected = 1 - expected
   np.testing.assert_allclose(found.colour[..., 0], expected, atol=1e-6)
   assert found.depth == ('uint8' if bits <= 8 else 'uint16')
+  assert len(found.notes) == 1
+  assert found.notes[0].startswith(f'{bits} bit') and 'to' in found.notes[0]
 
 
 @pytest.mark.parametrize('subsampling', [(1, 1), (2, 2)])
@@ -648,6 +709,7 @@ def test_mpo_counts_as_a_jpeg(tmp_path):
   content = saved(images[0], 'MPO', save_all=True, append_images=images[1:])
   found = read(tmp_path, content)
   assert found.container == 'JPEG'
+  assert found.notes == ('further pictures (1) left out',)
 
 
 def test_split_page(tmp_path, monkeypatch):
@@ -743,21 +805,147 @@ def test_deep_avif_comes_out_with_sixteen_bits(tmp_path, bits, brightness):
   content = imagecodecs.avif_encode(samples, bitspersample=bits, level=100)
   found = read(tmp_path, content)
   assert found.depth == 'uint16'
+  assert found.notes == (f'{bits} bits a sample converted to 16',)
   np.testing.assert_allclose(found.colour, samples / white, atol=0.003)
 
 
+@pytest.mark.parametrize(
+  ('primaries', 'transfer', 'told'),
+  [(1, 13, False), (2, 2, False), (9, 16, True), (12, 13, True), (1, 8, True)],
+)
+@pytest.mark.parametrize('container', ['AVIF', 'HEIF'])
+def test_what_avif_says_of_its_colours_is_said_by_a_png(
+  tmp_path, container, primaries, transfer, told
+):
+  samples = random_samples(3, 'uint8', (64, 64))
+  if container == 'AVIF':
+    content = imagecodecs.avif_encode(
+      samples, level=100, primaries=primaries, transfer=transfer
+    )
+  else:
+    content = heif_bytes(
+      samples,
+      save_nclx_profile=True,
+      color_primaries=primaries,
+      transfer_characteristics=transfer,
+    )
+  found = read(tmp_path, content)
+  chunks = png_parts(encode_doubled(found))
+  expected = [bytes((primaries, transfer, 0, 1))] if told else []
+  assert [body for name, body in chunks if name == b'cICP'] == expected
+  assert bool(photo.left_out(found, 'JPEG')) == told
+
+
+def png_parts(content):
+  """The chunks of a PNG, by Pillow."""
+  stream = PngImagePlugin.PngStream(io.BytesIO(content[8:]))
+  parts = []
+  while not parts or parts[-1][0] != b'IEND':
+    name, _, length = stream.read()
+    parts.append((name, stream.fp.read(length)))
+    stream.crc(*parts[-1])
+  return parts
+
+
 @pytest.mark.parametrize('depth', ['uint8', 'uint16'])
-def test_gamma_without_a_profile_is_noted(tmp_path, depth):
+def test_chunks_that_stay_true_are_kept(tmp_path, depth):
+  more = PngImagePlugin.PngInfo()
+  kept = [
+    (b'cHRM', struct.pack('>8I', 31270, 32900, 68000, 32000, *[20000] * 4)),
+    (b'gAMA', struct.pack('>I', 100000)),
+    (b'sRGB', b'\1'),
+    (b'cICP', bytes((9, 16, 0, 1))),
+    (b'mDCV', bytes(range(24))),
+    (b'cLLI', bytes(range(8))),
+  ]
+  more.add_text('Title', 'caf\xe9')
+  more.add_text('Comment', 'long ' * 99, zip=True)
+  more.add_itxt('Author', '\u4e2d', 'zh', 'x')
+  more.add_text('Raw profile type exif', 'turned')
   samples = random_samples(3, depth)
-  for gamma, noted in ((1.0, True), (1 / 2.2, False)):
-    text = PngImagePlugin.PngInfo()
-    text.add(b'gAMA', struct.pack('>I', round(gamma * 1e5)))
-    if depth == 'uint16':
-      content = deep_png(samples, pnginfo=text)
-    else:
-      content = saved(as_image(samples), 'PNG', pnginfo=text)
-    found = read(tmp_path, content)
-    assert bool(found.notes) == noted
+  if depth == 'uint16':
+    content = deep_png(samples, pnginfo=more)
+  else:
+    content = saved(as_image(samples), 'PNG', pnginfo=more)
+  content = with_chunks(content, [*kept, (b'sBIT', b'\5\6\5')])
+  found = read(tmp_path, content)
+  output = encode_doubled(found)
+  np.testing.assert_array_equal(decode(output), doubled(samples))
+  parts = png_parts(output)
+  for part in kept:
+    assert part in parts
+  assert b'sBIT' not in [name for name, _ in parts]
+  with Image.open(io.BytesIO(output)) as image:
+    assert image.text == {
+      'Title': 'caf\xe9',
+      'Comment': 'long ' * 99,
+      'Author': '\u4e2d',
+    }
+  assert photo.left_out(found) == ()
+  for container in ('TIFF', 'JPEG'):
+    first, second = photo.left_out(found, container)
+    assert '(cHRM, gAMA, cICP)' in first
+    assert '(Author, Comment, Title)' in second
+
+
+def test_chunks_that_say_what_is_assumed_are_lost_without_a_word(tmp_path):
+  more = PngImagePlugin.PngInfo()
+  more.add(b'gAMA', struct.pack('>I', 45455))
+  more.add(b'sRGB', b'\0')
+  more.add(b'cICP', bytes((1, 13, 0, 1)))
+  content = saved(as_image(random_samples(3, 'uint8')), 'PNG', pnginfo=more)
+  found = read(tmp_path, content)
+  assert len(found.chunks) == 3
+  assert photo.left_out(found, 'JPEG') == ()
+
+
+def test_damaged_chunks_do_not_cost_the_photo(tmp_path):
+  samples = random_samples(3, 'uint8')
+  more = PngImagePlugin.PngInfo()
+  more.add(b'cICP', b'')
+  more.add(b'cHRM', bytes(32))
+  more.add(b'gAMA', b'\0\0\0\1')
+  found = read(tmp_path, saved(as_image(samples), 'PNG', pnginfo=more))
+  np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
+  photo.left_out(found, 'TIFF')
+
+
+@pytest.mark.parametrize('container', ['JPEG', 'GIF'])
+def test_a_comment_is_a_text_of_the_png(tmp_path, container):
+  image = as_image(random_samples(3, 'uint8'))
+  content = saved(image, container, comment='caf\xe9'.encode())
+  found = read(tmp_path, content)
+  with Image.open(io.BytesIO(encode_doubled(found))) as image:
+    assert image.text == {'Comment': 'caf\xe9'}
+  assert photo.left_out(found, 'JPEG') == (
+    'text (Comment) left out; a PNG keeps it',
+  )
+
+
+def test_iptc_is_kept_by_a_tiff_or_said(tmp_path):
+  iptc = b'\x1c\x02\x05\0\x05Title'
+  samples = random_samples(3, 'uint8')
+  tags = [(33723, 7, len(iptc), iptc, True)]
+  found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  with tifffile.TiffFile(io.BytesIO(encode_doubled(found))) as file:
+    assert file.pages[0].tags[33723].value == iptc
+  assert photo.left_out(found, 'PNG') == ('IPTC left out; a TIFF keeps it',)
+  tags = [(33723, 'I', 2, (1, 2), True)]
+  found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  assert found.notes == ('IPTC left out',)
+  body = b'Photoshop 3.0\0' + b'8BIM\x04\x04\0\0' + struct.pack('>I', 11)
+  marker = b'\xff\xed' + struct.pack('>H', 2 + len(body) + 12)
+  jpeg = saved(as_image(samples), 'JPEG')
+  found = read(tmp_path, jpeg[:2] + marker + body + iptc + b'e\0' + jpeg[2:])
+  assert found.notes == ('IPTC left out',)
+
+
+@pytest.mark.parametrize('container', ['PNG', 'JPEG'])
+def test_a_georeference_that_has_no_place_is_said(tmp_path, container):
+  found = read(tmp_path, plain_tiff(random_samples(3, 'uint8'), extratags=GEO))
+  (note,) = photo.left_out(found, container)
+  assert note.startswith('georeference left out')
+  assert photo.left_out(found, 'TIFF') == ()
 
 
 def test_heif_without_its_reader_says_what_to_install(tmp_path, monkeypatch):

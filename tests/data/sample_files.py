@@ -66,12 +66,19 @@ def deep_png(samples, **metadata):
   """A PNG of 16 bits; Pillow makes the chunks of the metadata."""
   grey = samples.shape[-1] == 1
   content = imagecodecs.png_encode(samples[..., 0] if grey else samples)
+  chunks = PngImagePlugin.getchunks(Image.new('L', (1, 1)), **metadata)
+  return with_chunks(
+    content,
+    [c[:2] for c in chunks if c[0] not in (b'IHDR', b'IDAT', b'IEND')],
+  )
+
+
+def with_chunks(content, chunks):
+  """A PNG with further chunks, `(name, body)` each, behind its head."""
   stream = io.BytesIO()
   stream.write(content[:33])
-  chunks = PngImagePlugin.getchunks(Image.new('L', (1, 1)), **metadata)
-  for name, body, _ in chunks:
-    if name not in (b'IHDR', b'IDAT', b'IEND'):
-      PngImagePlugin.putchunk(stream, name, body)
+  for name, body in chunks:
+    PngImagePlugin.putchunk(stream, name, body)
   return stream.getvalue() + content[33:]
 
 

@@ -63,7 +63,7 @@ def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
     InputError: see `photo.read_photo`.
   """
   found = photo.read_photo(path, page=page)
-  colour, alpha = found.colour, found.alpha
+  colour, alpha = photo.fill(found), found.alpha
   if alpha is not None:
     colour = photo.bleed(colour, alpha)
   unit = unit or unit_of(colour)
@@ -123,6 +123,9 @@ def encode(
   if unit != Unit():
     own = unit.low + unit.span * colour.astype(np.float64)
     colour = own.astype(np.float32)
+  if (missing := picture.photo.missing) is not None:
+    places = _places(colour.shape, missing.shape, scale)
+    colour = np.where(missing[places], picture.photo.colour[places], colour)
   return photo.encode(
     colour,
     alpha,
@@ -145,13 +148,51 @@ def _within(result: np.ndarray, alpha: np.ndarray, scale: Scale) -> np.ndarray:
     alpha: `[H, W, 1]`, before.
     scale: by how much it was enlarged.
   """
-  rows, columns = (
-    np.minimum(((np.arange(n) + 0.5) / s).astype(np.intp), most - 1)
-    for n, s, most in zip(
-      result.shape, resize.scale_pair(scale), alpha.shape, strict=False
-    )
-  )
   low = scipy.ndimage.minimum_filter(alpha, (3, 3, 1))
   high = scipy.ndimage.maximum_filter(alpha, (3, 3, 1))
-  places = np.ix_(rows, columns)
+  places = _places(result.shape, alpha.shape, scale)
   return result.clip(low[places], high[places])
+
+
+def _places(
+  shape: tuple[int, ...], before: tuple[int, ...], scale: Scale
+) -> tuple[np.ndarray, ...]:
+  """Returns in which pixel of an image each of the enlarged one lies.
+
+  Args:
+    shape: of the enlarged image, `[H', W', ...]`.
+    before: its shape before.
+    scale: by how much it was enlarged.
+
+  Returns:
+    Rows and columns, as an index of the image before.
+  """
+  return np.ix_(
+    *(
+      np.minimum(((np.arange(n) + 0.5) / s).astype(np.intp), most - 1)
+      for n, s, most in zip(
+        shape[:2], resize.scale_pair(scale), before, strict=False
+      )
+    )
+  )
+
+
+def output_shape(
+  picture: Picture, image: np.ndarray, container: str
+) -> tuple[int, int, int]:
+  """Returns rows, columns and samples a pixel of the file of a result.
+
+  Args:
+    picture: what was enlarged.
+    image: `[H', W', C]`.
+    container: see `photo.encode`.
+  """
+  found = picture.photo
+  alpha = found.alpha is not None and container != 'JPEG'
+  return image.shape[0], image.shape[1], found.colour.shape[-1] + alpha
+
+
+def notes(picture: Picture, container: str) -> tuple[str, ...]:
+  """Says what of a photo was converted, and what its result does not hold."""
+  found = picture.photo
+  return found.notes + photo.left_out(found, container)

@@ -84,6 +84,7 @@ def make_record(
   scale: Scale,
   result: Result,
   *,
+  shape: tuple[int, int, int],
   metrics: Scores | None,
   seconds: dict[str, float],
 ) -> str:
@@ -94,6 +95,7 @@ def make_record(
     options: the flags.
     scale: factor or pair (y, x).
     result: what `train_image` returned.
+    shape: of the picture that is written, alpha and further bands included.
     metrics: where there is a ground truth.
     seconds: per phase.
   """
@@ -107,7 +109,7 @@ def make_record(
     'scale': scale,
     'seed': options.seed,
     'weights': options.weights,
-    'output_shape': result.image.shape,
+    'output_shape': shape,
     'metrics': metrics and metrics._asdict(),
     'steps': len(result.history.loss),
     'seconds': {k: round(v, 3) for k, v in seconds.items()},

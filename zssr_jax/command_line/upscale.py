@@ -85,7 +85,7 @@ def _read_reference(job: Job, picture: Picture, scale: Scale) -> np.ndarray:
   assert job.reference is not None
   image, unit = picture.image, picture.unit
   found = pictures.read(job.reference, job.reference_page, unit)
-  if unit == Unit() != pictures.unit_of(found.photo.colour):
+  if unit == Unit() != pictures.unit_of(photo.fill(found.photo)):
     raise InputError(
       f'{job.reference}: holds numbers outside [0, 1], but {job.input} does not'
     )
@@ -231,7 +231,13 @@ def _finish(
   # Not by the clock: other jobs may have come between.
   seconds['total'] = sum(seconds.values())
   contents[job.record] = record.make_record(
-    job, plan.options, plan.scale, result, metrics=scores, seconds=seconds
+    job,
+    plan.options,
+    plan.scale,
+    result,
+    shape=pictures.output_shape(read.picture, result.image, job.container),
+    metrics=scores,
+    seconds=seconds,
   )
   with app.WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +249,7 @@ def _finish(
     dataclasses.replace(result, image=np.empty(0), params=None, planes=None),
     scores,
     seconds['total'],
-    read.picture.photo.notes,
+    pictures.notes(read.picture, job.container),
     read.picture.unit,
   )
 
