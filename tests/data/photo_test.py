@@ -385,6 +385,31 @@ def test_one_bit_and_palette_come_out_as_eight(tmp_path):
   )
 
 
+@pytest.mark.parametrize('bits', [1, 2, 4])
+def test_few_bits_of_a_png_are_noted(tmp_path, bits):
+  header = struct.pack('>IIBBBBB', 16, 8, bits, 0, 0, 0, 0)
+  rows = rng.integers(0, 256, (8, 2 * bits)).astype(np.uint8)
+  stream = io.BytesIO()
+  stream.write(b'\x89PNG\r\n\x1a\n')
+  data = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
+  for name, body in ((b'IHDR', header), (b'IDAT', data), (b'IEND', b'')):
+    PngImagePlugin.putchunk(stream, name, body)
+  found = read(tmp_path, stream.getvalue())
+  assert (found.depth, found.colour.shape) == ('uint8', (8, 16, 1))
+  assert len(found.notes) == 1 and 'converted to 8-bit grey' in found.notes[0]
+  first = np.unpackbits(rows[0, :1])[:bits] @ (1 << np.arange(bits)[::-1])
+  np.testing.assert_allclose(found.colour[0, 0, 0], first / (2**bits - 1))
+
+
+def test_the_libraries_print_nothing(tmp_path, capfd):
+  # Of grey with a profile for RGB, libpng would.
+  content = deep_png(random_samples(1, 'uint16'), icc_profile=ICC)
+  output = encode_doubled(read(tmp_path, content))
+  assert told(output)['icc'] == ICC
+  read(tmp_path, output)
+  assert capfd.readouterr() == ('', '')
+
+
 @pytest.mark.parametrize('container', ['PNG', 'GIF', 'WEBP'])
 def test_palette_with_transparency_gives_alpha(tmp_path, container):
   palette = as_image(random_samples(3, 'uint8')).quantize(8)

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 rng = np.random.default_rng(0)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+ICC_GREY = imagecodecs.cms_profile('gray', gamma=2.2)
 XMP = (
   b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description'
   b' tiff:Orientation="6" dc:title="caf\xc3\xa9"/></x:xmpmeta>'

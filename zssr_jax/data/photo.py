@@ -203,8 +203,9 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
   if _is_deep(image):
     if getattr(image, 'n_frames', 1) > 1:
       raise Refusal('is an animation of 16 bits; save the frame as a file')
-    samples = np.asarray(imagecodecs.png_decode(content))
+    samples = np.asarray(imagecodecs.png_decode(png_chunks.bare(content)))
     return np.atleast_3d(samples), notes
+  few = re.search(r"'L;([24])'", str(image.tile))  # emptied by loading
   image.load()
   mode = _plain_mode(image)
   if image.mode == 'CMYK':
@@ -213,7 +214,7 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
     return samples, [note]
   if image.mode == '1':
     notes.append('1 bit a pixel converted to 8-bit grey')
-  if few := re.search(r"'L;([24])'", str(image.tile)):
+  if few:
     notes.append(f'{few[1]} bits a pixel converted to 8-bit grey')
   if image.mode in ('P', 'PA'):
     notes.append('palette converted to 8-bit RGB')

@@ -16,6 +16,7 @@ Chunks = tuple[tuple[bytes, bytes], ...]  # name and body
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _HEAD = 33  # bytes: the signature and IHDR, which is always the first
+_PIXELS = (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND')
 _TEXTS = (b'tEXt', b'zTXt', b'iTXt')
 # What the numbers of the colours mean, and how bright a display is to be.
 _COLOURS = (b'cHRM', b'gAMA', b'sRGB', b'cICP', b'mDCV', b'cLLI')
@@ -32,26 +33,43 @@ _PLAIN_PRIMARIES = (1, 2)
 _PLAIN_TRANSFERS = (1, 2, 6, 13)
 
 
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-  """Yields the chunks of a PNG as far as it is whole."""
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+  """Yields name, place and size of a PNG's chunks, as far as it is whole.
+
+  Each is its body's length, the name, the body and a checksum, 4 bytes but for
+  the body.
+  """
   place = len(_SIGNATURE)
   while place + 12 <= len(content):
     (length,) = struct.unpack_from('>I', content, place)
     if place + 12 + length > len(content):
       return
-    yield content[place + 4 : place + 8], content[place + 8 :][:length]
-    place += 12 + length
+    yield content[place + 4 : place + 8], place, length + 12
+    place += length + 12
 
 
 def kept(content: bytes) -> Chunks:
   """Returns the chunks of a PNG that are as true of an enlarged one."""
   if not content.startswith(_SIGNATURE):
     return ()
-  return tuple(
-    (name, body)
-    for name, body in _chunks(content)
-    if name in _COLOURS
-    or (name in _TEXTS and not _ELSEWHERE.fullmatch(body.split(b'\0')[0]))
+  found = []
+  for name, place, size in _chunks(content):
+    body = content[place + 8 : place + size - 4]
+    known = _ELSEWHERE.fullmatch(body.split(b'\0')[0])
+    if name in _COLOURS or (name in _TEXTS and not known):
+      found.append((name, body))
+  return tuple(found)
+
+
+def bare(content: bytes) -> bytes:
+  """Returns a PNG without all that is not pixels.
+
+  Libpng has remarks on profiles and the like, which it prints by itself.
+  """
+  return _SIGNATURE + b''.join(
+    content[place : place + size]
+    for name, place, size in _chunks(content)
+    if name in _PIXELS
   )
 
 
