@@ -17,10 +17,9 @@ import numpy as np
 from formats import ROOT, run
 from PIL import Image, ImageDraw, ImageFont
 
-from zssr_jax.data import image_io
 from zssr_jax.ops import color, resize
 
-_WIDTH = 448  # pixels of two panels side by side, a gap between
+_WIDTH = 920  # of a row, so that every pixel is shown as 2 x 2
 _GAP = 8
 _TEXT = 15
 _STRETCH = 30
@@ -29,9 +28,9 @@ _DARK, _LIGHT = 0.12, 0.92
 
 def screenshot() -> np.ndarray:
   """Draws a window with text, uint8 `[H, W, 3]`."""
-  image = Image.new('RGB', (112, 64), (240, 240, 240))
+  image = Image.new('RGB', (114, 64), (240, 240, 240))
   draw = ImageDraw.Draw(image)
-  draw.rectangle((0, 0, 111, 14), (48, 80, 160))
+  draw.rectangle((0, 0, 113, 14), (48, 80, 160))
   font = ImageFont.load_default(10)
   draw.text((5, 1), 'Settings', 'white', font)
   for i, words in enumerate(
@@ -43,21 +42,20 @@ def screenshot() -> np.ndarray:
 
 
 def cut_out() -> np.ndarray:
-  """Cuts the head out of the bundled photo, uint8 `[H, W, 4]`; black beyond."""
-  photo = image_io.read_image(ROOT / 'examples' / 'astronaut_lr.png')
+  """Draws an orange star, uint8 `[H, W, 4]`; beyond it is hidden black."""
   side = 56
-  top, left = 4, photo.shape[1] // 2 - side // 2 - 12
-  pixels = photo[top : top + side, left : left + side]
   y, x = np.mgrid[:side, :side] - (side - 1) / 2
-  radius = 20 + 4 * np.cos(5 * np.arctan2(y, x))
+  radius = 20 + 5 * np.cos(5 * np.arctan2(x, -y))
   alpha = np.clip(radius - np.hypot(y, x) + 0.5, 0, 1)[..., None]
-  visible = (alpha > 0) * (0.5 + 0.5 * pixels)
-  return color.to_uint8(np.concatenate([visible, alpha], -1).astype(np.float32))
+  warmth = 0.55 + 0.3 * y / side + 0.1 * np.sin(np.hypot(y, x) / 2)
+  orange = np.stack([np.full_like(y, 0.95), warmth, warmth - 0.4], -1)
+  pixels = np.concatenate([orange * (alpha > 0), alpha], -1)
+  return color.to_uint8(pixels.astype(np.float32))
 
 
 def gradient() -> np.ndarray:
   """A gradient of a thirtieth of the range, uint16 `[H, W]`."""
-  y, x = np.mgrid[:48, :112] / 112
+  y, x = np.mgrid[:48, :114] / 114
   fractions = 0.5 + (x + 0.3 * y - 0.6) / _STRETCH
   return np.round(65535 * fractions).astype(np.uint16)
 
@@ -90,9 +88,9 @@ def stretched(samples: np.ndarray, white: float) -> np.ndarray:
 
 def row_of(panels: list[tuple[str, np.ndarray]]) -> Image.Image:
   """Draws pictures in [0, 1] beside one another, their names below."""
-  width = (2 * _WIDTH + _GAP - _GAP * (len(panels) - 1)) // len(panels)
+  width = (_WIDTH - _GAP * (len(panels) - 1)) // len(panels)
   height = max(width * p.shape[0] // p.shape[1] for _, p in panels)
-  row = Image.new('RGB', (2 * _WIDTH + _GAP, height + _TEXT + 14), 'white')
+  row = Image.new('RGB', (_WIDTH, height + _TEXT + 14), 'white')
   draw = ImageDraw.Draw(row)
   font = ImageFont.load_default(_TEXT)
   for i, (label, pixels) in enumerate(panels):
