@@ -714,7 +714,6 @@ Text comes out crisp and grey, with a lighter rim about it, and a cut-out has no
 dark fringe on a light ground, since hidden colours never reach the network. A
 16-bit gradient whose contrast is stretched has bands if it was written with 8
 bits and none with its own 16 (`benchmarks/format_pictures.py`).
-
 """
 
 

@@ -516,7 +516,9 @@ def test_overviews_and_masks_are_no_pages(tmp_path):
   with tifffile.TiffFile(io.BytesIO(content)) as file:
     place = file.pages[2].tags[254].valueoffset
   struct.pack_into('<I', content, place, 4)  # a mask
-  assert read(tmp_path, bytes(content)).colour.shape == (12, 16, 3)
+  found = read(tmp_path, bytes(content))
+  assert found.colour.shape == (12, 16, 3)
+  assert found.notes == ('mask beside the pages left out',)
 
 
 def world(tags, column, row):
