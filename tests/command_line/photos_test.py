@@ -274,6 +274,22 @@ def test_pixels_without_data_stay_without(tmp_path, cli, quick, value):
   assert code == 0 and 'dB' in out, err
 
 
+@pytest.mark.parametrize('empty', [0, 255])
+def test_no_data_become_none_by_rounding(tmp_path, cli, quick, empty):
+  before = photo(channels=1)
+  before[before == empty] = abs(empty - 1)
+  assert np.abs(before.astype(int) - empty).min() == 1
+  before[4:9, 20:25] = empty
+  tag = [(42113, 's', 0, str(empty), True)]
+  tifffile.imwrite(tmp_path / 'a.tif', before, extratags=tag)
+  for flags in ([], ['--bit_depth=16']):
+    assert cli(f'--input={tmp_path / "a.tif"}', '--overwrite', *flags)[0] == 0
+    after = result_of(tmp_path, 'a_x2.tif')
+    number = empty * (257 if flags else 1)
+    holes = (before == empty).repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(after == number, holes)
+
+
 def test_bits_for_which_a_missing_number_is_none_are_refused(
   tmp_path, cli, quick
 ):

@@ -606,6 +606,22 @@ def test_pixels_without_data_are_told_apart(
       encode_doubled(found, depth='uint8')
 
 
+@pytest.mark.parametrize(
+  ('depth', 'number'), [('uint16', 65535), ('float32', 1), ('uint8', 255)]
+)
+def test_the_number_for_no_data_is_of_the_depth_that_is_written(
+  tmp_path, depth, number
+):
+  samples = random_samples(1, 'uint8').clip(0, 200)
+  samples[2:5, 3:7] = 255
+  tags = [(42113, 's', 0, '255', True)]
+  found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  again = read(tmp_path, encode_doubled(found, depth=depth))
+  (tag,) = [t for t in again.tiff.tags if t[0] == 42113]
+  assert float(tag[3]) == number
+  np.testing.assert_array_equal(again.missing, doubled(found.missing))
+
+
 def test_a_band_without_any_data_is_filled_with_nothing(tmp_path):
   samples = random_samples(3, 'float32')
   samples[..., 1] = np.nan

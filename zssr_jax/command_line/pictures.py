@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from zssr_jax.data import photo
+from zssr_jax.data import photo, photo_parts
 from zssr_jax.data.photo import Photo
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -123,18 +123,42 @@ def encode(
   if unit != Unit():
     own = unit.low + unit.span * colour.astype(np.float64)
     colour = own.astype(np.float32)
-  if (missing := picture.photo.missing) is not None:
-    places = _places(colour.shape, missing.shape, scale)
-    colour = np.where(missing[places], picture.photo.colour[places], colour)
+  written = depth(picture.photo, bits)
+  if picture.photo.missing is not None:
+    colour = _with_holes(colour, picture.photo, scale, written)
   return photo.encode(
     colour,
     alpha,
     picture.photo,
     scale=resize.scale_pair(scale),
     container=container,
-    depth=depth(picture.photo, bits),
+    depth=written,
     quality=quality,
   )
+
+
+def _with_holes(
+  colour: np.ndarray, found: Photo, scale: Scale, depth: str
+) -> np.ndarray:
+  """Puts the numbers that stand for no data where there was none.
+
+  Args:
+    colour: `[H', W', C]` in the photo's own numbers.
+    found: the photo, some of which is missing.
+    scale: by how much it was enlarged.
+    depth: to be written with. What would be rounded to the number that stands
+      for no data, though there are data, is moved to the next.
+  """
+  assert found.missing is not None
+  places = _places(colour.shape, found.missing.shape, scale)
+  holes = found.missing[places]
+  if not depth.startswith('float') and not holes.all():
+    step = 1 / (photo_parts.WHITE[depth] or 1)
+    empty = found.colour[found.missing][0]
+    aside = step if empty <= colour[~holes].mean() else -step
+    near = np.abs(colour - empty) <= 0.5 * step
+    colour = np.where(near, empty + np.float32(aside), colour)
+  return np.where(holes, found.colour[places], colour)
 
 
 def _within(result: np.ndarray, alpha: np.ndarray, scale: Scale) -> np.ndarray:

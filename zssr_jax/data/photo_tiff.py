@@ -275,7 +275,7 @@ def _missing(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray | None:
   found = np.zeros(samples.shape, bool)
   if samples.dtype.kind == 'f':
     found |= ~np.isfinite(samples)
-  with contextlib.suppress(ValueError):
+  with contextlib.suppress(ValueError, TypeError):
     empty = float(_value(page, _NO_DATA, 'nan'))
     # In float32 the number in the tag has more digits than the samples.
     exact = samples.dtype.kind != 'f' or samples.dtype.itemsize > 4
@@ -455,6 +455,20 @@ def _finer(tags: Tags, scale: tuple[float, float]) -> Tags:
   )
 
 
+def _rescaled(tags: Tags, before: str, after: str) -> Tags:
+  """Returns tags whose no-data value is in the unit of another depth."""
+  white = photo_parts.WHITE[before]
+  new = []
+  for tag, kind, count, value in tags:
+    if tag == _NO_DATA and white and after != before:
+      with contextlib.suppress(ValueError, TypeError):
+        number = float(value) / white * (photo_parts.WHITE[after] or 1)
+        value = f'{number:.9g}'
+        count = len(value) + 1
+    new.append((tag, kind, count, value))
+  return tuple(new)
+
+
 def _with_exif(content: bytes, exif: Image.Exif) -> bytes:
   """Adds EXIF to a TIFF file: a new directory behind it takes the old's place.
 
@@ -500,7 +514,10 @@ def encode(
     colour = np.concatenate([colour, _scaled_alpha(alpha, depth)], -1)
     extras.append('assocalpha' if facts.associated else 'unassalpha')
   samples = photo_parts.to_samples(colour, depth)
-  tags = [(*tag, True) for tag in _finer(facts.tags, scale)]
+  tags = [
+    (*tag, True)
+    for tag in _rescaled(_finer(facts.tags, scale), like.depth, depth)
+  ]
   if like.xmp:
     tags.append((700, 1, len(like.xmp), like.xmp, True))
   stream = io.BytesIO()
