@@ -944,13 +944,20 @@ def test_chunks_that_say_what_is_assumed_are_lost_without_a_word(tmp_path):
 
 def test_damaged_chunks_do_not_cost_the_photo(tmp_path):
   samples = random_samples(3, 'uint8')
-  more = PngImagePlugin.PngInfo()
-  more.add(b'cICP', b'')
-  more.add(b'cHRM', bytes(32))
-  more.add(b'gAMA', b'\0\0\0\1')
-  found = read(tmp_path, saved(as_image(samples), 'PNG', pnginfo=more))
+  chunks = [
+    *[(b'cICP', bytes(size)) for size in (0, 1, 5)],
+    *[(b'gAMA', bytes(size)) for size in (8, 5)],
+    (b'cHRM', bytes(36)),
+    (b'mDCV', b''),
+    *[(b'tEXt', text) for text in (b'', b'\0a', b'k' * 200, b'key')],
+  ]
+  content = saved(as_image(samples), 'PNG')
+  found = read(tmp_path, with_chunks(content, chunks))
+  assert found.chunks == ((b'tEXt', b'key'),)
   np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
-  photo.left_out(found, 'TIFF')
+  assert photo.left_out(found, 'TIFF') == (
+    'text (key) left out; a PNG keeps it',
+  )
 
 
 @pytest.mark.parametrize('container', ['JPEG', 'GIF'])

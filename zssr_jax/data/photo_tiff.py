@@ -37,6 +37,7 @@ _NO_DATA = 42113
 _IPTC = 33723
 _GEOGRAPHIC = (*_POSITIONS, _GEO_KEYS, 34736, 34737, 42112, _NO_DATA)
 _BYTES = (1, 7)  # types of tags that no byte order changes
+_UNSIGNED = ('uint8', 'uint16')  # depths
 
 # Only a camera's raw file says one of these: a DNG's version, the pattern of
 # its colour filter, the slices of a CR2; a filter's pattern, linear raw.
@@ -56,7 +57,6 @@ _DESCRIPTIVE = (
 )
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _TILE = 256
-_UNSIGNED = ('uint8', 'uint16')
 
 RAW = (
   'a raw file, of which only a preview could be read; develop it and save a'

@@ -18,8 +18,18 @@ _SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _HEAD = 33  # bytes: the signature and IHDR, which is always the first
 _PIXELS = (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'IEND')
 _TEXTS = (b'tEXt', b'zTXt', b'iTXt')
-# What the numbers of the colours mean, and how bright a display is to be.
-_COLOURS = (b'cHRM', b'gAMA', b'sRGB', b'cICP', b'mDCV', b'cLLI')
+_LONGEST_KEYWORD = 79  # bytes
+_MOST_KEYWORDS = 5  # that are said
+# What the numbers of the colours mean, and how bright a display is to be: the
+# bytes of each.
+_COLOURS = {
+  b'cHRM': 32,
+  b'gAMA': 4,
+  b'sRGB': 1,
+  b'cICP': 4,
+  b'mDCV': 24,
+  b'cLLI': 8,
+}
 # EXIF, XMP and profiles as text; `photo.Photo` has fields for them.
 _ELSEWHERE = re.compile(
   rb'XML:com\.adobe\.xmp|Raw profile type (exif|app1|xmp|icc|icm)',
@@ -55,8 +65,11 @@ def kept(content: bytes) -> Chunks:
   found = []
   for name, place, size in _chunks(content):
     body = content[place + 8 : place + size - 4]
-    known = _ELSEWHERE.fullmatch(body.split(b'\0')[0])
-    if name in _COLOURS or (name in _TEXTS and not known):
+    keyword = body[: _LONGEST_KEYWORD + 1].split(b'\0')[0]
+    is_text = name in _TEXTS and 1 <= len(keyword) <= _LONGEST_KEYWORD
+    if len(body) == _COLOURS.get(name) or (
+      is_text and not _ELSEWHERE.fullmatch(keyword)
+    ):
       found.append((name, body))
   return tuple(found)
 
@@ -104,14 +117,13 @@ def of_nclx(content: bytes) -> Chunks:
 def _matters(name: bytes, body: bytes, icc: bool) -> bool:
   """Whether colours are seen differently without a chunk."""
   if name == b'cICP':
-    plain = body[0:1] and body[0] in _PLAIN_PRIMARIES
-    return not (plain and body[1] in _PLAIN_TRANSFERS)
-  if icc or len(body) < 4:  # a profile goes before the rest
+    return not (body[0] in _PLAIN_PRIMARIES and body[1] in _PLAIN_TRANSFERS)
+  if icc:  # a profile goes before the rest
     return False
   if name == b'gAMA':
     (gamma,) = struct.unpack_from('>I', body)
     return abs(gamma - _PLAIN_GAMMA) > 1000
-  if name == b'cHRM' and len(body) == 32:
+  if name == b'cHRM':
     found = struct.unpack('>8I', body)
     pairs = zip(found, _PLAIN_CHROMATICITIES, strict=True)
     return any(abs(a - b) > 1000 for a, b in pairs)
@@ -130,9 +142,10 @@ def lost(chunks: Chunks, icc: bool) -> list[str]:
   if names:
     words = ', '.join(name.decode() for name in names)
     notes.append(f'meaning of the colours ({words}) left out; a PNG keeps it')
-  keys = [body.split(b'\0')[0] for name, body in chunks if name in _TEXTS]
+  keys = {body.split(b'\0')[0] for name, body in chunks if name in _TEXTS}
   if keys:
-    words = ', '.join(sorted({key.decode('latin-1') for key in keys}))
+    said = [key.decode('latin-1') for key in sorted(keys)[:_MOST_KEYWORDS]]
+    words = ', '.join(said) + ('...' if len(keys) > _MOST_KEYWORDS else '')
     notes.append(f'text ({words}) left out; a PNG keeps it')
   return notes
 
