@@ -1,9 +1,11 @@
 """Photos as people have them through bin/main.py: all that is theirs stays."""
 
+import io
+
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from zssr_jax.command_line import pictures
 from zssr_jax.data import image_io
@@ -244,6 +246,115 @@ def test_a_georeference_is_kept_with_finer_pixels(tmp_path, cases, cli, quick):
       assert new[tag].value == old[tag].value
 
 
+@pytest.mark.parametrize('value', [-9999, np.nan])
+def test_pixels_without_data_stay_without(tmp_path, cli, quick, value):
+  before = photo(channels=1).astype(np.float32) * 10 + 500
+  hole = before.copy()
+  hole[4:9, 20:25] = hole[15, 3] = value
+  empty = hole != before
+  tag = [(42113, 's', 0, str(value), True)]
+  tifffile.imwrite(tmp_path / 'a.tif', hole, extratags=tag)
+  code, _, err = cli(f'--input={tmp_path / "a.tif"}')
+  assert code == 0
+  assert err.count('\n') == 1 and 'without data' in err
+  after = result_of(tmp_path, 'a_x2.tif')
+  holes = empty.repeat(2, 0).repeat(2, 1)
+  np.testing.assert_array_equal(after[holes], np.float32(value))
+  # The range is that of the data, and nothing of the number is mixed in.
+  rest = after[~holes]
+  assert before.min() <= rest.min() and rest.max() <= before.max()
+  clean = resize.imresize(before[..., None], 2)[..., 0]
+  assert np.abs(rest - clean[~holes]).mean() < 10
+  code, out, err = cli(
+    f'--input={tmp_path / "a.tif"}',
+    f'--reference={tmp_path / "out/a_x2.tif"}',
+    f'--output={tmp_path / "scored"}',
+    '--report',
+  )
+  assert code == 0 and 'dB' in out, err
+
+
+@pytest.mark.parametrize('empty', [0, 255])
+def test_no_data_become_none_by_rounding(tmp_path, cli, quick, empty):
+  before = photo(channels=1)
+  before[before == empty] = abs(empty - 1)
+  assert np.abs(before.astype(int) - empty).min() == 1
+  before[4:9, 20:25] = empty
+  tag = [(42113, 's', 0, str(empty), True)]
+  tifffile.imwrite(tmp_path / 'a.tif', before, extratags=tag)
+  for flags in ([], ['--bit_depth=16']):
+    assert cli(f'--input={tmp_path / "a.tif"}', '--overwrite', *flags)[0] == 0
+    after = result_of(tmp_path, 'a_x2.tif')
+    number = empty * (257 if flags else 1)
+    holes = (before == empty).repeat(2, 0).repeat(2, 1)
+    np.testing.assert_array_equal(after == number, holes)
+
+
+def test_bits_for_which_a_missing_number_is_none_are_refused(
+  tmp_path, cli, quick
+):
+  before = photo(channels=1) / np.float32(255)
+  before[3, 4] = np.nan
+  tifffile.imwrite(tmp_path / 'a.tif', before)
+  code, _, err = cli(f'--input={tmp_path / "a.tif"}', '--bit_depth=16')
+  assert code == 2 and 'without data do not fit uint16' in err
+  assert outputs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+  ('name', 'flags', 'shape'),
+  [
+    ('a/rgba.png', [], [96, 128, 4]),
+    ('a/rgba_opaque.png', [], [96, 128, 4]),
+    ('a/rgba_opaque.png', ['--output_format=jpg'], [96, 128, 3]),
+    ('a/la.png', [], [96, 128, 2]),
+    ('tif/rgbnir8.tif', [], [96, 128, 4]),
+    ('tif/greyf32.tif', [], [96, 128, 1]),
+  ],
+)
+def test_the_record_tells_the_shape_of_the_file(
+  tmp_path, cases, cli, quick, name, flags, shape
+):
+  assert cli(f'--input={cases / name}', *flags)[0] == 0
+  (picture,) = [n for n in outputs(tmp_path) if not n.endswith('.json')]
+  assert np.atleast_3d(result_of(tmp_path, picture)).shape == tuple(shape)
+  record = read_record(tmp_path, picture.split('.')[0])
+  assert record['output_shape'] == shape
+
+
+def seen(image):
+  """sRGB float32 of an image of Pillow's, through its profile."""
+  profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info['icc_profile']))
+  shown = ImageCms.profileToProfile(
+    image, profile, ImageCms.createProfile('sRGB')
+  )
+  return np.asarray(shown, np.float32)
+
+
+def assert_same_colours(before, after):
+  """Of two files, seen through their profiles; returns the differences."""
+  with Image.open(before) as old, Image.open(after) as new:
+    # Without its profile it would be seen otherwise.
+    assert np.abs(seen(old) - np.asarray(old, np.float32)).mean() > 2
+    # Enlarged as numbers, like ours: a display cuts off what it cannot show,
+    # and after that the interpolation would be of other colours.
+    pixels = np.round(255 * enlarged(old, 255)).astype(np.uint8)
+    bicubic = Image.fromarray(pixels)
+    bicubic.info['icc_profile'] = old.info['icc_profile']
+    differences = seen(new) - seen(bicubic)
+  assert np.abs(differences.mean((0, 1))).mean() < 0.5
+  return differences
+
+
+def test_colours_are_the_same_through_their_profile(
+  tmp_path, cases, cli, quick
+):
+  path = cases / 'icc/wide.png'
+  assert cli(f'--input={path}')[0] == 0
+  differences = assert_same_colours(path, tmp_path / 'out/wide_x2.png')
+  assert np.abs(differences).mean() < 0.5
+
+
 def test_a_profile_is_kept(tmp_path, cases, cli, quick):
   path = cases / 'icc/wide.png'
   assert cli(f'--input={path}')[0] == 0
@@ -429,3 +540,31 @@ def test_a_network_enlarges_all_of_it(
   assert np.abs(after.image - enlarged(before.image)).mean() < 0.03
   if before.planes is not None:
     assert np.abs(after.planes - enlarged(before.planes)).mean() < 0.03
+
+
+@pytest.mark.slow
+def test_a_network_keeps_the_colours_of_a_profile(tmp_path, cases, cli):
+  path = cases / 'icc/wide.png'
+  assert cli(f'--input={path}', config='--config=fast')[0] == 0
+  # It is sharper than bicubic, so that only the mean can be the same.
+  assert_same_colours(path, tmp_path / 'out/wide_x2.png')
+
+
+@pytest.mark.slow
+def test_text_comes_out_crisp_and_without_coloured_traces(tmp_path, cases, cli):
+  with Image.open(cases / 'nat/screenshot.png') as image:
+    text = image.crop((0, 16, 96, 64))  # grey, below the blue title
+  text.save(tmp_path / 'text.png')
+  before = np.asarray(text)
+  assert np.ptp(before, axis=-1).max() == 0
+  path = tmp_path / 'text.png'
+  assert cli(f'--input={path}', config='--config=fast')[0] == 0
+  after = np.asarray(result_of(tmp_path, 'text_x2.png'), np.float32) / 255
+  traces = np.ptp(255 * after, axis=-1)
+  assert traces.max() <= 4 and traces.mean() < 0.5
+  grey, bicubic = after.mean(-1), enlarged(before, 255).mean(-1)
+  for axis in (0, 1):  # steeper edges
+    steep = [np.abs(np.diff(i, axis=axis)).mean() for i in (grey, bicubic)]
+    assert steep[0] > 1.1 * steep[1]
+  assert grey.std() > bicubic.std()
+  assert grey.min() <= bicubic.min()

@@ -11,103 +11,30 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import tifffile
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from zssr_jax.data import image_io, photo
 from zssr_jax.errors import InputError
 
-rng = np.random.default_rng(0)
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
-XMP = (
-  b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description'
-  b' tiff:Orientation="6" dc:title="caf\xc3\xa9"/></x:xmpmeta>'
+from .sample_files import (
+  GEO,
+  ICC,
+  KEYS,
+  PILLOW_MODES,
+  WHEN,
+  WHITE,
+  XMP,
+  as_image,
+  cmyk_profile,
+  deep_png,
+  exif_bytes,
+  plain_tiff,
+  random_samples,
+  rng,
+  saved,
+  tiff,
+  with_chunks,
 )
-WHEN = '2020:01:02 03:04:05'
-PILLOW_MODES = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}
-WHITE = {'uint8': 255, 'uint16': 65535}
-
-
-def exif_bytes(orientation=6):
-  exif = Image.Exif()
-  exif[ExifTags.Base.Make] = 'MadeUpCam'
-  exif[ExifTags.Base.Orientation] = orientation
-  exif[ExifTags.Base.ImageWidth] = 16
-  exif[ExifTags.Base.ImageLength] = 12
-  details = exif.get_ifd(ExifTags.IFD.Exif)
-  details[ExifTags.Base.DateTimeOriginal] = WHEN
-  details[ExifTags.Base.ExifImageWidth] = 16
-  details[ExifTags.Base.ExifImageHeight] = 12
-  exif.get_ifd(ExifTags.IFD.GPSInfo)[1] = 'N'
-  return exif.tobytes()
-
-
-def random_samples(channels, depth, shape=(12, 16)):
-  """Noise; its alpha, where it has one, is 0 or white in places."""
-  shape = (*shape, channels)
-  if depth.startswith('float'):
-    samples = rng.normal(0.4, 1, shape).astype(depth)
-    alpha = rng.random(shape[:2])
-  else:
-    limits = np.iinfo(depth)
-    samples = rng.integers(limits.min, limits.max, shape, depth, endpoint=True)
-    alpha = samples[..., -1]
-  if channels in (2, 4):
-    samples[..., -1] = np.where(rng.random(shape[:2]) < 0.2, 0, alpha)
-  return samples
-
-
-def as_image(samples):
-  return Image.fromarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
-
-
-def saved(image, container, **options):
-  stream = io.BytesIO()
-  image.save(stream, container, **options)
-  return stream.getvalue()
-
-
-def deep_png(samples, **metadata):
-  """A PNG of 16 bits; Pillow makes the chunks of the metadata."""
-  grey = samples.shape[-1] == 1
-  content = imagecodecs.png_encode(samples[..., 0] if grey else samples)
-  stream = io.BytesIO()
-  stream.write(content[:33])
-  chunks = PngImagePlugin.getchunks(Image.new('L', (1, 1)), **metadata)
-  for name, body, _ in chunks:
-    if name not in (b'IHDR', b'IDAT', b'IEND'):
-      PngImagePlugin.putchunk(stream, name, body)
-  return stream.getvalue() + content[33:]
-
-
-def tiff(samples, metadata=False, **options):
-  if metadata:
-    options.update(iccprofile=ICC, resolution=(300, 150), resolutionunit=2)
-    options['extratags'] = [
-      (274, 'H', 1, 6, True),
-      (271, 's', 0, 'MadeUpCam', True),
-      (700, 1, len(XMP), XMP, True),
-    ]
-  stream = io.BytesIO()
-  grey = samples.ndim == 3 and samples.shape[-1] == 1
-  tifffile.imwrite(
-    stream, samples[..., 0] if grey else samples, metadata=None, **options
-  )
-  return stream.getvalue()
-
-
-def plain_tiff(samples, metadata=False, **options):
-  """A TIFF of grey, RGB or n bands, of which the second or fourth is alpha."""
-  channels = samples.shape[-1]
-  base = 3 if channels in (3, 4) else 1
-  alpha = ['unassalpha'] if channels in (2, 4) else []
-  return tiff(
-    samples,
-    metadata,
-    photometric='rgb' if base == 3 else 'minisblack',
-    planarconfig='contig' if channels > 1 else None,
-    extrasamples=alpha or ['unspecified'] * (channels - base) or None,
-    **options,
-  )
 
 
 def decode(content):
@@ -381,32 +308,6 @@ def test_orientation_is_applied_once_and_reset(
   np.testing.assert_array_equal(again.colour, found.colour)
 
 
-def cmyk_profile():
-  """A profile by which black ink alone makes dark: lut8, to Lab."""
-  table = bytes(range(256))
-  grid = b''.join(
-    bytes((0 if i & 1 else 255, 128, 128))
-    for i in range(16)  # c m y k, k fastest
-  )
-  identity = [65536, 0, 0, 0, 65536, 0, 0, 0, 65536]
-  lut = (
-    b'mft1\0\0\0\0'
-    + bytes((4, 3, 2, 0))
-    + struct.pack('>9i', *identity)
-    + table * 4
-    + grid
-    + table * 3
-  )
-  size = 128 + 4 + 12 + len(lut)
-  head = struct.pack(
-    '>I4sI4s4s4s', size, b'test', 0x02100000, b'prtr', b'CMYK', b'Lab '
-  )
-  head += struct.pack('>6H', 2020, 1, 1, 0, 0, 0) + b'acsp' + bytes(28)
-  head += struct.pack('>3i', 0xF6D6, 0x10000, 0xD32D)
-  tags = struct.pack('>I4sII', 1, b'A2B0', 144, len(lut))
-  return head.ljust(128, b'\0') + tags + lut
-
-
 @pytest.mark.parametrize('depth', ['uint8', 'uint16'])
 @pytest.mark.parametrize('with_profile', [False, True])
 def test_cmyk_is_converted_by_its_profile_or_the_plain_way(
@@ -484,6 +385,31 @@ def test_one_bit_and_palette_come_out_as_eight(tmp_path):
   )
 
 
+@pytest.mark.parametrize('bits', [1, 2, 4])
+def test_few_bits_of_a_png_are_noted(tmp_path, bits):
+  header = struct.pack('>IIBBBBB', 16, 8, bits, 0, 0, 0, 0)
+  rows = rng.integers(0, 256, (8, 2 * bits)).astype(np.uint8)
+  stream = io.BytesIO()
+  stream.write(b'\x89PNG\r\n\x1a\n')
+  data = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())
+  for name, body in ((b'IHDR', header), (b'IDAT', data), (b'IEND', b'')):
+    PngImagePlugin.putchunk(stream, name, body)
+  found = read(tmp_path, stream.getvalue())
+  assert (found.depth, found.colour.shape) == ('uint8', (8, 16, 1))
+  assert len(found.notes) == 1 and 'converted to 8-bit grey' in found.notes[0]
+  first = np.unpackbits(rows[0, :1])[:bits] @ (1 << np.arange(bits)[::-1])
+  np.testing.assert_allclose(found.colour[0, 0, 0], first / (2**bits - 1))
+
+
+def test_the_libraries_print_nothing(tmp_path, capfd):
+  # Of grey with a profile for RGB, libpng would.
+  content = deep_png(random_samples(1, 'uint16'), icc_profile=ICC)
+  output = encode_doubled(read(tmp_path, content))
+  assert told(output)['icc'] == ICC
+  read(tmp_path, output)
+  assert capfd.readouterr() == ('', '')
+
+
 @pytest.mark.parametrize('container', ['PNG', 'GIF', 'WEBP'])
 def test_palette_with_transparency_gives_alpha(tmp_path, container):
   palette = as_image(random_samples(3, 'uint8')).quantize(8)
@@ -511,11 +437,8 @@ def test_transparent_colour_of_a_png_gives_alpha(tmp_path):
 
 def test_transparent_colour_of_sixteen_bits_gives_alpha(tmp_path):
   samples = random_samples(1, 'uint16')
-  content = imagecodecs.png_encode(samples[..., 0])
-  body = struct.pack('>H', samples[2, 3, 0])
-  chunk = b'tRNS' + body
-  chunk = struct.pack('>I', 2) + chunk + struct.pack('>I', zlib.crc32(chunk))
-  found = read(tmp_path, content[:33] + chunk + content[33:])
+  key = (b'tRNS', struct.pack('>H', samples[2, 3, 0]))
+  found = read(tmp_path, with_chunks(deep_png(samples), [key]))
   assert found.alpha[2, 3, 0] == 0
   assert found.depth == 'uint16'
   np.testing.assert_array_equal(
@@ -593,16 +516,9 @@ def test_overviews_and_masks_are_no_pages(tmp_path):
   with tifffile.TiffFile(io.BytesIO(content)) as file:
     place = file.pages[2].tags[254].valueoffset
   struct.pack_into('<I', content, place, 4)  # a mask
-  assert read(tmp_path, bytes(content)).colour.shape == (12, 16, 3)
-
-
-GEO = [
-  (33550, 'd', 3, (10.0, 20.0, 0.0), True),
-  (33922, 'd', 6, (4.0, 2.0, 0.0, 5e5, 4.6e6, 0.0), True),
-  (42112, 's', 0, '<GDALMetadata/>', True),
-  (42113, 's', 0, '-9999', True),
-]
-KEYS = (1, 1, 0, 2, 1024, 0, 1, 1, 1025, 0, 1)
+  found = read(tmp_path, bytes(content))
+  assert found.colour.shape == (12, 16, 3)
+  assert found.notes == ('mask beside the pages left out',)
 
 
 def world(tags, column, row):
@@ -648,12 +564,70 @@ def test_georeference_of_a_turned_image_is_left_out_with_a_note(tmp_path):
   assert 33550 not in [tag[0] for tag in found.tiff.tags]
 
 
-def test_pixels_without_data_are_noted(tmp_path):
-  samples = random_samples(1, 'float32')
-  samples[3, 4] = -9999
-  tags = [(42113, 's', 0, '-9999', True)]
+@pytest.mark.parametrize(
+  ('depth', 'value', 'tag'),
+  [
+    ('float32', -9999, '-9999'),
+    ('float32', np.finfo(np.float32).min, '-3.4028234663852886e+38'),
+    ('float16', np.nan, 'nan'),
+    ('float32', np.nan, None),
+    ('float32', np.inf, '0.5'),
+    ('int16', -32768, '-32768'),
+    ('uint8', 0, '0'),
+    ('uint16', 65535, '65535'),
+  ],
+)
+@pytest.mark.parametrize('orientation', [1, 6])
+def test_pixels_without_data_are_told_apart(
+  tmp_path, depth, value, tag, orientation
+):
+  samples = random_samples(3, depth).clip(1, 200)
+  expected = np.zeros(samples.shape, bool)
+  expected[3:6, 4:9] = expected[8, 2, 1] = True
+  samples[expected] = value
+  tags = [(42113, 's', 0, tag, True)] if tag else []
+  tags.append((274, 'H', 1, orientation, True))
   found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  if orientation == 6:
+    expected, samples = np.rot90(expected, -1), np.rot90(samples, -1)
+  np.testing.assert_array_equal(found.missing, expected)
   assert 'without data' in found.notes[0]
+  filled = photo.fill(found)
+  np.testing.assert_array_equal(filled[~expected], found.colour[~expected])
+  white = WHITE.get(depth, 1)
+  assert 1 <= filled.min() * white and filled.max() * white <= 200
+  output = encode_doubled(found)
+  np.testing.assert_array_equal(decode(output), doubled(samples))
+  with tifffile.TiffFile(io.BytesIO(output)) as file:
+    tags = {t.code: t.value for t in file.pages[0].tags}
+  assert tags.get(42113) == tag
+  if np.isnan(value):
+    with pytest.raises(InputError, match='without data do not fit uint8'):
+      encode_doubled(found, depth='uint8')
+
+
+@pytest.mark.parametrize(
+  ('depth', 'number'), [('uint16', 65535), ('float32', 1), ('uint8', 255)]
+)
+def test_the_number_for_no_data_is_of_the_depth_that_is_written(
+  tmp_path, depth, number
+):
+  samples = random_samples(1, 'uint8').clip(0, 200)
+  samples[2:5, 3:7] = 255
+  tags = [(42113, 's', 0, '255', True)]
+  found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  again = read(tmp_path, encode_doubled(found, depth=depth))
+  (tag,) = [t for t in again.tiff.tags if t[0] == 42113]
+  assert float(tag[3]) == number
+  np.testing.assert_array_equal(again.missing, doubled(found.missing))
+
+
+def test_a_band_without_any_data_is_filled_with_nothing(tmp_path):
+  samples = random_samples(3, 'float32')
+  samples[..., 1] = np.nan
+  filled = photo.fill(read(tmp_path, plain_tiff(samples)))
+  assert (filled[..., 1] == 0).all()
+  np.testing.assert_array_equal(filled[..., ::2], samples[..., ::2])
 
 
 def test_float_range_is_kept(tmp_path):
@@ -663,17 +637,36 @@ def test_float_range_is_kept(tmp_path):
   np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_refused(tmp_path, value):
-  samples = random_samples(1, 'float32')
-  samples[3, 4] = value
-  assert_refused(written(tmp_path, plain_tiff(samples)), 'NaN')
+@pytest.mark.parametrize(
+  ('kind', 'depth'),
+  [
+    ('int8', 'int16'),
+    *[(kind, 'float32') for kind in ('int32', 'uint32', 'int64', 'uint64')],
+  ],
+)
+@pytest.mark.parametrize('bands', [1, 4])
+def test_other_integers_keep_their_numbers(tmp_path, kind, depth, bands):
+  samples = rng.integers(0, 100, (12, 16, bands)).astype(kind)
+  found = read(tmp_path, plain_tiff(samples))
+  assert found.depth == depth and found.alpha is None
+  assert len(found.notes) == 1 and 'converted to' in found.notes[0]
+  np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
 
 
-@pytest.mark.parametrize('kind', ['int8', 'int32', 'uint32', 'complex64'])
-def test_other_types_are_refused(tmp_path, kind):
-  samples = np.ones((12, 16), kind)
-  assert_refused(written(tmp_path, tiff(samples)), f'type {kind}')
+def test_complex_numbers_are_refused(tmp_path):
+  samples = np.ones((12, 16), 'complex64')
+  assert_refused(written(tmp_path, tiff(samples)), 'type complex64')
+
+
+@pytest.mark.parametrize('depth', ['int16', 'float16', 'float32'])
+def test_numbers_of_which_the_least_is_white_stay_so(tmp_path, depth):
+  samples = random_samples(1, depth)
+  output = encode_doubled(
+    read(tmp_path, tiff(samples[..., 0], photometric='miniswhite'))
+  )
+  with tifffile.TiffFile(io.BytesIO(output)) as file:
+    assert file.pages[0].photometric == 0
+  np.testing.assert_array_equal(decode(output), doubled(samples))
 
 
 def test_double_is_read_as_float_with_a_note(tmp_path):
@@ -697,6 +690,8 @@ def test_odd_depths_span_the_whole_range(tmp_path, bits, photometric):
     expected = 1 - expected
   np.testing.assert_allclose(found.colour[..., 0], expected, atol=1e-6)
   assert found.depth == ('uint8' if bits <= 8 else 'uint16')
+  assert len(found.notes) == 1
+  assert found.notes[0].startswith(f'{bits} bit') and 'to' in found.notes[0]
 
 
 @pytest.mark.parametrize('subsampling', [(1, 1), (2, 2)])
@@ -757,6 +752,7 @@ def test_mpo_counts_as_a_jpeg(tmp_path):
   content = saved(images[0], 'MPO', save_all=True, append_images=images[1:])
   found = read(tmp_path, content)
   assert found.container == 'JPEG'
+  assert found.notes == ('further pictures (1) left out',)
 
 
 def test_split_page(tmp_path, monkeypatch):
@@ -852,21 +848,154 @@ def test_deep_avif_comes_out_with_sixteen_bits(tmp_path, bits, brightness):
   content = imagecodecs.avif_encode(samples, bitspersample=bits, level=100)
   found = read(tmp_path, content)
   assert found.depth == 'uint16'
+  assert found.notes == (f'{bits} bits a sample converted to 16',)
   np.testing.assert_allclose(found.colour, samples / white, atol=0.003)
 
 
+@pytest.mark.parametrize(
+  ('primaries', 'transfer', 'told'),
+  [(1, 13, False), (2, 2, False), (9, 16, True), (12, 13, True), (1, 8, True)],
+)
+@pytest.mark.parametrize('container', ['AVIF', 'HEIF'])
+def test_what_avif_says_of_its_colours_is_said_by_a_png(
+  tmp_path, container, primaries, transfer, told
+):
+  samples = random_samples(3, 'uint8', (64, 64))
+  if container == 'AVIF':
+    content = imagecodecs.avif_encode(
+      samples, level=100, primaries=primaries, transfer=transfer
+    )
+  else:
+    content = heif_bytes(
+      samples,
+      save_nclx_profile=True,
+      color_primaries=primaries,
+      transfer_characteristics=transfer,
+    )
+  found = read(tmp_path, content)
+  chunks = png_parts(encode_doubled(found))
+  expected = [bytes((primaries, transfer, 0, 1))] if told else []
+  assert [body for name, body in chunks if name == b'cICP'] == expected
+  assert bool(photo.left_out(found, 'JPEG')) == told
+
+
+def png_parts(content):
+  """The chunks of a PNG, by Pillow."""
+  stream = PngImagePlugin.PngStream(io.BytesIO(content[8:]))
+  parts = []
+  while not parts or parts[-1][0] != b'IEND':
+    name, _, length = stream.read()
+    parts.append((name, stream.fp.read(length)))
+    stream.crc(*parts[-1])
+  return parts
+
+
 @pytest.mark.parametrize('depth', ['uint8', 'uint16'])
-def test_gamma_without_a_profile_is_noted(tmp_path, depth):
+def test_chunks_that_stay_true_are_kept(tmp_path, depth):
+  more = PngImagePlugin.PngInfo()
+  kept = [
+    (b'cHRM', struct.pack('>8I', 31270, 32900, 68000, 32000, *[20000] * 4)),
+    (b'gAMA', struct.pack('>I', 100000)),
+    (b'sRGB', b'\1'),
+    (b'cICP', bytes((9, 16, 0, 1))),
+    (b'mDCV', bytes(range(24))),
+    (b'cLLI', bytes(range(8))),
+  ]
+  more.add_text('Title', 'caf\xe9')
+  more.add_text('Comment', 'long ' * 99, zip=True)
+  more.add_itxt('Author', '\u4e2d', 'zh', 'x')
+  more.add_text('Raw profile type exif', 'turned')
   samples = random_samples(3, depth)
-  for gamma, noted in ((1.0, True), (1 / 2.2, False)):
-    text = PngImagePlugin.PngInfo()
-    text.add(b'gAMA', struct.pack('>I', round(gamma * 1e5)))
-    if depth == 'uint16':
-      content = deep_png(samples, pnginfo=text)
-    else:
-      content = saved(as_image(samples), 'PNG', pnginfo=text)
-    found = read(tmp_path, content)
-    assert bool(found.notes) == noted
+  if depth == 'uint16':
+    content = deep_png(samples, pnginfo=more)
+  else:
+    content = saved(as_image(samples), 'PNG', pnginfo=more)
+  content = with_chunks(content, [*kept, (b'sBIT', b'\5\6\5')])
+  found = read(tmp_path, content)
+  output = encode_doubled(found)
+  np.testing.assert_array_equal(decode(output), doubled(samples))
+  parts = png_parts(output)
+  for part in kept:
+    assert part in parts
+  assert b'sBIT' not in [name for name, _ in parts]
+  with Image.open(io.BytesIO(output)) as image:
+    assert image.text == {
+      'Title': 'caf\xe9',
+      'Comment': 'long ' * 99,
+      'Author': '\u4e2d',
+    }
+  assert photo.left_out(found) == ()
+  for container in ('TIFF', 'JPEG'):
+    first, second = photo.left_out(found, container)
+    assert '(cHRM, gAMA, cICP)' in first
+    assert '(Author, Comment, Title)' in second
+
+
+def test_chunks_that_say_what_is_assumed_are_lost_without_a_word(tmp_path):
+  more = PngImagePlugin.PngInfo()
+  more.add(b'gAMA', struct.pack('>I', 45455))
+  more.add(b'sRGB', b'\0')
+  more.add(b'cICP', bytes((1, 13, 0, 1)))
+  content = saved(as_image(random_samples(3, 'uint8')), 'PNG', pnginfo=more)
+  found = read(tmp_path, content)
+  assert len(found.chunks) == 3
+  assert photo.left_out(found, 'JPEG') == ()
+
+
+def test_damaged_chunks_do_not_cost_the_photo(tmp_path):
+  samples = random_samples(3, 'uint8')
+  chunks = [
+    *[(b'cICP', bytes(size)) for size in (0, 1, 5)],
+    *[(b'gAMA', bytes(size)) for size in (8, 5)],
+    (b'cHRM', bytes(36)),
+    (b'mDCV', b''),
+    *[(b'tEXt', text) for text in (b'', b'\0a', b'k' * 200, b'key')],
+  ]
+  content = saved(as_image(samples), 'PNG')
+  found = read(tmp_path, with_chunks(content, chunks))
+  assert found.chunks == ((b'tEXt', b'key'),)
+  np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
+  assert photo.left_out(found, 'TIFF') == (
+    'text (key) left out; a PNG keeps it',
+  )
+
+
+@pytest.mark.parametrize('container', ['JPEG', 'GIF'])
+def test_a_comment_is_a_text_of_the_png(tmp_path, container):
+  image = as_image(random_samples(3, 'uint8'))
+  content = saved(image, container, comment='caf\xe9'.encode())
+  found = read(tmp_path, content)
+  with Image.open(io.BytesIO(encode_doubled(found))) as image:
+    assert image.text == {'Comment': 'caf\xe9'}
+  assert photo.left_out(found, 'JPEG') == (
+    'text (Comment) left out; a PNG keeps it',
+  )
+
+
+def test_iptc_is_kept_by_a_tiff_or_said(tmp_path):
+  iptc = b'\x1c\x02\x05\0\x05Title'
+  samples = random_samples(3, 'uint8')
+  tags = [(33723, 7, len(iptc), iptc, True)]
+  found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  with tifffile.TiffFile(io.BytesIO(encode_doubled(found))) as file:
+    assert file.pages[0].tags[33723].value == iptc
+  assert photo.left_out(found, 'PNG') == ('IPTC left out; a TIFF keeps it',)
+  tags = [(33723, 'I', 2, (1, 2), True)]
+  found = read(tmp_path, plain_tiff(samples, extratags=tags))
+  assert found.notes == ('IPTC left out',)
+  body = b'Photoshop 3.0\0' + b'8BIM\x04\x04\0\0' + struct.pack('>I', 11)
+  marker = b'\xff\xed' + struct.pack('>H', 2 + len(body) + 12)
+  jpeg = saved(as_image(samples), 'JPEG')
+  found = read(tmp_path, jpeg[:2] + marker + body + iptc + b'e\0' + jpeg[2:])
+  assert found.notes == ('IPTC left out',)
+
+
+@pytest.mark.parametrize('container', ['PNG', 'JPEG'])
+def test_a_georeference_that_has_no_place_is_said(tmp_path, container):
+  found = read(tmp_path, plain_tiff(random_samples(3, 'uint8'), extratags=GEO))
+  (note,) = photo.left_out(found, container)
+  assert note.startswith('georeference left out')
+  assert photo.left_out(found, 'TIFF') == ()
 
 
 def test_heif_without_its_reader_says_what_to_install(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from zssr_jax.data import photo
+from zssr_jax.data import photo, photo_parts
 from zssr_jax.data.photo import Photo
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -63,7 +63,7 @@ def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
     InputError: see `photo.read_photo`.
   """
   found = photo.read_photo(path, page=page)
-  colour, alpha = found.colour, found.alpha
+  colour, alpha = photo.fill(found), found.alpha
   if alpha is not None:
     colour = photo.bleed(colour, alpha)
   unit = unit or unit_of(colour)
@@ -118,12 +118,13 @@ class Canvas:
       InputError: see `photo.encode`.
     """
     self._picture, self._scale = picture, scale
+    self._depth = depth(picture.photo, bits)
     self._canvas = photo.Canvas(
       picture.photo,
       resize.scaled_shape(picture.image.shape, scale),
       scale=resize.scale_pair(scale),
       container=container,
-      depth=depth(picture.photo, bits),
+      depth=self._depth,
       quality=quality,
       folder=folder,
     )
@@ -149,11 +150,38 @@ class Canvas:
     if unit != Unit():
       own = unit.low + unit.span * colour.astype(np.float64)
       colour = own.astype(np.float32)
+    if found.missing is not None:
+      colour = _with_holes(colour, found, self._scale, self._depth, first)
     self._canvas.paint(first, colour, alpha)
 
   def save(self, file: BinaryIO) -> None:
     """Writes the file; see `photo.Canvas.save`."""
     self._canvas.save(file)
+
+
+def _with_holes(
+  colour: np.ndarray, found: Photo, scale: Scale, depth: str, first: int
+) -> np.ndarray:
+  """Puts the numbers that stand for no data where there was none.
+
+  Args:
+    colour: `[n, W', C]` in the photo's own numbers.
+    found: the photo, some of which is missing.
+    scale: by how much it was enlarged.
+    depth: to be written with. What would be rounded to the number that stands
+      for no data, though there are data, is moved to the next.
+    first: the number of the first row.
+  """
+  assert found.missing is not None
+  places = _places(colour.shape, found.missing.shape, scale, first)
+  holes = found.missing[places]
+  if not depth.startswith('float') and not found.missing.all():
+    step = 1 / (photo_parts.WHITE[depth] or 1)
+    empty = found.colour[found.missing][0]
+    aside = step if empty <= found.colour[~found.missing].mean() else -step
+    near = np.abs(colour - empty) <= 0.5 * step
+    colour = np.where(near, empty + np.float32(aside), colour)
+  return np.where(holes, found.colour[places], colour)
 
 
 def _within(
@@ -170,18 +198,40 @@ def _within(
     scale: by how much it was enlarged.
     first: the number of the first row.
   """
-  rows, columns = (
-    np.minimum(((np.arange(n) + 0.5 + start) / s).astype(np.intp), most - 1)
-    for n, s, most, start in zip(
-      result.shape,
-      resize.scale_pair(scale),
-      alpha.shape,
-      (first, 0),
-      strict=False,
+  rows, columns = _places(result.shape, alpha.shape, scale, first)
+  top = max(int(rows.min()) - 1, 0)
+  near = alpha[top : int(rows.max()) + 2]
+  low = scipy.ndimage.minimum_filter(near, (3, 3, 1))
+  high = scipy.ndimage.maximum_filter(near, (3, 3, 1))
+  places = rows - top, columns
+  return result.clip(low[places], high[places])
+
+
+def _places(
+  shape: tuple[int, ...], before: tuple[int, ...], scale: Scale, first: int
+) -> tuple[np.ndarray, ...]:
+  """Returns in which pixel of an image each of the enlarged one lies.
+
+  Args:
+    shape: of rows of the enlarged image, `[n, W', ...]`.
+    before: its shape before.
+    scale: by how much it was enlarged.
+    first: the number of the first row.
+
+  Returns:
+    Rows and columns, as an index of the image before.
+  """
+  return np.ix_(
+    *(
+      np.minimum(((np.arange(n) + start + 0.5) / s).astype(np.intp), most - 1)
+      for n, s, most, start in zip(
+        shape[:2], resize.scale_pair(scale), before, (first, 0), strict=False
+      )
     )
   )
-  near = slice(max(rows[0] - 1, 0), rows[-1] + 2)
-  low = scipy.ndimage.minimum_filter(alpha[near], (3, 3, 1))
-  high = scipy.ndimage.maximum_filter(alpha[near], (3, 3, 1))
-  places = np.ix_(rows - near.start, columns)
-  return result.clip(low[places], high[places])
+
+
+def notes(picture: Picture, container: str) -> tuple[str, ...]:
+  """Says what of a photo was converted, and what its result does not hold."""
+  found = picture.photo
+  return found.notes + photo.left_out(found, container)

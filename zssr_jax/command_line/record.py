@@ -95,7 +95,7 @@ def make_record(
     options: the flags.
     scale: factor or pair (y, x).
     result: what `train_image` returned.
-    shape: of the output file, rows, columns, bands.
+    shape: of the picture that is written, alpha and further bands included.
     metrics: where there is a ground truth.
     seconds: per phase.
   """

@@ -85,7 +85,7 @@ def _read_reference(job: Job, picture: Picture, scale: Scale) -> np.ndarray:
   assert job.reference is not None
   image, unit = picture.image, picture.unit
   found = pictures.read(job.reference, job.reference_page, unit)
-  if unit == Unit() != pictures.unit_of(found.photo.colour):
+  if unit == Unit() != pictures.unit_of(photo.fill(found.photo)):
     raise InputError(
       f'{job.reference}: holds numbers outside [0, 1], but {job.input} does not'
     )
@@ -260,7 +260,7 @@ def _finish(
     ),
     scores,
     seconds['total'],
-    read.picture.photo.notes,
+    pictures.notes(read.picture, job.container),
     read.picture.unit,
   )
 

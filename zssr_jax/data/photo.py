@@ -19,7 +19,13 @@ import numpy as np
 import scipy.ndimage
 from PIL import Image, PngImagePlugin
 
-from zssr_jax.data import files, image_io, photo_parts, photo_tiff
+from zssr_jax.data import (
+  files,
+  image_io,
+  photo_parts,
+  photo_tiff,
+  png_chunks,
+)
 from zssr_jax.data.image_io import IMAGE_SUFFIXES, MAX_PIXELS, Refusal
 from zssr_jax.data.photo_parts import Photo, Tiff
 from zssr_jax.errors import InputError
@@ -32,6 +38,8 @@ __all__ = [
   'bleed',
   'check_writable',
   'encode',
+  'fill',
+  'left_out',
   'read_photo',
   'read_shape',
   'split_page',
@@ -45,8 +53,7 @@ SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
 # All that Pillow can be trusted with; TIFF and HEIF have readers of their own.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'WEBP', 'GIF', 'AVIF')
 _JPEG_QUALITY = 95
-_GAMMA = 1 / 2.2  # what a PNG says that is like others
-_PNG_HEAD = 33  # bytes: the signature and IHDR, which is always the first
+_IPTC = 0x0404  # its number among the resources of Photoshop
 
 _RAW_SUFFIXES = frozenset(
   '.3fr .ari .arw .bay .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc'
@@ -196,8 +203,9 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
   if _is_deep(image):
     if getattr(image, 'n_frames', 1) > 1:
       raise Refusal('is an animation of 16 bits; save the frame as a file')
-    samples = np.asarray(imagecodecs.png_decode(content))
+    samples = np.asarray(imagecodecs.png_decode(png_chunks.bare(content)))
     return np.atleast_3d(samples), notes
+  few = re.search(r"'L;([24])'", str(image.tile))  # emptied by loading
   image.load()
   mode = _plain_mode(image)
   if image.mode == 'CMYK':
@@ -206,19 +214,23 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
     return samples, [note]
   if image.mode == '1':
     notes.append('1 bit a pixel converted to 8-bit grey')
+  if few:
+    notes.append(f'{few[1]} bits a pixel converted to 8-bit grey')
   if image.mode in ('P', 'PA'):
     notes.append('palette converted to 8-bit RGB')
   direct = image if image.mode == mode else image.convert(mode)
   samples = np.atleast_3d(np.asarray(direct))
   if image.format == 'AVIF':
-    deep = _deep_avif(content, image.tell(), samples)
-    samples = samples if deep is None else deep
+    deep, bits = _deep_avif(content, image.tell(), samples)
+    if deep is not None:
+      notes.append(f'{bits} bits a sample converted to 16')
+      samples = deep
   return samples, notes
 
 
 def _deep_avif(
   content: bytes, index: int, coarse: np.ndarray
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, int]:
   """Decodes an AVIF of 10 or 12 bits, of which Pillow gives 8.
 
   Args:
@@ -227,18 +239,19 @@ def _deep_avif(
     coarse: uint8 `[H, W, C]`, what Pillow gave.
 
   Returns:
-    uint16 of the same shape; None for a file of 8 bits.
+    uint16 of the same shape, or None for a file of 8 bits; its bits.
   """
   try:
     fine = np.asarray(imagecodecs.avif_decode(content, index))
   except (RuntimeError, ValueError):  # what Pillow gave is good enough
-    return None
+    return None, 8
   if fine.dtype != np.uint16 or fine.shape != coarse.shape:
-    return None
+    return None, 8
   # The depth is not told; with the right one the two are nearly the same.
   mean = fine.mean() / max(float(coarse.mean()), 1e-9) * 255
-  white = min((1023, 4095), key=lambda w: abs(mean - w))
-  return photo_parts.to_samples(fine / np.float32(white), 'uint16')
+  bits = min((10, 12), key=lambda b: abs(mean - (2**b - 1)))
+  fractions = fine / np.float32(2**bits - 1)
+  return photo_parts.to_samples(fractions, 'uint16'), bits
 
 
 def _split_alpha(
@@ -256,9 +269,7 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
   """Reads the frame that an opened image shows."""
   samples, notes = _samples(image, content)
   image.load()  # also reads what stands behind the pixels
-  gamma = image.info.get('gamma')
-  if gamma and abs(gamma - _GAMMA) > 0.01 and 'icc_profile' not in image.info:
-    notes.append(f'gamma of {gamma:g}, which is not in a profile, left out')
+  notes += _left_behind(image)
   white = int(np.iinfo(samples.dtype).max)
   orientation, exif, lost = photo_parts.upright_exif(image.getexif)
   colour, alpha = _split_alpha(samples, white, orientation)
@@ -274,8 +285,32 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
     exif=exif,
     xmp=photo_parts.upright_xmp(xmp),
     dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None,
+    chunks=_chunks(image, content),
     notes=(*notes, *lost),
   )
+
+
+def _left_behind(image: Any) -> list[str]:
+  """Says what of a file no other container has a place for."""
+  notes = []
+  if image.format == 'MPO' and image.n_frames > 1:
+    notes.append(f'further pictures ({image.n_frames - 1}) left out')
+  resources = image.info.get('photoshop') or {}
+  if isinstance(resources, dict) and _IPTC in resources:
+    notes.append('IPTC left out')
+  return notes
+
+
+def _chunks(image: Any, content: bytes) -> png_chunks.Chunks:
+  """Returns what a PNG of an image of any container has to say as chunks."""
+  comment = image.info.get('comment') or b''
+  if image.format == 'PNG':
+    return png_chunks.kept(content)
+  if image.format == 'AVIF':
+    return png_chunks.of_nclx(content)
+  if isinstance(comment, bytes):
+    comment = comment.rstrip(b'\0').decode('utf-8', 'replace')
+  return png_chunks.text('Comment', comment)
 
 
 def _open_heif(content: bytes, page: int | None, max_pixels: int) -> Any:
@@ -299,10 +334,13 @@ def _read_heif(
   """Reads a HEIF file; its library turns the image upright."""
   found = _open_heif(content, page, max_pixels)
   samples = np.atleast_3d(np.asarray(found))
-  white = 255
+  white, notes = 255, []
   if samples.dtype == np.uint16:  # 10 or 12 bits, moved to the upper end
     bits = int(found.info.get('bit_depth', 16))
     white = (2**bits - 1) << (16 - bits)
+    notes.append(f'{bits} bits a sample converted to 16')
+  if found.info.get('depth_images') or found.info.get('aux'):
+    notes.append('further pictures, such as a depth map, left out')
   colour, alpha = _split_alpha(samples, white, 1)
   loaded = Image.Exif()
 
@@ -320,7 +358,8 @@ def _read_heif(
     icc=found.info.get('icc_profile') or None,
     exif=exif,
     xmp=photo_parts.upright_xmp(found.info.get('xmp')),
-    notes=tuple(lost),
+    chunks=png_chunks.of_nclx(content),
+    notes=(*notes, *lost),
   )
 
 
@@ -339,12 +378,44 @@ def bleed(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     transparent is returned as it is.
   """
   hidden = alpha[..., 0] <= 0
-  if hidden.all() or not hidden.any():
-    return colour
+  return colour if hidden.all() else colour[_nearest(hidden)]
+
+
+def _nearest(hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the place of the nearest pixel that is not hidden, of every one.
+
+  Args:
+    hidden: bool `[H, W]`, not all of it.
+  """
   rows, columns = scipy.ndimage.distance_transform_edt(
     hidden, return_distances=False, return_indices=True
   )
-  return colour[rows, columns]
+  return rows, columns
+
+
+def fill(photo: Photo) -> np.ndarray:
+  """Returns a photo's colours with numbers where data are missing.
+
+  Each is that of the nearest pixel that has data, so that neither the range
+  nor the edges of what there is are those of a number that means nothing.
+
+  Args:
+    photo: the photo.
+
+  Returns:
+    Finite `[H, W, C]`. A band without any data is 0.
+  """
+  if photo.missing is None:
+    return photo.colour
+  bands = []
+  for band, missing in zip(
+    np.moveaxis(photo.colour, -1, 0),
+    np.moveaxis(photo.missing, -1, 0),
+    strict=True,
+  ):
+    empty = missing.all()
+    bands.append(np.zeros_like(band) if empty else band[_nearest(missing)])
+  return np.stack(bands, -1)
 
 
 def _container(like: Photo, container: str | None) -> str:
@@ -381,6 +452,25 @@ def check_writable(
   reason = _unfit(like, transparent, container, depth or like.depth, quality)
   if reason:
     raise InputError(f'{like.name}: {reason}')
+
+
+def left_out(like: Photo, container: str | None = None) -> tuple[str, ...]:
+  """Says what of a photo an output file of a container does not hold.
+
+  Args:
+    like: the photo.
+    container: as in `encode`.
+
+  Returns:
+    A sentence, in one line, for each thing.
+  """
+  container = _container(like, container)
+  notes = []
+  if container != 'PNG':
+    notes += png_chunks.lost(like.chunks, like.icc is not None)
+  if container != 'TIFF' and like.tiff is not None:
+    notes += photo_tiff.lost(like.tiff)
+  return tuple(notes)
 
 
 def encode(
@@ -571,6 +661,10 @@ def _unfit(
     return 'int16 is for photos that are int16; use uint16 or float32'
   whole = photo_parts.WHITE[depth] is not None
   if whole and photo_parts.WHITE[like.depth] is None:
+    if not np.isfinite(like.colour).all():
+      return (
+        f'pixels without data do not fit {depth}; write TIFF with {like.depth}'
+      )
     low, high = float(like.colour.min()), float(like.colour.max())
     if low < 0 or high > 1:
       return (
@@ -605,22 +699,22 @@ def _encode_png(samples: np.ndarray, like: Photo) -> bytes:
     packet = like.xmp.decode('utf-8', 'replace')
     text.add_itxt('XML:com.adobe.xmp', packet)
     metadata['pnginfo'] = text
-  stream = io.BytesIO()
   if samples.dtype == np.uint8:
+    stream = io.BytesIO()
     _as_image(samples).save(stream, 'PNG', **metadata)
-    return stream.getvalue()
+    return png_chunks.insert(stream.getvalue(), like.chunks)
   # Pillow writes the metadata of a single pixel, another library the 16 bits.
   content = imagecodecs.png_encode(
     samples[..., 0] if samples.shape[-1] == 1 else samples
   )
-  stream.write(content[:_PNG_HEAD])
-  for chunk, body, _ in PngImagePlugin.getchunks(
-    Image.new('L', (1, 1)), **metadata
-  ):
-    if chunk not in (b'IHDR', b'IDAT', b'IEND'):
-      PngImagePlugin.putchunk(stream, chunk, body)
-  stream.write(content[_PNG_HEAD:])
-  return stream.getvalue()
+  made = tuple(
+    (chunk, body)
+    for chunk, body, _ in PngImagePlugin.getchunks(
+      Image.new('L', (1, 1)), **metadata
+    )
+    if chunk not in (b'IHDR', b'IDAT', b'IEND')
+  )
+  return png_chunks.insert(bytes(content), like.chunks + made)
 
 
 def _encode_jpeg(samples: np.ndarray, like: Photo, quality: int) -> bytes:

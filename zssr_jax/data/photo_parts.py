@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from zssr_jax.data import image_io
+from zssr_jax.data import image_io, png_chunks
 from zssr_jax.data.image_io import Refusal
 from zssr_jax.ops import color
 
@@ -48,9 +48,9 @@ class Tiff:
   """What a TIFF file says that an enlarged one has to say again.
 
   Attributes:
-    photometric: 'rgb' or 'minisblack', of the colour bands.
+    photometric: 'rgb', 'minisblack' or 'miniswhite', of the colour bands.
     associated: whether colours are stored multiplied by alpha.
-    tags: GeoTIFF's and GDAL's tags: number, type, count, value.
+    tags: GeoTIFF's, GDAL's and IPTC's tags: number, type, count, value.
   """
 
   photometric: str
@@ -65,7 +65,8 @@ class Photo:
   Attributes:
     name: the file's path, for messages.
     colour: float32 `[H, W, C]`: grey (C = 1), RGB (3) or the bands of a TIFF.
-      In [0, 1] where the depth is unsigned; otherwise the numbers stored.
+      In [0, 1] where the depth is unsigned; otherwise the numbers stored,
+      which may be NaN or infinite where they are missing.
     alpha: float32 `[H, W, 1]` in [0, 1], or None; colours are not multiplied
       by it.
     container: 'PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP', 'GIF', 'AVIF' or 'HEIF'.
@@ -75,6 +76,9 @@ class Photo:
     xmp: as stored, but for an orientation, which is upright.
     dpi: pixels per inch, x and y.
     tiff: None unless the container is TIFF.
+    chunks: of a PNG, those that are as true of the enlarged image.
+    missing: bool `[H, W, C]`, where a raster says that it has no data, or None
+      where it has data everywhere.
     notes: a sentence, in one line, for each thing that was converted.
   """
 
@@ -88,6 +92,8 @@ class Photo:
   xmp: bytes | None = None
   dpi: tuple[float, float] | None = None
   tiff: Tiff | None = None
+  chunks: png_chunks.Chunks = ()
+  missing: np.ndarray | None = None
   notes: tuple[str, ...] = ()
 
 

@@ -34,7 +34,10 @@ _PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _GEO_KEYS = (
 )
 _POSITIONS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION)
 _NO_DATA = 42113
+_IPTC = 33723
 _GEOGRAPHIC = (*_POSITIONS, _GEO_KEYS, 34736, 34737, 42112, _NO_DATA)
+_BYTES = (1, 7)  # types of tags that no byte order changes
+_UNSIGNED = ('uint8', 'uint16')  # depths
 
 # Only a camera's raw file says one of these: a DNG's version, the pattern of
 # its colour filter, the slices of a CR2; a filter's pattern, linear raw.
@@ -107,7 +110,9 @@ def _depth(page: tifffile.TiffPage) -> str | None:
     return None
   if kind.kind == 'f':
     return 'float16' if kind.itemsize == 2 else 'float32'
-  return 'int16' if kind.kind == 'i' and kind.itemsize == 2 else None
+  if kind.kind == 'i' and kind.itemsize <= 2:
+    return 'int16'
+  return 'float32' if kind.kind in 'iu' else None
 
 
 @contextlib.contextmanager
@@ -143,8 +148,8 @@ def _extras(page: tifffile.TiffPage) -> list[int]:
 
 def _alpha_place(page: tifffile.TiffPage) -> int | None:
   """Returns the index of the alpha sample, or None."""
-  depth = _depth(page)
-  if depth is None or depth == 'int16':
+  # Of integers as they are stored it is not known what would be opaque.
+  if np.dtype(page.dtype).kind != 'f' and _depth(page) not in _UNSIGNED:
     return None
   for place, extra in enumerate(_extras(page)):
     if extra in (1, 2):
@@ -221,10 +226,15 @@ def _white(page: tifffile.TiffPage, kind: np.dtype) -> float:
   return 1.0 if kind.kind == 'f' else float(2**page.bitspersample - 1)
 
 
+def _is_fractional(page: tifffile.TiffPage) -> bool:
+  """Whether a page's samples are fractions of white, not numbers as stored."""
+  return _depth(page) in _UNSIGNED
+
+
 def _fractions(page: tifffile.TiffPage, colours: np.ndarray) -> np.ndarray:
   """Returns colours as float32: fractions of white, or as stored."""
   kind = colours.dtype
-  if kind.kind not in 'bu':
+  if not _is_fractional(page):
     return colours.astype(np.float32)
   # Conversion leaves none of the odd depths, such as 4 or 12 bits.
   converted = int(page.photometric) > 2
@@ -235,8 +245,8 @@ def _fractions(page: tifffile.TiffPage, colours: np.ndarray) -> np.ndarray:
 
 def _pixels(
   page: tifffile.TiffPage, content: bytes
-) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-  """Decodes a page into colour, alpha and notes."""
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, list[str]]:
+  """Decodes a page into colour, alpha, what is missing, and notes."""
   samples = _stored(page, content)
   base, place = _STORED[int(page.photometric)], _alpha_place(page)
   bands = [i for i in range(samples.shape[-1]) if i != place]
@@ -249,6 +259,7 @@ def _pixels(
   colours, note = _converted(page, samples if whole else samples[..., bands])
   notes += [note] if note else []
   colour = _fractions(page, colours)
+  missing = None if mixed else _missing(page, colours)
   alpha = None
   if place is not None:
     alpha = samples[..., place : place + 1]
@@ -257,7 +268,20 @@ def _pixels(
     if _is_associated(page):
       colour = colour / np.where(alpha > 0, alpha, 1)
       colour = colour.clip(0, 1) if white > 1 else colour
-  return colour, alpha, notes
+  return colour, alpha, missing, notes
+
+
+def _missing(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray | None:
+  """Tells which samples `[H, W, C]` stand for no data; None: none of them."""
+  found = np.zeros(samples.shape, bool)
+  if samples.dtype.kind == 'f':
+    found |= ~np.isfinite(samples)
+  with contextlib.suppress(ValueError, TypeError):
+    empty = float(_value(page, _NO_DATA, 'nan'))
+    # In float32 the number in the tag has more digits than the samples.
+    exact = samples.dtype.kind != 'f' or samples.dtype.itemsize > 4
+    found |= samples == (empty if exact else samples.dtype.type(empty))
+  return found if found.any() else None
 
 
 def _is_associated(page: tifffile.TiffPage) -> bool:
@@ -297,36 +321,58 @@ def _dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
 
 
 def _kept_tags(page: tifffile.TiffPage, turned: bool) -> Tags:
-  """Returns the tags that place the image on earth, unless it was turned."""
+  """Returns the tags that a Tiff holds; no places if the image was turned."""
   return tuple(
     (tag, int(page.tags[tag].dtype), page.tags[tag].count, page.tags[tag].value)
-    for tag in _GEOGRAPHIC
-    if tag in page.tags and not (turned and tag in _POSITIONS)
+    for tag in (*_GEOGRAPHIC, _IPTC)
+    if tag in page.tags
+    and not (turned and tag in _POSITIONS)
+    and (tag != _IPTC or _is_bytes(page, tag))
   )
 
 
 def _remarks(
-  page: tifffile.TiffPage, colour: np.ndarray, turned: bool
+  page: tifffile.TiffPage, missing: np.ndarray | None, turned: bool
 ) -> list[str]:
   """Says what a user should know of a page that was read."""
-  if not np.isfinite(colour).all():
-    raise Refusal('holds NaN or infinite values; fill them first')
   notes = []
-  if np.dtype(page.dtype).itemsize > 4:
+  kind, bits, depth = np.dtype(page.dtype), page.bitspersample, _depth(page)
+  if kind.kind == 'f' and kind.itemsize > 4:
     notes.append('64-bit float converted to 32-bit')
-  if page.bitspersample == 1:
+  elif bits == 1:
     notes.append('1 bit a pixel converted to 8-bit grey')
+  elif depth == 'float32' and kind.kind != 'f':
+    notes.append(f'{bits}-bit integers converted to 32-bit float')
+  elif depth == 'int16' and bits < 16:
+    notes.append(f'{bits} bits a sample converted to int16')
+  elif _is_fractional(page) and bits not in (8, 16):
+    if page.photometric != _PALETTE:  # which is noted itself
+      notes.append(f'{bits} bits a sample converted to {8 * kind.itemsize}')
+  if page.parent and any(p.aspage().subfiletype & 4 for p in page.parent.pages):
+    notes.append('mask beside the pages left out')
   if turned and any(tag in page.tags for tag in _POSITIONS):
     notes.append('georeference left out, since the image was turned upright')
-  try:
-    empty = float(_value(page, _NO_DATA, 'nan'))
-  except ValueError:
-    return notes
-  kind = np.dtype(page.dtype)
-  if kind.kind == 'u':
-    empty /= np.iinfo(kind).max
-  if (colour == np.float32(empty)).any():
-    notes.append('pixels without data are enlarged as if they were colours')
+  if _IPTC in page.tags and not _is_bytes(page, _IPTC):
+    notes.append('IPTC left out')
+  if missing is not None:
+    share = 100 * missing.mean()
+    notes.append(f'{share:.2g} % without data, and so it is in the result')
+  return notes
+
+
+def _is_bytes(page: tifffile.TiffPage, tag: int) -> bool:
+  """Whether a page has a tag of bytes, which can be written as they are."""
+  return tag in page.tags and int(page.tags[tag].dtype) in _BYTES
+
+
+def lost(facts: Tiff) -> list[str]:
+  """Says, in a line each, what another container has no tags for."""
+  tags = {tag[0] for tag in facts.tags}
+  notes = []
+  if tags - {_IPTC}:
+    notes.append('georeference left out; a TIFF keeps it')
+  if _IPTC in tags:
+    notes.append('IPTC left out; a TIFF keeps it')
   return notes
 
 
@@ -347,14 +393,19 @@ def read(content: bytes, name: str, page: int | None, max_pixels: int) -> Photo:
       damaged files; to be called inside `photo_parts.reading`.
   """
   with _opened(content, page, max_pixels) as found:
-    colour, alpha, notes = _pixels(found, content)
+    colour, alpha, missing, notes = _pixels(found, content)
     orientation = _value(found, 274, 1)
     turned = orientation in range(2, 9)
-    notes += _remarks(found, colour, turned)
-    _, exif, lost = photo_parts.upright_exif(
+    notes += _remarks(found, missing, turned)
+    _, exif, unread = photo_parts.upright_exif(
       lambda: _description(content, found)
     )
     mixed = int(found.photometric) > 2
+    photometric = 'rgb' if mixed or found.photometric == 2 else 'minisblack'
+    if found.photometric == _WHITE_IS_ZERO and not _is_fractional(found):
+      photometric = 'miniswhite'  # the numbers stay as they are
+    if missing is not None:
+      missing = photo_parts.upright(missing, orientation)
     return Photo(
       name=name,
       colour=photo_parts.upright(colour, orientation),
@@ -366,11 +417,12 @@ def read(content: bytes, name: str, page: int | None, max_pixels: int) -> Photo:
       xmp=photo_parts.upright_xmp(_value(found, 700)),
       dpi=_dpi(found),
       tiff=Tiff(
-        'rgb' if mixed or found.photometric == 2 else 'minisblack',
+        photometric,
         alpha is not None and _is_associated(found),
         _kept_tags(found, turned),
       ),
-      notes=(*notes, *lost),
+      missing=missing,
+      notes=(*notes, *unread),
     )
 
 
@@ -402,6 +454,20 @@ def _finer(tags: Tags, scale: tuple[float, float]) -> Tags:
   return tuple(
     (tag, kind, count, new.get(tag, old)) for tag, kind, count, old in tags
   )
+
+
+def _rescaled(tags: Tags, before: str, after: str) -> Tags:
+  """Returns tags whose no-data value is in the unit of another depth."""
+  white = photo_parts.WHITE[before]
+  new = []
+  for tag, kind, count, value in tags:
+    if tag == _NO_DATA and white and after != before:
+      with contextlib.suppress(ValueError, TypeError):
+        number = float(value) / white * (photo_parts.WHITE[after] or 1)
+        value = f'{number:.9g}'
+        count = len(value) + 1
+    new.append((tag, kind, count, value))
+  return tuple(new)
 
 
 def _add_exif(file: BinaryIO, exif: Image.Exif) -> None:
@@ -486,7 +552,9 @@ def write(
   )
   if count > colours:
     extras.append('assocalpha' if facts.associated else 'unassalpha')
-  tags = [(*tag, True) for tag in _finer(facts.tags, scale)]
+  depth = samples.dtype.name
+  kept = _rescaled(_finer(facts.tags, scale), like.depth, depth)
+  tags = [(*tag, True) for tag in kept]
   if like.xmp:
     tags.append((700, 1, len(like.xmp), like.xmp, True))
   tifffile.imwrite(
