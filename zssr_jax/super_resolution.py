@@ -24,6 +24,7 @@ import numpy as np
 from zssr_jax import (
   automatic,
   checks,
+  forecast,
   inference,
   parts,
   registry,
@@ -156,7 +157,8 @@ def train_image(
       image's channels, from top to bottom, as they are made. Then the result
       holds neither image nor planes, and memory does not grow with the image.
     key: random key, by default `jax.random.key(0)`.
-    progress: called with a `Progress` a few times a second while training.
+    progress: called with a `Progress` at the begin of every phase, and a few
+      times a second while training and enlarging.
 
   Returns:
     A `Result`.
@@ -166,6 +168,7 @@ def train_image(
       scale, kernel or start that cannot be used, or when the config needs a
       start or VGG16 and there is none.
   """
+  tracker = forecast.Tracker(progress)
   run = run_image(
     image,
     scale,
@@ -179,8 +182,9 @@ def train_image(
     planes=planes,
     rows=rows,
     key=key,
+    tracker=tracker,
   )
-  return devices.drive(run, progress)
+  return devices.drive(run, tracker.trained)
 
 
 def run_image(
@@ -197,14 +201,17 @@ def run_image(
   planes: np.ndarray | jax.Array | None = None,
   rows: Rows | None = None,
   key: jax.Array | None = None,
+  tracker: forecast.Tracker | None = None,
 ) -> Run:
   """`train_image` with the training left to the caller.
 
   A generator: it yields one `loop.Job` a network and gradual stage, wants the
   `loop.Trained` sent back, and returns the `Result`. So several images can be
   trained together (`parallel.devices`). Arguments and errors are those of
-  `train_image`; errors come at the first `next`.
+  `train_image`; errors come at the first `next`. A `tracker` is told of all but
+  the training, which is for the caller to report to it.
   """
+  tracker = tracker or forecast.Tracker(None)
   image, scale = checks.check_image(image), checks.check_scale(scale)
   planes = checks.check_planes(planes, image.shape)
   config = inference.settle(config.in_force, image.shape)
@@ -214,6 +221,10 @@ def run_image(
   given = kernel is not None or (degradation and degradation.kernel) is not None
   _check_complete(config, given, start, terms, variables)
   clock = stages.Clock()
+  network = _find_network(model, config, image.shape[2])
+  planned = stages.plan_stages(image.shape, scale, config)
+  tracker.expect(_expected(image.shape, network, planned, config))
+  tracker.enter('estimate')
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
     kernel_key = jax.random.fold_in(key, 2**31 - 1)
@@ -224,7 +235,7 @@ def run_image(
     image=image,
     parts=pool.choose_parts(image, config),
     stages=stages.plan_stages(image.shape, scale, config),
-    network=_find_network(model, config, image.shape[2]),
+    network=network,
     name='your network' if model else stages.describe_network(config),
     losses=terms,
     variables=variables,
@@ -232,7 +243,11 @@ def run_image(
     config=config,
     key=key,
   )
+  # What was found may have changed how it is trained.
+  tracker.expect(_expected(image.shape, network, run.stages, config))
+  tracker.enter('prepare')
   carried = yield from _train(run, found.source, clock)
+  tracker.enter('infer')
   with clock('infer'):
     fitted = _fit(carried, image)
   warning = None
@@ -241,7 +256,8 @@ def run_image(
       run, found, carried, fitted, clock
     )
   with clock('infer'):
-    made = _enlarge(fitted, image, planes, rows)
+    made = _enlarge(fitted, image, planes, rows, tracker.at)
+  tracker.enter('write')
   used = carried.source.degradation
   return Result(
     image=made.image,
@@ -257,6 +273,19 @@ def run_image(
     consistency=_consistency(used, fitted),
     planes=made.planes,
   )
+
+
+def _expected(
+  shape: tuple[int, ...],
+  network: Network,
+  planned: tuple[stages.Stage, ...],
+  config: Config,
+) -> dict[str, float]:
+  """Estimates the seconds of each phase."""
+  factors, side, _ = planned[-1]
+  model = stages.make_model(network, factors, config)
+  flops = forecast.flops_of(model, factors, shape[2])
+  return forecast.seconds_of(shape, factors, config, side=side, flops=flops)
 
 
 def _train(
@@ -329,6 +358,7 @@ def _enlarge(
   image: np.ndarray,
   planes: np.ndarray | None,
   rows: Rows | None,
+  report: Callable[[float], None],
 ) -> _Made:
   """Enlarges an image and the planes beside it, each as a grey image."""
   upscaler, trial = fitted
@@ -336,7 +366,7 @@ def _enlarge(
   greys = [] if planes is None else list(np.moveaxis(planes, 2, 0))
   greys = [np.repeat(p[..., None], channels, axis=2) for p in greys]
   if rows is None:
-    made = inference.enlarge_rest(upscaler, image, trial)
+    made = inference.enlarge_rest(upscaler, image, trial, report)
     if planes is None:
       return _Made(made, None)
     enlarged = [inference.enlarge(upscaler, grey).mean(2) for grey in greys]
@@ -344,7 +374,7 @@ def _enlarge(
   if trial.is_whole:
     sources = [iter([(0, inference.enlarge_rest(upscaler, image, trial))])]
   else:
-    sources = [inference.strips(upscaler, image)]
+    sources = [inference.strips(upscaler, image, report)]
   for grey in greys:
     sources.append(inference.strips(inference.fit(upscaler, grey)[0], grey))
   for (first, strip), *others in zip(*sources, strict=True):

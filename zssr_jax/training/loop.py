@@ -32,13 +32,17 @@ _MAX_ROLLBACKS = 20
 class Progress(NamedTuple):
   """What a progress callback is told."""
 
-  stage: int  # number of the training, one a network and gradual stage
-  stages: int
-  step: int  # completed steps of this stage
-  max_steps: int
-  loss: float  # mean over the last chunk
-  error: float  # latest reconstruction MSE
-  learning_rate: float
+  stage: int = 0  # number of the training, one a network and gradual stage
+  stages: int = 1
+  step: int = 0  # completed steps of this stage
+  max_steps: int = 0
+  loss: float = math.nan  # mean over the last chunk
+  error: float = math.nan  # latest reconstruction MSE
+  learning_rate: float = math.nan
+  # Of the whole run, which trains or does something else (`forecast.PHASES`).
+  phase: str = 'train'
+  share: float = math.nan  # of its seconds that is over, 0 to 1
+  seconds_left: float = math.nan
 
 
 class Job(NamedTuple):

@@ -1,0 +1,209 @@
+"""How long a run takes and how much memory, told before it and on its way.
+
+The seconds are a rough count of products at a speed that was measured once;
+what has been done of a run corrects them. The memory is that of the parts that
+grow with the image, and of a block.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zssr_jax.config import Config
+from zssr_jax.ops import conv, resize
+from zssr_jax.training import loop
+
+PHASES = ('read', 'estimate', 'prepare', 'train', 'infer', 'write')
+
+# Floating-point operations a second, of a CPU's core, and of other backends.
+_CORE, _ACCELERATOR = 1e11, 1e13
+_STEP = 3e-3  # seconds of a training step beside its products
+_PREPARE = 1.5  # seconds, compilation included
+# Seconds a megapixel of output on a core: of one iteration of a correction, of
+# interpolation and what else is done once, of coding it.
+_ITERATION, _ONCE, _WRITE = 0.03, 0.4, 0.25
+_READ = 0.05  # a megapixel of input
+_KERNEL = {'kernelgan': 60.0, 'recurrence': 10.0}  # seconds to find one
+_FIND = 4.0  # seconds of any other way
+_PROGRAM = 0.7e9  # bytes of Python, JAX and its programs
+_FLOAT = 4  # bytes
+
+
+def flops_of(
+  model: nn.Module, factors: tuple[float, float], channels: int
+) -> float:
+  """Counts a network's operations for each input pixel; computes nothing.
+
+  Args:
+    model: a super-resolving module.
+    factors: that it enlarges by, (y, x).
+    channels: of the image.
+  """
+  side = 32
+  rows, columns = resize.scaled_shape((side, side), factors)
+  son = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+  father = jax.ShapeDtypeStruct((1, rows, columns, channels), jnp.float32)
+  params = jax.eval_shape(model.init, jax.random.key(0), son, father)
+  counted = jax.jit(model.apply).lower(params, son, father).cost_analysis()
+  return float((counted or {}).get('flops', 0.0)) / side**2
+
+
+def seconds_of(
+  shape: tuple[int, ...],
+  scale: tuple[float, float],
+  config: Config,
+  *,
+  side: int,
+  flops: float,
+) -> dict[str, float]:
+  """Estimates how long the phases of a run take.
+
+  Args:
+    shape: of the input.
+    scale: upscaling factors (y, x).
+    config: in force.
+    side: of the crop, pixels.
+    flops: of the network, for each input pixel.
+
+  Returns:
+    Seconds by phase, those of `PHASES`.
+  """
+  cores = conv.cores()
+  on_cpu = jax.default_backend() == 'cpu'
+  speed = _CORE * cores if on_cpu else _ACCELERATOR
+  area = scale[0] * scale[1]
+  megapixels = shape[0] * shape[1] / 1e6
+  runs = config.networks * max(len(config.gradual), 1)
+  # Forwards, and backwards to the parameters and to the activations.
+  step = _STEP + 3 * config.batch * side**2 / area * flops / speed
+  corrections = config.back_projection if config.consistency != 'none' else 0
+  if config.ensemble == 'median' and config.consistency == 'back_projection':
+    corrections *= config.copies + 1
+  beside = (_ITERATION * corrections + _ONCE) * area / (cores if on_cpu else 4)
+  infer = config.copies * flops * 1e6 / speed + beside
+  finds = config.automatic or config.kernel not in ('bicubic', 'given')
+  return {
+    'read': _READ * megapixels,
+    'estimate': _KERNEL.get(config.kernel, _FIND) if finds else 0.1,
+    'prepare': _PREPARE,
+    'train': runs * config.max_steps * step,
+    'infer': config.networks * megapixels * infer,
+    'write': _WRITE * megapixels * area,
+  }
+
+
+def bytes_of(
+  shape: tuple[int, ...],
+  scale: tuple[float, float],
+  config: Config,
+  *,
+  held: int,
+) -> int:
+  """Estimates the most memory of a run.
+
+  Args:
+    shape: of the input, all of its bands.
+    scale: upscaling factors (y, x).
+    config: in force.
+    held: bytes that are held of each sample of the output.
+  """
+  samples = math.prod(shape)
+  area = scale[0] * scale[1]
+  # The file, its samples and the image, some of it twice for a moment.
+  read = 2.5 * _FLOAT * samples
+  # Blocks of some 1100 x 1100 output pixels: each copy, and what is computed.
+  block = 1.2e6 * shape[-1] * _FLOAT * (config.copies + 24)
+  strip = 3 * 1100 * shape[1] * scale[1] * shape[-1] * _FLOAT
+  return int(
+    _PROGRAM
+    + config.pool * 1e6 * 3 * _FLOAT
+    + min(read, read / 2 + block + strip) / 2
+    + read / 2
+    + block
+    + min(strip, samples * area * _FLOAT)
+    + 1.7 * held * samples * area
+  )
+
+
+class Tracker:
+  """Tells how far a run is, and how many seconds are left of all its phases."""
+
+  def __init__(self, report: Callable[[loop.Progress], None] | None):
+    """Begins at nought.
+
+    Args:
+      report: called with a `Progress`, from whatever thread is at work.
+    """
+    self._report = report
+    self._lock = threading.Lock()
+    self._begin = self._since = time.perf_counter()
+    self._expected: dict[str, float] = {}
+    self._phase = PHASES[0]
+    self._first: tuple[float, float] | None = None  # seconds, share of it
+    self._pace = 1.0  # seconds to one that was expected
+    self._share = 0.0
+
+  def expect(self, seconds: Mapping[str, float]) -> None:
+    """Takes how long phases are expected to take; others take no time."""
+    self._expected = dict(seconds)
+
+  def enter(self, phase: str) -> None:
+    """Begins a phase; the one before is over."""
+    with self._lock:
+      self._phase, self._since = phase, time.perf_counter()
+      self._first = None
+    self.at(0.0)
+
+  def trained(self, part: loop.Progress) -> None:
+    """Takes what the training reports."""
+    if self._phase != 'train':
+      self.enter('train')
+    done = part.stage + part.step / max(part.max_steps, 1)
+    self.at(min(done / part.stages, 1.0), part)
+
+  def at(self, share: float, part: loop.Progress | None = None) -> None:
+    """Says how much of a phase is done.
+
+    Args:
+      share: of the phase, 0 to 1.
+      part: what the training reports, if that is what it is.
+    """
+    if self._report is None:
+      return
+    with self._lock:
+      left = self._left(share)
+      elapsed = time.perf_counter() - self._begin
+      # Never backwards, whatever is expected now.
+      self._share = max(self._share, elapsed / max(elapsed + left, 1e-9))
+      said = (part or loop.Progress())._replace(
+        phase=self._phase, share=self._share, seconds_left=left
+      )
+    self._report(said)
+
+  def _left(self, share: float) -> float:
+    """The seconds left, of this phase and of those to come."""
+    spent = time.perf_counter() - self._since
+    expected = self._expected.get(self._phase, 0.0)
+    rest = max(
+      expected * self._pace * (1 - share), expected * self._pace - spent
+    )
+    if share > 0:
+      if self._first is None:
+        self._first = spent, share  # until now it compiled
+      first_spent, first_share = self._first
+      if share > first_share:
+        rest = (spent - first_spent) * (1 - share) / (share - first_share)
+        if self._phase in ('train', 'infer') and expected:
+          measured = (spent - first_spent) / (share - first_share)
+          self._pace = measured / expected
+    later = PHASES[PHASES.index(self._phase) + 1 :]
+    return max(rest, 0.0) + sum(
+      self._expected.get(phase, 0.0) * self._pace for phase in later
+    )
