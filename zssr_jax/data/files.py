@@ -4,15 +4,39 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from zssr_jax.errors import InputError
+from zssr_jax.errors import InputError, printable
+
+
+# Longest part of a message that is another library's.
+_LONGEST = 200
 
 
 def one_line(error: BaseException) -> str:
   """Returns what an error of another library says, for a message."""
-  return ' '.join(str(error).split()) or type(error).__name__
+  words = printable(' '.join(str(error).split()))
+  if len(words) > _LONGEST:  # some print what they found
+    words = f'{words[:_LONGEST]}...'
+  return words or type(error).__name__
+
+
+def check_expansion(sizes: Iterable[int], stored: int) -> None:
+  """Refuses a small file that asks for much memory.
+
+  Args:
+    sizes: bytes of all that is to be made of it.
+    stored: bytes of the file.
+
+  Raises:
+    ValueError: when they are out of proportion.
+  """
+  total = 0
+  for size in sizes:  # which may be counted as they come
+    total += size
+    if total > 4 * stored + 2**24:
+      raise ValueError('holds far more than a file of its size can')
 
 
 def read_bytes(path: Path) -> bytes:
@@ -29,6 +53,10 @@ def read_bytes(path: Path) -> bytes:
     raise InputError(f'{path}: no such file') from None
   except OSError as error:
     raise InputError(f'{path}: cannot be read: {error.strerror}') from None
+  except InputError:
+    raise
+  except ValueError:  # a zero byte
+    raise InputError(f'{path}: not the name of a file') from None
   if not content:
     raise InputError(f'{path}: the file is empty')
   return content

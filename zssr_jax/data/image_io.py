@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,12 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
     return True
   # The raw mode; BMP's 'BGR;16' is 16 bits a pixel, five or six a sample.
   return image.format != 'BMP' and any(';16' in str(t) for t in image.tile)
+
+
+# What these log of a damaged file is said by an error; it goes where a program
+# sends logs, but not to stderr, where it lands by default.
+for _name in ('PIL', 'tifffile', 'imagecodecs'):
+  logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Refusal(Exception):
@@ -150,6 +157,9 @@ def read_image(
   with _opened(Path(path), max_pixels) as image:
     if reason := _refusal(image):
       raise Refusal(reason)
+    if any(tile[0] == 'libtiff' for tile in image.tile):
+      bands = 1 if image.mode == 'L' else 3
+      return _decoded_tiff(Path(path), bands, max_pixels)
     image.load()
     # A palette is colours by number, so RGB says exactly the same.
     direct = image.convert('RGB') if image.mode == 'P' else image
@@ -157,6 +167,14 @@ def read_image(
   if pixels.ndim == 2:
     pixels = pixels[..., None]
   return pixels.astype(np.float32) / np.float32(255)
+
+
+def _decoded_tiff(path: Path, bands: int, max_pixels: int) -> np.ndarray:
+  """Decodes a compressed TIFF; Pillow's library writes to stderr."""
+  from zssr_jax.data import photo  # builds upon this module
+
+  colour = photo.read_photo(path, max_pixels=max_pixels).colour
+  return colour[..., :bands]
 
 
 def read_jpeg(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,11 @@ from zssr_jax.data import files
 from zssr_jax.errors import InputError
 
 _HDF5 = (b'MATLAB 7.3', b'\x89HDF')
+_PACKED = 15  # the type of a compressed variable
+_BLOCK = 2**20  # bytes that are inflated at once to be counted
+# Variables, fields and cells of a file of version 7.3, which may refer to each
+# other without end.
+_MOST_ITEMS = 100_000
 
 
 def read_variables(path: Path, content: bytes) -> dict[str, Any]:
@@ -32,7 +41,9 @@ def read_variables(path: Path, content: bytes) -> dict[str, Any]:
   """
   try:
     read = _read_hdf5 if content.startswith(_HDF5) else _read_matlab
-    return read(content)
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # of names that come twice, and such
+      return read(content)
   except Exception as error:  # as many types as there are kinds of damage
     raise InputError(
       f'{path}: not a whole MATLAB file ({files.one_line(error)}); save it anew'
@@ -44,6 +55,8 @@ def _read_matlab(content: bytes) -> dict[str, Any]:
 
   def convert(value: Any) -> Any:
     if scipy.sparse.issparse(value):
+      size = math.prod(value.shape) * value.dtype.itemsize
+      files.check_expansion([size], len(content))
       return value.toarray()
     if not isinstance(value, np.ndarray):
       return value
@@ -53,6 +66,8 @@ def _read_matlab(content: bytes) -> dict[str, Any]:
       return _cell(value.shape, [convert(item) for item in value.ravel()])
     return value
 
+  if content.startswith(b'MATLAB 5'):
+    files.check_expansion(_inflated(content), len(content))
   variables = scipy.io.loadmat(io.BytesIO(content))
   return {
     name: convert(value)
@@ -61,14 +76,35 @@ def _read_matlab(content: bytes) -> dict[str, Any]:
   }
 
 
+def _inflated(content: bytes) -> Iterator[int]:
+  """Yields how many bytes each packed variable of a file of version 5 makes."""
+  order = '<' if content[126:128] == b'IM' else '>'
+  at = 128
+  while at + 8 <= len(content):
+    kind, size = struct.unpack_from(f'{order}II', content, at)
+    if kind == _PACKED:
+      inflater = zlib.decompressobj()
+      rest = content[at + 8 : at + 8 + size]
+      while rest and not inflater.eof:
+        yield len(inflater.decompress(rest, _BLOCK))
+        rest = inflater.unconsumed_tail
+    at += 8 + size
+
+
 def _read_hdf5(content: bytes) -> dict[str, Any]:
   """Reads a MATLAB file of version 7.3."""
   import h5py
 
   # MATLAB counts columns first, so its [h, w] is stored as [w, h].
   transposed = content.startswith(_HDF5[0])
+  items, size = 0, 0
 
   def convert(item: Any) -> Any:
+    nonlocal items, size
+    items, size = items + 1, size + getattr(item, 'nbytes', 0)
+    files.check_expansion([size], len(content))
+    if items > _MOST_ITEMS:
+      raise ValueError('too many values')
     if isinstance(item, h5py.Group):  # a struct
       return {name: convert(item[name]) for name in item}
     kind = item.attrs.get('MATLAB_class', b'')
