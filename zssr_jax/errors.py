@@ -8,9 +8,7 @@ def printable(text: str) -> str:
 
   Names of files can hold both; they are shown as escapes, as in '\\n'.
   """
-  return ''.join(
-    c if c.isprintable() else ascii(c)[1:-1] for c in text
-  )
+  return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class InputError(ValueError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from zssr_jax.errors import InputError, printable
-
 
 # Longest part of a message that is another library's.
 _LONGEST = 200
@@ -72,7 +72,7 @@ def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
     files: content by path; text is written as UTF-8.
 
   Raises:
-    OSError: when a file cannot be written.
+    OSError: naming the file that cannot be written.
   """
   moves = []
   try:
@@ -83,6 +83,9 @@ def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
       temporary.write_bytes(data)
     for temporary, path in moves:
       os.replace(temporary, path)
+  except OSError as error:  # which names the temporary file, or none
+    raise OSError(error.errno, error.strerror, os.fspath(path)) from None
   finally:
     for temporary, _ in moves:
-      temporary.unlink(missing_ok=True)
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)

@@ -207,6 +207,8 @@ def read_jpeg(
     planes = image.layer
     luma, chroma = planes[0], planes[min(1, len(planes) - 1)]
     tables = [image.quantization[plane[3]] for plane in (luma, chroma)]
+    if not np.all(tables):
+      raise Refusal('has steps of zero in its tables; get a whole copy')
     # The samples of a single plane are the pixels, whatever the file says.
     most = [max(p[i] for p in planes) for i in (2, 1)]
     sampling = (-(-most[0] // chroma[2]), -(-most[1] // chroma[1]))

@@ -120,7 +120,9 @@ def _read_hdf5(content: bytes) -> dict[str, np.ndarray]:
 
   with h5py.File(io.BytesIO(content), 'r') as file:
     file.visititems(visit)
-    files.check_expansion((item.nbytes for item in found.values()), len(content))
+    files.check_expansion(
+      (item.nbytes for item in found.values()), len(content)
+    )
     return {name: np.asarray(item[()]) for name, item in found.items()}
 
 
