@@ -786,9 +786,9 @@ class _Reader:
       self._process.wait()
       self._pipe.close()
       self._process = None
-    words = (
-      self._words.read_text(errors='replace') if self._words.exists() else ''
-    )
+    if not self._words.exists():
+      return ''
+    words = self._words.read_text(errors='replace')
     return ' '.join(words.split())[-300:]
 
   def read(self, kind: str, content: bytes) -> tuple[str | None, bool, float]:

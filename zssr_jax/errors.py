@@ -4,9 +4,9 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-  """Returns text without what would break its line or steer a terminal.
+  r"""Returns text without what would break its line or steer a terminal.
 
-  Names of files can hold both; they are shown as escapes, as in '\\n'.
+  Names of files can hold both; they are shown as escapes, as in '\n'.
   """
   return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
