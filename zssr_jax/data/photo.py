@@ -210,27 +210,27 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
     notes.append('palette converted to 8-bit RGB')
   direct = image if image.mode == mode else image.convert(mode)
   samples = np.atleast_3d(np.asarray(direct))
-  if image.format == 'AVIF':
-    deep = _deep_avif(content, image.tell(), samples)
+  if image.format == 'AVIF' and getattr(image, 'n_frames', 1) == 1:
+    deep = _deep_avif(content, samples)
     samples = samples if deep is None else deep
   return samples, notes
 
 
-def _deep_avif(
-  content: bytes, index: int, coarse: np.ndarray
-) -> np.ndarray | None:
+def _deep_avif(content: bytes, coarse: np.ndarray) -> np.ndarray | None:
   """Decodes an AVIF of 10 or 12 bits, of which Pillow gives 8.
+
+  Not frames of an animation, for which the library trusts a size that the
+  file says elsewhere, and crashes where that is wrong.
 
   Args:
     content: the file.
-    index: of the frame, from 0.
     coarse: uint8 `[H, W, C]`, what Pillow gave.
 
   Returns:
     uint16 of the same shape; None for a file of 8 bits.
   """
   try:
-    fine = np.asarray(imagecodecs.avif_decode(content, index))
+    fine = np.asarray(imagecodecs.avif_decode(content, 0))
   except (RuntimeError, ValueError):  # what Pillow gave is good enough
     return None
   if fine.dtype != np.uint16 or fine.shape != coarse.shape:
