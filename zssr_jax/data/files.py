@@ -22,6 +22,11 @@ def one_line(error: BaseException) -> str:
   return words or type(error).__name__
 
 
+def most_bytes(stored: int) -> int:
+  """Returns how much may be made of a file of so many bytes."""
+  return 4 * stored + 2**24
+
+
 def check_expansion(sizes: Iterable[int], stored: int) -> None:
   """Refuses a small file that asks for much memory.
 
@@ -35,7 +40,7 @@ def check_expansion(sizes: Iterable[int], stored: int) -> None:
   total = 0
   for size in sizes:  # which may be counted as they come
     total += size
-    if total > 4 * stored + 2**24:
+    if total > most_bytes(stored):
       raise ValueError('holds far more than a file of its size can')
 
 

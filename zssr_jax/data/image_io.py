@@ -26,6 +26,7 @@ from zssr_jax.ops import color, jpeg
 # Largest accepted image. The memory that a run takes grows with it.
 MAX_PIXELS = 64_000_000
 
+_MOST_SAMPLING = 4  # of JPEG, by its standard
 # Other formats that Pillow knows hide more than 8 bits, layers or frames.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP')
 IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
@@ -212,6 +213,8 @@ def read_jpeg(
     # The samples of a single plane are the pixels, whatever the file says.
     most = [max(p[i] for p in planes) for i in (2, 1)]
     sampling = (-(-most[0] // chroma[2]), -(-most[1] // chroma[1]))
+    if max(sampling) > _MOST_SAMPLING:
+      raise Refusal('has an impossible chroma sampling; get a whole copy')
     found = jpeg.Jpeg(
       np.asarray(tables, np.float32).reshape(2, jpeg.BLOCK, jpeg.BLOCK),
       sampling,

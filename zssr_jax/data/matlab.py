@@ -19,11 +19,18 @@ from zssr_jax.data import files
 from zssr_jax.errors import InputError
 
 _HDF5 = (b'MATLAB 7.3', b'\x89HDF')
-_PACKED = 15  # the type of a compressed variable
-_BLOCK = 2**20  # bytes that are inflated at once to be counted
+# Types of elements of version 5, and classes of its matrices.
+_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4'}
+_TYPES |= {9: 'f8', 12: 'i8', 13: 'u8'}
+_MATRIX, _PACKED = 14, 15
+_CLASSES = {6: 'f8', 7: 'f4', 8: 'i1', 9: 'u1', 10: 'i2', 11: 'u2', 12: 'i4'}
+_CLASSES |= {13: 'u4', 14: 'i8', 15: 'u8'}
+_CELL, _STRUCT, _OBJECT, _SPARSE, _OPAQUE = 1, 2, 3, 5, 17
+_COMPLEX = 0x800
+_TEXT = np.array('text')  # in the place of what are no numbers
 # Variables, fields and cells of a file of version 7.3, which may refer to each
 # other without end.
-_MOST_ITEMS = 100_000
+_MOST_ITEMS = 5_000
 
 
 def read_variables(path: Path, content: bytes) -> dict[str, Any]:
@@ -40,7 +47,11 @@ def read_variables(path: Path, content: bytes) -> dict[str, Any]:
     InputError: when the file is damaged.
   """
   try:
-    read = _read_hdf5 if content.startswith(_HDF5) else _read_matlab
+    read = _read_5
+    if content.startswith(_HDF5):
+      read = _read_hdf5
+    elif 0 in content[:4]:
+      read = _read_4
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # of names that come twice, and such
       return read(content)
@@ -50,45 +61,110 @@ def read_variables(path: Path, content: bytes) -> dict[str, Any]:
     ) from None
 
 
-def _read_matlab(content: bytes) -> dict[str, Any]:
-  """Reads a MATLAB file of version 7 or older."""
-
-  def convert(value: Any) -> Any:
+def _read_4(content: bytes) -> dict[str, Any]:
+  """Reads a MATLAB file of version 4, which holds matrices alone."""
+  found = scipy.io.loadmat(io.BytesIO(content))
+  for name, value in found.items():
     if scipy.sparse.issparse(value):
       size = math.prod(value.shape) * value.dtype.itemsize
       files.check_expansion([size], len(content))
-      return value.toarray()
-    if not isinstance(value, np.ndarray):
-      return value
-    if value.dtype.names:  # a struct, or an array of them: cells by field
-      return {name: convert(value[name]) for name in value.dtype.names}
-    if value.dtype == object:
-      return _cell(value.shape, [convert(item) for item in value.ravel()])
-    return value
-
-  if content.startswith(b'MATLAB 5'):
-    files.check_expansion(_inflated(content), len(content))
-  variables = scipy.io.loadmat(io.BytesIO(content))
-  return {
-    name: convert(value)
-    for name, value in variables.items()
-    if not name.startswith('__')
-  }
+      found[name] = value.toarray()
+  return {n: v for n, v in found.items() if not n.startswith('__')}
 
 
-def _inflated(content: bytes) -> Iterator[int]:
-  """Yields how many bytes each packed variable of a file of version 5 makes."""
-  order = '<' if content[126:128] == b'IM' else '>'
-  at = 128
-  while at + 8 <= len(content):
-    kind, size = struct.unpack_from(f'{order}II', content, at)
+def _read_5(content: bytes) -> dict[str, Any]:
+  """Reads a MATLAB file of versions 5 to 7.
+
+  SciPy's reader, which is compiled, crashes on some that are damaged.
+  """
+  order = {b'IM': '<', b'MI': '>'}[content[126:128]]
+  most = files.most_bytes(len(content))
+  variables = {}
+  for kind, data in _elements(memoryview(content)[128:], order):
     if kind == _PACKED:
-      inflater = zlib.decompressobj()
-      rest = content[at + 8 : at + 8 + size]
-      while rest and not inflater.eof:
-        yield len(inflater.decompress(rest, _BLOCK))
-        rest = inflater.unconsumed_tail
-    at += 8 + size
+      unpacked = zlib.decompressobj().decompress(data, most + 1)
+      most -= len(unpacked)
+      if most < 0:
+        raise ValueError('holds far more than a file of its size can')
+      [(kind, data)] = _elements(memoryview(unpacked), order)
+    if kind != _MATRIX:
+      raise ValueError(f'an element of type {kind} in the place of a matrix')
+    name, value = _matrix(data, order, most)
+    if name and not name.startswith('__'):
+      variables[name] = value
+  return variables
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+  """Yields the types and contents of the elements that follow each other."""
+  at = 0
+  while at < len(data):
+    kind, size = struct.unpack_from(f'{order}II', data, at)
+    start = at + 8
+    if kind >> 16:  # four bytes at most, in the place of the size
+      kind, size, start = kind & 65535, kind >> 16, at + 4
+    at = start + size
+    if at > len(data) or (start % 8 and size > 4):
+      raise ValueError('cut short')
+    yield kind, data[start:at]
+    if kind != _PACKED:
+      at += -at % 8
+
+
+def _numbers(element: tuple[int, memoryview], order: str) -> np.ndarray:
+  kind, data = element
+  if kind not in _TYPES:
+    raise ValueError(f'no numbers are of type {kind}')
+  return np.frombuffer(data, f'{order}{_TYPES[kind]}')
+
+
+def _matrix(data: memoryview, order: str, most: int) -> tuple[str, Any]:
+  """Returns a variable's name and value; `most` bytes for a sparse one."""
+  if not data:
+    return '', np.zeros((0, 0))
+  parts = _elements(data, order)
+  flags = int(_numbers(next(parts), order)[0])
+  kind = flags & 255
+  if kind == _OPAQUE:
+    return '', _TEXT
+  shape = tuple(map(int, _numbers(next(parts), order)))
+  count = math.prod(shape)
+  name = bytes(next(parts)[1]).decode('latin1')
+  if min(shape) < 0:
+    raise ValueError('a side below zero')
+  if kind in _CLASSES:
+    value = _numbers(next(parts), order).astype(_CLASSES[kind])
+    if flags & _COMPLEX:
+      value = value + 1j * _numbers(next(parts), order)
+    return name, value.reshape(shape, order='F')
+  if kind == _SPARSE:
+    files.check_expansion([count * 8], most)
+    rows, ends = (_numbers(next(parts), order).astype(np.intp) for _ in 'rc')
+    dense = np.zeros(shape)
+    columns = np.repeat(np.arange(shape[1]), np.diff(ends))
+    values = _numbers(next(parts), order)[: len(columns)]
+    dense[rows[: len(columns)], columns] = values
+    return name, dense
+  if kind not in (_CELL, _STRUCT, _OBJECT):
+    return name, _TEXT
+  fields = ['']
+  if kind != _CELL:
+    if kind == _OBJECT:
+      next(parts)  # the name of its class
+    length = int(_numbers(next(parts), order)[0])
+    text = bytes(next(parts)[1])
+    fields = [
+      text[i : i + length].split(b'\0')[0].decode('latin1')
+      for i in range(0, len(text), length)
+    ]
+  items = [_matrix(part, order, most)[1] for _, part in parts]
+  if len(items) != count * len(fields):
+    raise ValueError(f'{len(items)} cells of {count * len(fields)}')
+  cells = {
+    field: _cell((count,), items[i :: len(fields)]).reshape(shape, order='F')
+    for i, field in enumerate(fields)
+  }
+  return name, cells[''] if kind == _CELL else cells
 
 
 def _read_hdf5(content: bytes) -> dict[str, Any]:
@@ -112,7 +188,7 @@ def _read_hdf5(content: bytes) -> dict[str, Any]:
       return np.zeros((0, 0))
     value = np.asarray(item[()])
     if kind == b'char':
-      return np.array('text')
+      return _TEXT
     if h5py.check_ref_dtype(item.dtype) is not None:  # a cell
       value = _cell(value.shape, [convert(item.file[r]) for r in value.ravel()])
     return value.T if transposed or kind else value
