@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -363,7 +364,9 @@ def _join_zip(parts: list[Part]) -> bytes:
     for name, body in parts:
       entry = zipfile.ZipInfo(name.decode('latin1'))  # without the time of day
       entry.compress_type = zipfile.ZIP_DEFLATED
-      archive.writestr(entry, body)
+      with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # a name may come twice
+        archive.writestr(entry, body)
   return stream.getvalue()
 
 

@@ -55,7 +55,8 @@ def test_every_file_to_begin_with_is_read_and_damage_is_repeatable(
       path = tmp_path / f'{number}{suffix}'
       path.write_bytes(content)
       said = [fuzz._outcome(read, path) for read in fuzz._READERS[kind]]
-      assert None in said, (kind, number, said)
+      several = any(words and 'choose one' in words for words in said)
+      assert None in said or several, (kind, number, said)
   first, second = (list(fuzz.mutations(5, 40, files)) for _ in range(2))
   assert first == second
 
@@ -103,7 +104,7 @@ def npz_of_such_a_head(path):
 
 
 def npz_of_zeros(path):
-  np.savez_compressed(path, kernel=np.zeros((6000, 6000)))
+  np.savez_compressed(path, kernel=np.zeros((2000, 2000)))
 
 
 def npz_of_a_pickle(path):
@@ -120,9 +121,8 @@ def pickled(path):
 
 
 def mat_of_zeros(path):
-  scipy.io.savemat(
-    path, {'Kernel': np.zeros((6000, 6000))}, do_compression=True
-  )
+  zeros = {'Kernel': np.zeros((2000, 2000))}
+  scipy.io.savemat(path, zeros, do_compression=True)
 
 
 def mat_of_a_sparse_one(path):

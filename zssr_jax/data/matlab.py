@@ -78,18 +78,16 @@ def _read_5(content: bytes) -> dict[str, Any]:
   SciPy's reader, which is compiled, crashes on some that are damaged.
   """
   order = {b'IM': '<', b'MI': '>'}[content[126:128]]
-  most = files.most_bytes(len(content))
+  room = [files.most_bytes(len(content))]
   variables = {}
   for kind, data in _elements(memoryview(content)[128:], order):
     if kind == _PACKED:
-      unpacked = zlib.decompressobj().decompress(data, most + 1)
-      most -= len(unpacked)
-      if most < 0:
-        raise ValueError('holds far more than a file of its size can')
+      unpacked = zlib.decompressobj().decompress(data, room[0] + 1)
+      _take(room, len(unpacked))
       [(kind, data)] = _elements(memoryview(unpacked), order)
     if kind != _MATRIX:
       raise ValueError(f'an element of type {kind} in the place of a matrix')
-    name, value = _matrix(data, order, most)
+    name, value = _matrix(data, order, room)
     if name and not name.startswith('__'):
       variables[name] = value
   return variables
@@ -100,15 +98,15 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
   at = 0
   while at < len(data):
     kind, size = struct.unpack_from(f'{order}II', data, at)
-    start = at + 8
-    if kind >> 16:  # four bytes at most, in the place of the size
-      kind, size, start = kind & 65535, kind >> 16, at + 4
-    at = start + size
-    if at > len(data) or (start % 8 and size > 4):
+    start, most = at + 8, len(data)
+    few = kind >> 16  # bytes that stand in the place of the size
+    if few:
+      kind, size, start, most = kind & 65535, few, at + 4, at + 8
+    if start + size > most:
       raise ValueError('cut short')
-    yield kind, data[start:at]
-    if kind != _PACKED:
-      at += -at % 8
+    yield kind, data[start : start + size]
+    padding = 0 if few or kind == _PACKED else -size % 8
+    at = at + 8 if few else start + size + padding
 
 
 def _numbers(element: tuple[int, memoryview], order: str) -> np.ndarray:
@@ -118,8 +116,15 @@ def _numbers(element: tuple[int, memoryview], order: str) -> np.ndarray:
   return np.frombuffer(data, f'{order}{_TYPES[kind]}')
 
 
-def _matrix(data: memoryview, order: str, most: int) -> tuple[str, Any]:
-  """Returns a variable's name and value; `most` bytes for a sparse one."""
+def _take(room: list[int], size: int) -> None:
+  """Takes so many bytes of what a file may fill; raises where it is full."""
+  room[0] -= size
+  if room[0] < 0:
+    raise ValueError('holds far more than a file of its size can')
+
+
+def _matrix(data: memoryview, order: str, room: list[int]) -> tuple[str, Any]:
+  """Returns a variable's name and value; `room` is for sparse ones."""
   if not data:
     return '', np.zeros((0, 0))
   parts = _elements(data, order)
@@ -138,7 +143,7 @@ def _matrix(data: memoryview, order: str, most: int) -> tuple[str, Any]:
       value = value + 1j * _numbers(next(parts), order)
     return name, value.reshape(shape, order='F')
   if kind == _SPARSE:
-    files.check_expansion([count * 8], most)
+    _take(room, count * 8)
     rows, ends = (_numbers(next(parts), order).astype(np.intp) for _ in 'rc')
     dense = np.zeros(shape)
     columns = np.repeat(np.arange(shape[1]), np.diff(ends))
@@ -157,7 +162,7 @@ def _matrix(data: memoryview, order: str, most: int) -> tuple[str, Any]:
       text[i : i + length].split(b'\0')[0].decode('latin1')
       for i in range(0, len(text), length)
     ]
-  items = [_matrix(part, order, most)[1] for _, part in parts]
+  items = [_matrix(part, order, room)[1] for _, part in parts]
   if len(items) != count * len(fields):
     raise ValueError(f'{len(items)} cells of {count * len(fields)}')
   cells = {
