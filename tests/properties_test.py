@@ -164,8 +164,29 @@ def test_kernels_sum_to_one_and_survive_every_file(
     np.testing.assert_allclose(again, kernel, atol=1e-7)
 
 
-@laws(12)
-@hypothesis.given(variances, angles, whole, seeds)
+@laws(25)
+@hypothesis.given(sides, sides, whole, st.booleans(), seeds)
+def test_a_stretched_kernel_keeps_its_sum_and_its_place(
+  height, width, scale, center, seed
+):
+  kernel = np.random.default_rng(seed).random((height, width)) + 0.01
+  kernel = (kernel / kernel.sum()).astype(np.float32)
+  found = blur_kernels.resample_kernel(kernel, scale, 1.5, center=center)
+  assert abs(found.sum(dtype=np.float64) - 1) < 1e-5
+  assert found.min() >= 0
+  mass = blur_kernels.center_of_mass(kernel)
+  aligned = blur_kernels.aligned_center(kernel.shape, scale)
+  offset = (np.array(mass) - aligned) * (0 if center else 1.5 / scale)
+  place = np.array(blur_kernels.center_of_mass(found))
+  goal = np.array(blur_kernels.aligned_center(found.shape, 1.5)) + offset
+  np.testing.assert_allclose(place, goal, atol=1e-4)
+
+
+few = st.sampled_from([0.5, 2.0])  # for each a program is compiled
+
+
+@laws(6)
+@hypothesis.given(few, angles, st.just(2), seeds)
 def test_a_degradation_is_linear_and_its_adjoint_is_one(
   variance, angle, scale, seed
 ):

@@ -30,7 +30,7 @@ _COMPLEX = 0x800
 _TEXT = np.array('text')  # in the place of what are no numbers
 # Variables, fields and cells of a file of version 7.3, which may refer to each
 # other without end.
-_MOST_ITEMS = 5_000
+_MOST_ITEMS = 2_000
 
 
 def read_variables(path: Path, content: bytes) -> dict[str, Any]:
