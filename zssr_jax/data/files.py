@@ -89,7 +89,8 @@ def write_files(files: Mapping[str | os.PathLike[str], bytes | str]) -> None:
     for temporary, path in moves:
       os.replace(temporary, path)
   except OSError as error:  # which names the temporary file, or none
-    raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+    words = error.strerror or str(error)
+    raise OSError(error.errno, words, os.fspath(path)) from None
   finally:
     for temporary, _ in moves:
       with contextlib.suppress(OSError):
