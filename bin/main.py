@@ -40,8 +40,10 @@ from pathlib import Path
 
 
 def _leave(*_):
-  os.write(2, b'interrupted\n')
-  os._exit(130)
+  try:
+    os.write(2, b'interrupted\n')
+  finally:  # also where nothing listens
+    os._exit(130)
 
 
 if __name__ == '__main__':  # the imports below take a second or two

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+  r"""Returns text without what would break its line or steer a terminal.
+
+  Names of files can hold both; they are shown as escapes, as in '\n'.
+  """
+  return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class InputError(ValueError):
   """A file that cannot be used; the message is one line naming it."""
+
+  def __init__(self, message: str):
+    super().__init__(printable(message))
 
 
 class NoKernelError(ValueError):

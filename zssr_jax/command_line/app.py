@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -10,14 +11,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 import rich.console
 from absl import flags
 
 from zssr_jax.data import datasets
-from zssr_jax.errors import InputError, is_out_of_memory
+from zssr_jax.errors import InputError, is_out_of_memory, printable
 
 REPORT = 'report.html'
 
@@ -41,7 +42,8 @@ def explain(error: Exception, path: Path) -> str | None:
 
 def complain(message: object, kind: str = 'error') -> None:
   """Reports an error, or another kind of trouble, in one line on stderr."""
-  print(f'{kind}: {" ".join(str(message).split())}', file=sys.stderr)
+  words = printable(' '.join(str(message).split()))
+  print(f'{kind}: {words}', file=sys.stderr)
 
 
 def data_root() -> Path | None:
@@ -86,7 +88,9 @@ def run_command(
   *,
   usage: str,
 ) -> int:
-  """Answers `--help`, or returns what `work()` does; 2 for an InputError.
+  """Answers `--help`, or returns what `work()` does.
+
+  It is 2 for an InputError, or where the disk is full.
 
   Args:
     argv: program name and arguments.
@@ -97,16 +101,46 @@ def run_command(
   if {'--help', '-help', '-h'} & set(argv[1:]):
     values = flags.FlagValues()
     define(values, argv[:1])
-    try:
-      print(f'{usage}{values.get_help()}', flush=True)
-    except BrokenPipeError:  # `--help | head` has seen enough
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f'{usage}{values.get_help()}', flush=True)
     return 0
   try:
     return work()
   except InputError as error:
     complain(error)
-    return 2
+  except OSError as error:  # what is written at the end: a full disk
+    complain(explain(error, Path(argv[0])))
+  return 2
+
+
+class _Stream(io.FileIO):
+  """A stream for words, which may get lost: closed, full, or a broken pipe."""
+
+  def write(self, data: Any) -> int:
+    try:
+      return super().write(data) or len(data)
+    except OSError:
+      return len(data)
+
+
+def _keep_streams() -> None:
+  """Lets no run end because stdout or stderr takes no words, or not these."""
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:  # closed; or a result would be opened in its place
+      os.open(os.devnull, os.O_RDWR)
+  for number, name in ((1, 'stdout'), (2, 'stderr')):
+    stream = getattr(sys, name)
+    if stream is not None and stream.isatty():
+      stream.reconfigure(errors='backslashreplace')
+      continue
+    wrapper = io.TextIOWrapper(
+      io.BufferedWriter(_Stream(number, 'w', closefd=False)),
+      encoding=stream.encoding if stream is not None else 'utf-8',
+      errors='backslashreplace',
+      line_buffering=name == 'stderr',
+    )
+    setattr(sys, name, wrapper)
 
 
 def run_interruptibly(work: Callable[[], int]) -> int:
@@ -114,8 +148,9 @@ def run_interruptibly(work: Callable[[], int]) -> int:
 
   Python handles signals between bytecodes of the main thread, and compiled
   programs, or their compilation, can keep it busy for a minute. So the work
-  is done by another thread.
+  is done by another thread. Nor does a run end for want of listeners.
   """
+  _keep_streams()
 
   def leave(*_: object) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,6 +12,7 @@ import rich.console
 import rich.progress
 
 from zssr_jax import Progress
+from zssr_jax.errors import printable
 
 _NAME = 16  # characters of a bar's name
 
@@ -135,10 +136,10 @@ class Display:
     with self._lock:
       if key in self._images:
         return
-      image = self._images[key] = _Image(name)
+      image = self._images[key] = _Image(printable(name))
       if self._bars:
         image.line = self._bars.add_task(
-          _shorten(name, _NAME), total=1.0, state='starting'
+          _shorten(image.name, _NAME), total=1.0, state='starting'
         )
 
   def show(self, key: Hashable, p: Progress) -> None:

@@ -45,7 +45,7 @@ from zssr_jax.command_line.jobs import Job
 from zssr_jax.command_line.pictures import Picture, Unit
 from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
-from zssr_jax.errors import InputError
+from zssr_jax.errors import InputError, printable
 from zssr_jax.evaluation.judge import Judge, Scores
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
@@ -209,7 +209,7 @@ def _finish(
   """Scores, encodes and writes a result."""
   clock = time.perf_counter()
   contents: dict[str | os.PathLike[str], files.Content] = {}
-  summary = [job.image.name]
+  summary = [printable(job.image.name)]
   scores = None
   if read.judge:
     assert read.reference is not None
@@ -445,7 +445,7 @@ def _write_report(
   path = Path(options.output) / app.REPORT
   with app.WRITING:
     files.write_files({path: made})
-  print(path, flush=True)
+  print(printable(str(path)), flush=True)
 
 
 def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:

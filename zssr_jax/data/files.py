@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from zssr_jax.errors import InputError
+from zssr_jax.errors import InputError, printable
+
+# Longest part of a message that is another library's.
+_LONGEST = 200
 
 Content = bytes | str | Callable[[BinaryIO], object]
 
 
 def one_line(error: BaseException) -> str:
   """Returns what an error of another library says, for a message."""
-  return ' '.join(str(error).split()) or type(error).__name__
+  words = printable(' '.join(str(error).split()))
+  if len(words) > _LONGEST:  # some print what they found
+    words = f'{words[:_LONGEST]}...'
+  return words or type(error).__name__
+
+
+def most_bytes(stored: int) -> int:
+  """Returns how much may be made of a file of so many bytes."""
+  return 4 * stored + 2**24
+
+
+def check_expansion(sizes: Iterable[int], stored: int) -> None:
+  """Refuses a small file that asks for much memory.
+
+  Args:
+    sizes: bytes of all that is to be made of it.
+    stored: bytes of the file.
+
+  Raises:
+    ValueError: when they are out of proportion.
+  """
+  total = 0
+  for size in sizes:  # which may be counted as they come
+    total += size
+    if total > most_bytes(stored):
+      raise ValueError('holds far more than a file of its size can')
 
 
 def read_bytes(path: Path) -> bytes:
@@ -32,6 +61,10 @@ def read_bytes(path: Path) -> bytes:
     raise InputError(f'{path}: no such file') from None
   except OSError as error:
     raise InputError(f'{path}: cannot be read: {error.strerror}') from None
+  except InputError:
+    raise
+  except ValueError:  # a zero byte
+    raise InputError(f'{path}: not the name of a file') from None
   if not content:
     raise InputError(f'{path}: the file is empty')
   return content
@@ -48,7 +81,7 @@ def write_files(files: Mapping[str | os.PathLike[str], Content]) -> None:
       to the open file that it is passed.
 
   Raises:
-    OSError: when a file cannot be written.
+    OSError: naming the file that cannot be written.
   """
   moves = []
   try:
@@ -62,6 +95,10 @@ def write_files(files: Mapping[str | os.PathLike[str], Content]) -> None:
           file.write(content.encode() if isinstance(content, str) else content)
     for temporary, path in moves:
       os.replace(temporary, path)
+  except OSError as error:  # which names the temporary file, or none
+    words = error.strerror or str(error)
+    raise OSError(error.errno, words, os.fspath(path)) from None
   finally:
     for temporary, _ in moves:
-      temporary.unlink(missing_ok=True)
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)

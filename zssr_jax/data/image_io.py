@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from zssr_jax.ops import color, jpeg
 # Largest accepted image. The memory that a run takes grows with it.
 MAX_PIXELS = 64_000_000
 
+_MOST_SAMPLING = 4  # of JPEG, by its standard
 # Other formats that Pillow knows hide more than 8 bits, layers or frames.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP')
 IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
@@ -36,6 +38,12 @@ def _has_deep_samples(image: ImageFile.ImageFile) -> bool:
     return True
   # The raw mode; BMP's 'BGR;16' is 16 bits a pixel, five or six a sample.
   return image.format != 'BMP' and any(';16' in str(t) for t in image.tile)
+
+
+# What these log of a damaged file is said by an error; it goes where a program
+# sends logs, but not to stderr, where it lands by default.
+for _name in ('PIL', 'tifffile', 'imagecodecs'):
+  logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Refusal(Exception):
@@ -150,6 +158,9 @@ def read_image(
   with _opened(Path(path), max_pixels) as image:
     if reason := _refusal(image):
       raise Refusal(reason)
+    if any(tile[0] == 'libtiff' for tile in image.tile):
+      bands = 1 if image.mode == 'L' else 3
+      return _decoded_tiff(Path(path), bands, max_pixels)
     image.load()
     # A palette is colours by number, so RGB says exactly the same.
     direct = image.convert('RGB') if image.mode == 'P' else image
@@ -157,6 +168,14 @@ def read_image(
   if pixels.ndim == 2:
     pixels = pixels[..., None]
   return pixels.astype(np.float32) / np.float32(255)
+
+
+def _decoded_tiff(path: Path, bands: int, max_pixels: int) -> np.ndarray:
+  """Decodes a compressed TIFF; Pillow's library writes to stderr."""
+  from zssr_jax.data import photo  # builds upon this module
+
+  colour = photo.read_photo(path, max_pixels=max_pixels).colour
+  return colour[..., :bands]
 
 
 def read_jpeg(
@@ -189,9 +208,13 @@ def read_jpeg(
     planes = image.layer
     luma, chroma = planes[0], planes[min(1, len(planes) - 1)]
     tables = [image.quantization[plane[3]] for plane in (luma, chroma)]
+    if not np.all(tables):
+      raise Refusal('has steps of zero in its tables; get a whole copy')
     # The samples of a single plane are the pixels, whatever the file says.
     most = [max(p[i] for p in planes) for i in (2, 1)]
     sampling = (-(-most[0] // chroma[2]), -(-most[1] // chroma[1]))
+    if max(sampling) > _MOST_SAMPLING:
+      raise Refusal('has an impossible chroma sampling; get a whole copy')
     found = jpeg.Jpeg(
       np.asarray(tables, np.float32).reshape(2, jpeg.BLOCK, jpeg.BLOCK),
       sampling,

@@ -7,7 +7,6 @@ raises `InputError`, one line that names the file and the remedy.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax.data import files, image_io, matlab
+from zssr_jax.data import files, image_io, matlab, numpy_files
 from zssr_jax.errors import InputError
 
 _NAMES = ('Kernel', 'kernel', 'kernels')
@@ -102,11 +101,10 @@ def _load(path: Path) -> Any:
     return _pick(matlab.read_variables(path, content), path)
   if suffix in ('.npy', '.npz'):
     try:
-      loaded = np.load(io.BytesIO(content), allow_pickle=False)
-      if isinstance(loaded, np.ndarray):
-        return loaded
-      with loaded:
-        arrays = {name: loaded[name] for name in loaded.files}
+      # Told by what is in it, as numpy.load does.
+      if not content.startswith(b'PK'):
+        return numpy_files.read_npy(content)
+      arrays = numpy_files.read_npz(content)
     except Exception:  # text, a pickle, a cut or corrupted archive
       raise InputError(
         f'{path}: not a whole NumPy file of numbers; save it with numpy.save'
@@ -174,7 +172,8 @@ def _stack_axis(stack: np.ndarray, path: Path) -> int:
   """Tells `[h, w, n]` from `[n, h, w]`, by square kernels or sums of 1."""
   height, width, depth = stack.shape
   square = {0: width == depth, 2: height == width}
-  sums = {0: stack.sum((1, 2)), 2: stack.sum((0, 1))}
+  with np.errstate(all='ignore'):
+    sums = {0: stack.sum((1, 2)), 2: stack.sum((0, 1))}
   ones = {axis: np.allclose(sums[axis], 1, atol=1e-3) for axis in sums}
   for fits in (square, ones):
     if fits[0] != fits[2]:
@@ -185,13 +184,22 @@ def _stack_axis(stack: np.ndarray, path: Path) -> int:
   )
 
 
+def _is_extreme(kernel: np.ndarray) -> bool:
+  """Whether sums over a kernel could leave the range of floats."""
+  most = float(np.abs(kernel).max())
+  return not 1e-100 < most < 1e100
+
+
 def _normalise(kernel: np.ndarray, path: Path) -> np.ndarray:
   """Returns a kernel `[h, w]` as float32 that sums to 1."""
-  kernel = kernel.astype(np.float64)
+  with np.errstate(invalid='ignore'):  # a NaN of another kind is one, too
+    kernel = kernel.astype(np.float64)
   if not np.isfinite(kernel).all():
     raise InputError(f'{path}: the kernel holds NaN or infinite values')
   if not kernel.any():
     raise InputError(f'{path}: the kernel is all zero')
+  # So that no sum overflows or is lost, whatever the unit.
+  kernel = kernel / np.abs(kernel).max() if _is_extreme(kernel) else kernel
   total = kernel.sum()
   # Taps that cancel (an edge filter) sum to rounding errors, not to a blur.
   if total < 1e-3 * np.abs(kernel).sum():

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,18 @@ from zssr_jax.data import files
 from zssr_jax.errors import InputError
 
 _HDF5 = (b'MATLAB 7.3', b'\x89HDF')
+# Types of elements of version 5, and classes of its matrices.
+_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4'}
+_TYPES |= {9: 'f8', 12: 'i8', 13: 'u8'}
+_MATRIX, _PACKED = 14, 15
+_CLASSES = {6: 'f8', 7: 'f4', 8: 'i1', 9: 'u1', 10: 'i2', 11: 'u2', 12: 'i4'}
+_CLASSES |= {13: 'u4', 14: 'i8', 15: 'u8'}
+_CELL, _STRUCT, _OBJECT, _SPARSE, _OPAQUE = 1, 2, 3, 5, 17
+_COMPLEX = 0x800
+_TEXT = np.array('text')  # in the place of what are no numbers
+# Variables, fields and cells of a file of version 7.3, which may refer to each
+# other without end.
+_MOST_ITEMS = 2_000
 
 
 def read_variables(path: Path, content: bytes) -> dict[str, Any]:
@@ -31,34 +47,129 @@ def read_variables(path: Path, content: bytes) -> dict[str, Any]:
     InputError: when the file is damaged.
   """
   try:
-    read = _read_hdf5 if content.startswith(_HDF5) else _read_matlab
-    return read(content)
+    read = _read_5
+    if content.startswith(_HDF5):
+      read = _read_hdf5
+    elif 0 in content[:4]:
+      read = _read_4
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # of names that come twice, and such
+      return read(content)
   except Exception as error:  # as many types as there are kinds of damage
     raise InputError(
       f'{path}: not a whole MATLAB file ({files.one_line(error)}); save it anew'
     ) from None
 
 
-def _read_matlab(content: bytes) -> dict[str, Any]:
-  """Reads a MATLAB file of version 7 or older."""
-
-  def convert(value: Any) -> Any:
+def _read_4(content: bytes) -> dict[str, Any]:
+  """Reads a MATLAB file of version 4, which holds matrices alone."""
+  found = scipy.io.loadmat(io.BytesIO(content))
+  for name, value in found.items():
     if scipy.sparse.issparse(value):
-      return value.toarray()
-    if not isinstance(value, np.ndarray):
-      return value
-    if value.dtype.names:  # a struct, or an array of them: cells by field
-      return {name: convert(value[name]) for name in value.dtype.names}
-    if value.dtype == object:
-      return _cell(value.shape, [convert(item) for item in value.ravel()])
-    return value
+      size = math.prod(value.shape) * value.dtype.itemsize
+      files.check_expansion([size], len(content))
+      found[name] = value.toarray()
+  return {n: v for n, v in found.items() if not n.startswith('__')}
 
-  variables = scipy.io.loadmat(io.BytesIO(content))
-  return {
-    name: convert(value)
-    for name, value in variables.items()
-    if not name.startswith('__')
+
+def _read_5(content: bytes) -> dict[str, Any]:
+  """Reads a MATLAB file of versions 5 to 7.
+
+  SciPy's reader, which is compiled, crashes on some that are damaged.
+  """
+  order = {b'IM': '<', b'MI': '>'}[content[126:128]]
+  room = [files.most_bytes(len(content))]
+  variables = {}
+  for kind, data in _elements(memoryview(content)[128:], order):
+    if kind == _PACKED:
+      unpacked = zlib.decompressobj().decompress(data, room[0] + 1)
+      _take(room, len(unpacked))
+      [(kind, data)] = _elements(memoryview(unpacked), order)
+    if kind != _MATRIX:
+      raise ValueError(f'an element of type {kind} in the place of a matrix')
+    name, value = _matrix(data, order, room)
+    if name and not name.startswith('__'):
+      variables[name] = value
+  return variables
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+  """Yields the types and contents of the elements that follow each other."""
+  at = 0
+  while at < len(data):
+    kind, size = struct.unpack_from(f'{order}II', data, at)
+    start, most = at + 8, len(data)
+    few = kind >> 16  # bytes that stand in the place of the size
+    if few:
+      kind, size, start, most = kind & 65535, few, at + 4, at + 8
+    if start + size > most:
+      raise ValueError('cut short')
+    yield kind, data[start : start + size]
+    padding = 0 if few or kind == _PACKED else -size % 8
+    at = at + 8 if few else start + size + padding
+
+
+def _numbers(element: tuple[int, memoryview], order: str) -> np.ndarray:
+  kind, data = element
+  if kind not in _TYPES:
+    raise ValueError(f'no numbers are of type {kind}')
+  return np.frombuffer(data, f'{order}{_TYPES[kind]}')
+
+
+def _take(room: list[int], size: int) -> None:
+  """Takes so many bytes of what a file may fill; raises where it is full."""
+  room[0] -= size
+  if room[0] < 0:
+    raise ValueError('holds far more than a file of its size can')
+
+
+def _matrix(data: memoryview, order: str, room: list[int]) -> tuple[str, Any]:
+  """Returns a variable's name and value; `room` is for sparse ones."""
+  if not data:
+    return '', np.zeros((0, 0))
+  parts = _elements(data, order)
+  flags = int(_numbers(next(parts), order)[0])
+  kind = flags & 255
+  if kind == _OPAQUE:
+    return '', _TEXT
+  shape = tuple(map(int, _numbers(next(parts), order)))
+  count = math.prod(shape)
+  name = bytes(next(parts)[1]).decode('latin1')
+  if min(shape) < 0:
+    raise ValueError('a side below zero')
+  if kind in _CLASSES:
+    value = _numbers(next(parts), order).astype(_CLASSES[kind])
+    if flags & _COMPLEX:
+      value = value + 1j * _numbers(next(parts), order)
+    return name, value.reshape(shape, order='F')
+  if kind == _SPARSE:
+    _take(room, count * 8)
+    rows, ends = (_numbers(next(parts), order).astype(np.intp) for _ in 'rc')
+    dense = np.zeros(shape)
+    columns = np.repeat(np.arange(shape[1]), np.diff(ends))
+    values = _numbers(next(parts), order)[: len(columns)]
+    dense[rows[: len(columns)], columns] = values
+    return name, dense
+  if kind not in (_CELL, _STRUCT, _OBJECT):
+    return name, _TEXT
+  fields = ['']
+  if kind != _CELL:
+    if kind == _OBJECT:
+      next(parts)  # the name of its class
+    length = int(_numbers(next(parts), order)[0])
+    text = bytes(next(parts)[1])
+    fields = [
+      text[i : i + length].split(b'\0')[0].decode('latin1')
+      for i in range(0, len(text), length)
+    ]
+  items = [_matrix(part, order, room)[1] for _, part in parts]
+  if len(items) != count * len(fields):
+    raise ValueError(f'{len(items)} cells of {count * len(fields)}')
+  cells = {
+    field: _cell((count,), items[i :: len(fields)]).reshape(shape, order='F')
+    for i, field in enumerate(fields)
   }
+  return name, cells[''] if kind == _CELL else cells
 
 
 def _read_hdf5(content: bytes) -> dict[str, Any]:
@@ -67,8 +178,14 @@ def _read_hdf5(content: bytes) -> dict[str, Any]:
 
   # MATLAB counts columns first, so its [h, w] is stored as [w, h].
   transposed = content.startswith(_HDF5[0])
+  items, size = 0, 0
 
   def convert(item: Any) -> Any:
+    nonlocal items, size
+    items, size = items + 1, size + getattr(item, 'nbytes', 0)
+    files.check_expansion([size], len(content))
+    if items > _MOST_ITEMS:
+      raise ValueError('too many values')
     if isinstance(item, h5py.Group):  # a struct
       return {name: convert(item[name]) for name in item}
     kind = item.attrs.get('MATLAB_class', b'')
@@ -76,7 +193,7 @@ def _read_hdf5(content: bytes) -> dict[str, Any]:
       return np.zeros((0, 0))
     value = np.asarray(item[()])
     if kind == b'char':
-      return np.array('text')
+      return _TEXT
     if h5py.check_ref_dtype(item.dtype) is not None:  # a cell
       value = _cell(value.shape, [convert(item.file[r]) for r in value.ravel()])
     return value.T if transposed or kind else value

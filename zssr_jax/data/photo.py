@@ -220,8 +220,8 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
     notes.append('palette converted to 8-bit RGB')
   direct = image if image.mode == mode else image.convert(mode)
   samples = np.atleast_3d(np.asarray(direct))
-  if image.format == 'AVIF':
-    deep, bits = _deep_avif(content, image.tell(), samples)
+  if image.format == 'AVIF' and getattr(image, 'n_frames', 1) == 1:
+    deep, bits = _deep_avif(content, samples)
     if deep is not None:
       notes.append(f'{bits} bits a sample converted to 16')
       samples = deep
@@ -229,20 +229,22 @@ def _samples(image: Any, content: bytes) -> tuple[np.ndarray, list[str]]:
 
 
 def _deep_avif(
-  content: bytes, index: int, coarse: np.ndarray
+  content: bytes, coarse: np.ndarray
 ) -> tuple[np.ndarray | None, int]:
   """Decodes an AVIF of 10 or 12 bits, of which Pillow gives 8.
 
+  Not frames of an animation, for which the library trusts a size that the
+  file says elsewhere, and crashes where that is wrong.
+
   Args:
     content: the file.
-    index: of the frame, from 0.
     coarse: uint8 `[H, W, C]`, what Pillow gave.
 
   Returns:
     uint16 of the same shape, or None for a file of 8 bits; its bits.
   """
   try:
-    fine = np.asarray(imagecodecs.avif_decode(content, index))
+    fine = np.asarray(imagecodecs.avif_decode(content, 0))
   except (RuntimeError, ValueError):  # what Pillow gave is good enough
     return None, 8
   if fine.dtype != np.uint16 or fine.shape != coarse.shape:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import math
 import re
 import tempfile
@@ -99,7 +98,7 @@ class Photo:
 
 @contextlib.contextmanager
 def reading(name: str) -> Iterator[None]:
-  """Does what `image_io.decoding` does, and keeps the libraries silent.
+  """Does what `image_io.decoding` does, and lets no library warn.
 
   Args:
     name: the file's path.
@@ -107,17 +106,9 @@ def reading(name: str) -> Iterator[None]:
   Raises:
     InputError: see there.
   """
-  logs = [logging.getLogger(name) for name in ('tifffile', 'imagecodecs')]
-  were_disabled = [log.disabled for log in logs]
-  try:
-    with image_io.decoding(name), warnings.catch_warnings():
-      warnings.simplefilter('ignore')  # damaged metadata is no news
-      for log in logs:
-        log.disabled = True
-      yield
-  finally:
-    for log, was_disabled in zip(logs, were_disabled, strict=True):
-      log.disabled = was_disabled
+  with image_io.decoding(name), warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # damaged metadata is no news
+    yield
 
 
 def chosen(count: int, page: int | None, what: str) -> int:

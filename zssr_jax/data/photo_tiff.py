@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -57,6 +57,7 @@ _DESCRIPTIVE = (
 )
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _TILE = 256
+_MOST_PAGES = 10_000
 
 RAW = (
   'a raw file, of which only a preview could be read; develop it and save a'
@@ -64,11 +65,23 @@ RAW = (
 )
 
 
+def _listed(
+  pages: Iterable[tifffile.TiffPage | tifffile.TiffFrame],
+) -> list[tifffile.TiffPage]:
+  """Returns pages, of which each says where the next is: here, perhaps."""
+  found: dict[int, tifffile.TiffPage] = {}
+  for page in pages:
+    if page.offset in found or len(found) == _MOST_PAGES:
+      raise Refusal('its list of pages does not end; get a whole copy')
+    found[page.offset] = page.aspage()
+  return list(found.values())
+
+
 def _refuse_raw(pages: list[tifffile.TiffPage]) -> None:
   """Refuses a camera's raw file, whose first page is a small preview."""
   first = pages[0]
   inside = first.pages if first.subifds and first.pages else ()
-  details = [p.aspage() for p in inside]
+  details = _listed(inside)
   preview = bool(first.subfiletype & 1)
   for page in (*pages, *details):
     if (
@@ -121,7 +134,7 @@ def _opened(
 ) -> Iterator[tifffile.TiffPage]:
   """Opens the page that is meant, undecoded."""
   with tifffile.TiffFile(io.BytesIO(content)) as file:
-    pages = [p.aspage() for p in file.pages]
+    pages = _listed(file.pages)
     _refuse_raw(pages)
     # Reduced copies (1) and masks (4) belong to the page before them.
     shown = [p for p in pages if not p.subfiletype & 5]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 
 import jax
@@ -22,7 +21,8 @@ def peak_megabytes(device: jax.Device) -> float:
 
   Args:
     device: an accelerator that counts its memory reports its own peak, which
-      cannot be reset; for others it is the resident set of this process.
+      cannot be reset; for others it is the resident set of this process,
+      or 0 where the system does not tell it.
   """
   stats = device.memory_stats() if device.platform != 'cpu' else None
   if stats and 'peak_bytes_in_use' in stats:
@@ -34,5 +34,9 @@ def peak_megabytes(device: jax.Device) -> float:
           return int(line.split()[1]) * 1024 / 1e6
   except OSError:
     pass
+  try:
+    import resource
+  except ImportError:  # on Windows
+    return 0.0
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return peak / 1e6 if sys.platform == 'darwin' else peak * 1024 / 1e6

@@ -7,7 +7,6 @@ when the file is opened again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,9 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 Row = dict[str, Any]
 
 NAME = 'rows.jsonl'
+LOCK = '.rows.lock'  # beside it; empty, and may stay
 _FACTS = (
   'method',
   'config',
@@ -91,8 +93,8 @@ class Store:
     folder.mkdir(parents=True, exist_ok=True)
     self.folder = folder
     self.path = folder / NAME
-    with self.path.open('ab+') as file:
-      fcntl.flock(file, fcntl.LOCK_EX)
+    self._lock = filelock.FileLock(folder / LOCK)
+    with self._lock, self.path.open('ab+') as file:
       file.seek(0)
       text = file.read()
       file.truncate(text.rfind(b'\n') + 1)
@@ -103,9 +105,13 @@ class Store:
   def append(self, row: Row) -> None:
     """Adds a row, which has a `key`; on the disk when this returns."""
     line = json.dumps(row, allow_nan=False) + '\n'
-    with self.path.open('ab') as file:
-      fcntl.flock(file, fcntl.LOCK_EX)
-      file.write(line.encode())
-      file.flush()
-      os.fsync(file.fileno())
+    with self._lock, self.path.open('ab') as file:
+      end = file.tell()
+      try:
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+      except OSError as error:  # half a line would spoil the next one
+        os.truncate(self.path, end)
+        raise OSError(error.errno, error.strerror, str(self.path)) from None
     self.rows[row['key']] = row

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from zssr_jax.data import files, matlab
+from zssr_jax.data import files, matlab, numpy_files
 from zssr_jax.errors import InputError
 from zssr_jax.weights import parameters
 
@@ -98,30 +98,14 @@ def _read(path: Path, content: bytes) -> dict[str, np.ndarray]:
   )
 
 
-def _check_size(sizes: Iterable[int], stored: int) -> None:
-  """Refuses a small file that asks for much memory.
-
-  Args:
-    sizes: bytes of all that is to be made of it.
-    stored: bytes of the file.
-  """
-  if sum(sizes) > 4 * stored + 2**24:
-    raise ValueError('holds far more than a file of its size can')
-
-
 def _read_zip(path: Path, content: bytes) -> dict[str, np.ndarray]:
   """Reads a file of `torch.save`, or of `numpy.savez`."""
   with zipfile.ZipFile(io.BytesIO(content)) as archive:
-    entries = archive.infolist()
-  _check_size((entry.file_size for entry in entries), len(content))
-  # The others, which nobody uses, are inflated before they are measured.
-  usual = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-  if any(entry.compress_type not in usual for entry in entries):
-    raise ValueError('compressed in an unusual way')
-  if any(e.filename.split('/')[1:] == ['data.pkl'] for e in entries):
+    numpy_files.check_zip(archive, len(content))
+    names = archive.namelist()
+  if any(name.split('/')[1:] == ['data.pkl'] for name in names):
     return _read_torch(path, len(content))
-  with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-    return {name: arrays[name] for name in arrays.files}
+  return numpy_files.read_npz(content)
 
 
 def _read_hdf5(content: bytes) -> dict[str, np.ndarray]:
@@ -136,7 +120,9 @@ def _read_hdf5(content: bytes) -> dict[str, np.ndarray]:
 
   with h5py.File(io.BytesIO(content), 'r') as file:
     file.visititems(visit)
-    _check_size((item.nbytes for item in found.values()), len(content))
+    files.check_expansion(
+      (item.nbytes for item in found.values()), len(content)
+    )
     return {name: np.asarray(item[()]) for name, item in found.items()}
 
 
@@ -164,7 +150,9 @@ def _read_torch(path: Path, stored: int) -> dict[str, np.ndarray]:
     if isinstance(value, torch.Tensor) and value.is_floating_point()
   }
   # Many can share what is stored.
-  _check_size((t.numel() * t.element_size() for t in tensors.values()), stored)
+  files.check_expansion(
+    (t.numel() * t.element_size() for t in tensors.values()), stored
+  )
   known = (torch.float16, torch.float32, torch.float64)  # to NumPy
   return {
     name: (t if t.dtype in known else t.float()).numpy()

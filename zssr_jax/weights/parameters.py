@@ -26,7 +26,8 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from zssr_jax.data import files
+from zssr_jax.data import files, numpy_files
+from zssr_jax.errors import InputError
 from zssr_jax.models import vgg
 
 # How files begin that are whole, but not ours: HDF5, MATLAB's, pickles, zip.
@@ -76,19 +77,18 @@ def load_archive(
 
   Raises:
     OSError: when the file is missing or cannot be read.
-    ValueError: when it is damaged or no archive of plain arrays.
+    InputError: when it is damaged or no archive of plain arrays.
   """
   _check_exists(path)
-  # A handle of our own: numpy leaves its open where the file is no archive.
-  with path.open('rb') as stream:
-    try:
-      with np.load(stream, allow_pickle=False) as archive:
-        wanted = archive.files if names is None else names
-        return {n: archive[n] for n in wanted if n in archive.files}
-    except Exception:  # text, a pickle, a cut or corrupted archive
-      raise ValueError(
-        f'{path}: not a whole .npz file of numbers; {_AGAIN}'
-      ) from None
+  content = path.read_bytes()
+  try:
+    return numpy_files.read_npz(
+      content, None if names is None else frozenset(names)
+    )
+  except Exception:  # text, a pickle, a cut or corrupted archive
+    raise InputError(
+      f'{path}: not a whole .npz file of numbers; {_AGAIN}'
+    ) from None
 
 
 def is_real(array: np.ndarray) -> bool:
@@ -218,7 +218,7 @@ def load_params(
 
   Raises:
     OSError: when the file is missing or cannot be read.
-    ValueError: when it is damaged, holds NaN or is not one of ours.
+    InputError: when it is damaged, holds NaN or is not one of ours.
   """
   path = pathlib.Path(path)
   _check_exists(path)
@@ -229,18 +229,18 @@ def load_params(
       header = (file.metadata() or {}).get(MARK)
       found = {name: file.get_tensor(name) for name in file.keys()}
   except Exception:
-    raise ValueError(
+    raise InputError(
       f'{path}: not a whole .safetensors file; '
       + ('convert it with bin/convert_weights' if other else _AGAIN)
     ) from None
   if header is None:
-    raise ValueError(
+    raise InputError(
       f'{path}: not a weight file of zssr_jax; convert it with'
       ' bin/convert_weights'
     )
   facts, checksum = _read_header(path, header, _VERSION)
   if checksum != _checksum(found):
-    raise ValueError(f'{path}: its numbers are damaged; {_AGAIN}')
+    raise InputError(f'{path}: its numbers are damaged; {_AGAIN}')
   return _finish(path, found), facts
 
 
@@ -249,7 +249,7 @@ def is_old(path: str | os.PathLike[str]) -> bool:
   try:
     with zipfile.ZipFile(path) as archive:
       return f'{_OLD_MARK}.npy' in archive.namelist()
-  except (OSError, zipfile.BadZipFile):
+  except Exception:  # as many types as there are kinds of damage
     return False
 
 
@@ -262,7 +262,8 @@ def load_old(
   """
   path = pathlib.Path(path)
   found = load_archive(path)
-  facts, _ = _read_header(path, found.pop(_OLD_MARK).tobytes(), 1)
+  mark = found.pop(_OLD_MARK, np.empty(0))
+  facts, _ = _read_header(path, mark.tobytes(), 1)
   return _finish(path, found), facts
 
 
@@ -273,10 +274,12 @@ def _read_header(
   try:
     header = json.loads(text)
     version, facts = header['version'], dict(header['facts'])
+    if not all(isinstance(v, Fact) for v in facts.values()):
+      raise ValueError
   except Exception:  # whatever stands there instead
-    raise ValueError(f'{path}: its entry {MARK} is damaged; {_AGAIN}') from None
+    raise InputError(f'{path}: its entry {MARK} is damaged; {_AGAIN}') from None
   if version != known:
-    raise ValueError(
+    raise InputError(
       f'{path}: is of version {version}, this program reads {known}; update'
       ' the program or convert the weights again'
     )
@@ -289,13 +292,13 @@ def _finish(
   """Returns the tree of a file's arrays, float32."""
   for name, array in found.items():
     if not is_real(array):
-      raise ValueError(f'{path}: {name} is {array.dtype}, not real numbers')
+      raise InputError(f'{path}: {name} is {array.dtype}, not real numbers')
     if not np.isfinite(array).all():
-      raise ValueError(f'{path}: {name} holds NaN or infinite values; {_AGAIN}')
+      raise InputError(f'{path}: {name} holds NaN or infinite values; {_AGAIN}')
   try:
     tree = nest(found)
   except ValueError as error:
-    raise ValueError(f'{path}: {error}; convert the weights again') from None
+    raise InputError(f'{path}: {error}; convert the weights again') from None
   return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
 
 
@@ -316,7 +319,7 @@ def load_vgg16(
 
   Raises:
     OSError: when the weight file is missing or cannot be read.
-    ValueError: when it is damaged or holds something else, or for an unknown
+    InputError: when it is damaged or holds something else, or for an unknown
       layer.
   """
   wanted = vgg.shapes(layers)
@@ -324,7 +327,7 @@ def load_vgg16(
   if source.is_file():
     params, facts = load_params(source)
     if facts.get('network') != 'vgg16':
-      raise ValueError(
+      raise InputError(
         f'{source}: holds {facts.get("network", "something")}, not vgg16;'
         ' convert the weights again'
       )
@@ -348,7 +351,7 @@ def _fitting(
   try:
     check_shapes(params, shapes)
   except ValueError as error:
-    raise ValueError(
+    raise InputError(
       f'{path}: {error}; convert it again, or get the original file'
     ) from None
   return params
@@ -365,7 +368,7 @@ def load_lpips_heads(root: str | os.PathLike[str]) -> dict[str, jax.Array]:
 
   Raises:
     OSError: when the weight file is missing or cannot be read.
-    ValueError: when it is damaged or holds something else.
+    InputError: when it is damaged or holds something else.
   """
   path = pathlib.Path(root, LPIPS_HEADS)
   shapes = {
