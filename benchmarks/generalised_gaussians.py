@@ -58,7 +58,9 @@ def main() -> None:
   photos = photos[:: max(len(photos) // options.count, 1)]
   config = presets.load_config('auto')
   start = starts.load_start('transferred', 2)
-  print('| p | found | auto | told the kernel | worst by which it falls short |')
+  print(
+    '| p | found | auto | told the kernel | worst by which it falls short |'
+  )
   print('|---|---|---|---|---|')
   for power in (1.0, 2.0, 4.0):
     found, gains = collections.Counter(), []
@@ -87,7 +89,8 @@ def main() -> None:
     short = max(told - own for own, told in gains)
     kinds = ', '.join(f'{kind} {n}' for kind, n in found.most_common())
     print(
-      f'| {power:g} | {kinds} | {mean[0]:+.2f} | {mean[1]:+.2f} | {short:.2f} |',
+      f'| {power:g} | {kinds} | {mean[0]:+.2f} | {mean[1]:+.2f} |'
+      f' {short:.2f} |',
       flush=True,
     )
 
