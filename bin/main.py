@@ -109,6 +109,7 @@ def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
   for name, text in (
     ('overwrite', 'Replace existing results.'),
     ('explain', 'Tell what was found of blur, noise and compression, and why.'),
+    ('preview', 'One copy, and no training where there is a start: quickest.'),
     ('zero_shot', 'Use nothing that was learnt from other images.'),
     ('report', 'Write report.html: before and after, curves, numbers.'),
   ):

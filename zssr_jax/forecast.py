@@ -7,14 +7,17 @@ grow with the image, and of a block.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import psutil
 
 from zssr_jax.config import Config
 from zssr_jax.ops import conv, resize
@@ -132,6 +135,17 @@ def bytes_of(
   )
 
 
+def free_memory() -> int:
+  """Returns the bytes that a process may still take, its container allowing."""
+  free = psutil.virtual_memory().available
+  group = Path('/sys/fs/cgroup')
+  with contextlib.suppress(OSError, ValueError):  # no such limit
+    most = int((group / 'memory.max').read_text())
+    used = int((group / 'memory.current').read_text())
+    return min(free, most - used)
+  return free
+
+
 class Tracker:
   """Tells how far a run is, and how many seconds are left of all its phases."""
 
@@ -153,6 +167,10 @@ class Tracker:
   def expect(self, seconds: Mapping[str, float]) -> None:
     """Takes how long phases are expected to take; others take no time."""
     self._expected = dict(seconds)
+
+  def restart(self) -> None:
+    """Begins to count the time."""
+    self._begin = self._since = time.perf_counter()
 
   def enter(self, phase: str) -> None:
     """Begins a phase; the one before is over."""

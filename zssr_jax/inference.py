@@ -27,9 +27,12 @@ from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.ops import dihedral, resize
 
-# Side of what is kept of a block, output pixels. Smaller ones waste more on
-# margins, larger ones memory.
-_BLOCK = 1024
+# Side of a block, output pixels, about. Smaller ones waste more on margins,
+# larger ones memory.
+_BLOCK = 1400
+_GRAIN = 16  # by which the sides of tiles differ, input pixels
+# Side of the part of a large image that is tried first, input pixels.
+_TRIAL = 256
 # Output pixels that a network sees in one call, by backend. A CPU gains nothing
 # from copies beside each other, for they push each other out of its cache.
 _AT_ONCE = {'cpu': 0}
@@ -79,13 +82,26 @@ class Span(NamedTuple):
 
 
 def _spans(size: int, unit: int, tile: int, halo: int) -> list[Span]:
-  """Divides an axis into tiles of one size; what they keep does not overlap."""
+  """Divides an axis into tiles of one size; what they keep does not overlap.
+
+  Args:
+    size: of the axis.
+    unit: of which a tile begins at multiples.
+    tile: side of a tile, at most, unless that left nothing beside the halo;
+      smaller where as few smaller ones do.
+    halo: on either side of what is kept.
+  """
   halo = -(-halo // unit) * unit
   # Whatever the tile, some of each is kept, in whole units.
   side = -(-max(tile, 2 * halo + 8) // unit) * unit
   if size <= side:
     return [Span(0, size, 0, size)]
-  step = (side - 2 * halo) // unit * unit
+  most = (side - 2 * halo) // unit * unit
+  count = -(-(size - 2 * halo) // most)
+  # In steps, so that few sizes are ever compiled.
+  grain = math.lcm(unit, _GRAIN)
+  step = min(-(-(size - 2 * halo) // count // grain) * grain, most)
+  side = step + 2 * halo
   # The last one begins on a unit, too, and may be longer by less than one.
   starts = [*range(0, size - side, step), (size - side) // unit * unit]
   spans: list[Span] = []
@@ -438,21 +454,20 @@ class Trial(NamedTuple):
 
 
 def fit(upscaler: Upscaler, image: np.ndarray) -> tuple[Upscaler, Trial]:
-  """Measures what all blocks of an image have in common, by enlarging one.
+  """Measures what all blocks of an image have in common, by enlarging a part.
 
   Args:
     upscaler: any; what it was fitted to before does not matter.
     image: `[h, w, C]` in [0, 1].
 
   Returns:
-    The upscaler for this image, and the block that has most structure.
+    The upscaler for this image, and the part that has most structure.
   """
   rows, columns = _block_spans(upscaler, image.shape)
   is_whole = len(rows) == len(columns) == 1
   part = image
   if not is_whole:
-    shape = rows[0].stop - rows[0].start, columns[0].stop - columns[0].start
-    part = image[parts.busiest(image, shape)[0]]
+    part = image[parts.busiest(image, (_TRIAL, _TRIAL))[0]]
   results, members = [], []
   for member in upscaler.members:
     result, found = _resolve(upscaler, member._replace(fit=None), part)
@@ -546,12 +561,19 @@ def _block_spans(
     rows, columns = ([Span(0, n, 0, n)] for n in shape[:2])
     return rows, columns
   rows, columns = (
-    _spans(
-      size, unit, math.ceil(_BLOCK / s) + 2 * upscaler.margin, upscaler.margin
-    )
-    for size, unit, s in zip(shape[:2], units, upscaler.scale, strict=True)
+    _spans(size, unit, _side(upscaler, factor), upscaler.margin)
+    for size, unit, factor in zip(shape[:2], units, upscaler.scale, strict=True)
   )
   return rows, columns
+
+
+def _side(upscaler: Upscaler, factor: float) -> int:
+  """Returns the largest side of a block, one that the tiles just fill."""
+  # As `upscale_tiled` has it: a far reach widens the tiles.
+  halo = upscaler.reach + 4
+  kept = max(upscaler.config.tile, 2 * halo + 8) - 2 * halo
+  wanted = _BLOCK / factor + 2 * (upscaler.margin - halo)
+  return max(round(wanted / kept), 1) * kept + 2 * halo
 
 
 def _block(upscaler: Upscaler, image: np.ndarray) -> np.ndarray:

@@ -220,6 +220,17 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
   return config.replace(**{**freed, **changes})
 
 
+def preview(config: Config) -> Config:
+  """Returns the quickest of a config: one copy of the image, one stage.
+
+  Where it has a start, nothing is trained.
+  """
+  changes: dict[str, Any] = {'copies': 1, 'networks': 1, 'gradual': ()}
+  if config.start != 'random':
+    changes['start_steps'] = 0
+  return config.replace(**changes)
+
+
 def config_dict(name: str) -> ConfigDict:
   """Returns a shipped config as the command line's `--config` wants it."""
   # Not at the top: only the command line needs it.

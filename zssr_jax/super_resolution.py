@@ -275,6 +275,28 @@ def run_image(
   )
 
 
+def expect(
+  shape: tuple[int, ...], scale: Scale, config: Config
+) -> dict[str, float]:
+  """Estimates how long the phases of a run take, before there is an image.
+
+  Args:
+    shape: of the image, `(H, W, C)`.
+    scale: upscaling factor or pair (y, x).
+    config: of the run.
+
+  Returns:
+    Seconds by phase, those of `forecast.PHASES`.
+
+  Raises:
+    ValueError: for an image that is too small, or a scale out of range.
+  """
+  config = inference.settle(config.in_force, shape)
+  planned = stages.plan_stages(shape, scale, config)
+  network = registry.MODELS[config.model]
+  return _expected(shape, network, planned, config)
+
+
 def _expected(
   shape: tuple[int, ...],
   network: Network,

@@ -40,8 +40,8 @@ _WIDEST = 4
 class Options:
   """What the flags of bin/main.py say, by their names.
 
-  A word such as --kernel=estimate has become `config.kernel`, and --zero-shot
-  `config.start`.
+  A word such as --kernel=estimate has become `config.kernel`, --zero-shot
+  `config.start`, and --preview what `presets.preview` makes of the config.
   """
 
   config: Config
@@ -60,6 +60,7 @@ class Options:
   quality: int | None = None  # of a JPEG
   overwrite: bool = False
   explain: bool = False
+  preview: bool = False
   report: bool = False
   weights: tuple[str, ...] = ()  # NAME=FILE, see `networks`
   # Not a flag: the kernel of the bundled example, when that is estimated.
@@ -225,6 +226,8 @@ def parse_options(
     chosen['kernel'] = None
   config = _apply_words(config, kernel, chosen['noise'], chosen['jpeg'])
   config = _choose_start(config, chosen['scale'], values, argv)
+  if chosen['preview']:
+    config = presets.preview(config)
   if chosen['explain'] and not (config.automatic or config.kernel == 'auto'):
     raise InputError(
       '--explain: this config does not find out what happened to a photo; use'

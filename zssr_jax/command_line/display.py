@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
@@ -15,6 +16,13 @@ from zssr_jax import Progress
 from zssr_jax.errors import printable
 
 _NAME = 16  # characters of a bar's name
+_PHASES = {  # in words, what is not training
+  'read': 'reading',
+  'estimate': 'looking for blur, noise, compression',
+  'prepare': 'preparing',
+  'infer': 'enlarging',
+  'write': 'writing',
+}
 
 
 def _shorten(name: str, length: int) -> str:
@@ -145,16 +153,23 @@ class Display:
   def show(self, key: Hashable, p: Progress) -> None:
     """Shows how far an image is that has begun."""
     with self._lock:
+      if key not in self._images:  # over already
+        return
       image = self._images[key]
-      share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
+      share, left = p.share, [f'{minutes(p.seconds_left)} left']
+      if math.isnan(share):  # of the training alone
+        share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
+        left = image.clock.left(share)
       stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
-      words = [
-        f'step {p.step}/{p.max_steps}',
-        f'loss {p.loss:.4f}',
-        f'error {p.error:.1e}',
-        f'lr {p.learning_rate:.0e}',
-        *image.clock.left(share),
-      ]
+      words = [_PHASES.get(p.phase, p.phase)]
+      if p.phase == 'train':
+        words = [
+          f'step {p.step}/{p.max_steps}',
+          f'loss {p.loss:.4f}',
+          f'error {p.error:.1e}',
+          f'lr {p.learning_rate:.0e}',
+        ]
+      words += left
       if self._bars and image.line is not None:
         self._bars.update(
           image.line,

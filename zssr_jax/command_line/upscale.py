@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import math
 import os
 import threading
 import time
@@ -27,7 +28,13 @@ import numpy as np
 from absl import flags
 
 import zssr_jax
-from zssr_jax import blur_kernels, super_resolution
+from zssr_jax import (
+  blur_kernels,
+  checks,
+  forecast,
+  inference,
+  super_resolution,
+)
 from zssr_jax import stages as stages_lib
 from zssr_jax.baselines import interpolation
 from zssr_jax.command_line import (
@@ -40,7 +47,7 @@ from zssr_jax.command_line import (
   record,
 )
 from zssr_jax.command_line.arguments import Options
-from zssr_jax.command_line.display import Display
+from zssr_jax.command_line.display import Display, minutes
 from zssr_jax.command_line.jobs import Job
 from zssr_jax.command_line.pictures import Picture, Unit
 from zssr_jax.data import files, image_io, kernel_io, photo
@@ -53,20 +60,58 @@ from zssr_jax.parallel import devices as parallel
 from zssr_jax.report import page
 from zssr_jax.report.side_by_side import find_detail, side_by_side
 
-# Largest result. The copies of the self-ensemble take eight times as much.
-_MAX_OUTPUT_PIXELS = 256_000_000
+# Megapixels of an input from which a user is told beforehand what it takes.
+_LARGE = 4
+
+
+def _check_room(job: Job, options: Options, scale: Scale) -> str | None:
+  """Refuses an input that would need more memory or disk than there is.
+
+  Returns:
+    What a large one takes, in words; None for others.
+  """
+  *size, bands = photo.read_shape(job.input, page=job.page)
+  shape = (*size, bands)
+  factors = checks.check_scale(scale)
+  config = inference.settle(options.config.in_force, shape)
+  depth = {'8': 1, '16': 2, '32': 4}.get(options.bit_depth or '', 1)
+
+  def needed(container: str) -> int:
+    held = depth if container != 'TIFF' else 0
+    held += 6 if job.reference else 0  # the result as floats, and a copy
+    return forecast.bytes_of(shape, factors, config, held=held)
+
+  memory, free = needed(job.container), forecast.free_memory()
+  told = f'{memory / 1e9:.1f} GB of memory'
+  if memory > free:
+    remedy = 'choose a smaller --scale, or cut the image into parts'
+    if needed('TIFF') <= free:
+      remedy = 'pass --output_format=tif, which is written piece by piece'
+    raise InputError(
+      f'{job.input}: needs about {told}, {free / 1e9:.1f} GB are free; {remedy}'
+    )
+  samples = math.prod(resize.scaled_shape(shape, factors)) * bands
+  disk = samples * depth * (2 if job.container == 'TIFF' else 1)
+  if disk > files.free_disk(job.image.parent):
+    raise InputError(
+      f'{job.image}: needs up to {disk / 1e9:.1f} GB, which are not free there;'
+      ' choose another --output'
+    )
+  megapixels = math.prod(size) / 1e6
+  if megapixels < _LARGE:
+    return None
+  image = (*size, pictures.channels(bands))
+  seconds = sum(super_resolution.expect(image, scale, config).values())
+  copies = f'{config.copies} cop{"y" if config.copies == 1 else "ies"}'
+  return (
+    f'{megapixels:.1f} megapixels: about {minutes(seconds)} minutes and {told},'
+    f' {copies} of the image'
+  )
 
 
 def _read_input(job: Job, options: Options, scale: Scale) -> Picture:
   """Reads an input, and refuses one whose result could not be written."""
   picture = pictures.read(job.input, job.page)
-  rows, columns = resize.scaled_shape(picture.image.shape, scale)
-  if rows * columns > _MAX_OUTPUT_PIXELS:
-    raise InputError(
-      f'{job.input}: the result would have {rows * columns / 1e6:.0f}'
-      f' megapixels, the limit is {_MAX_OUTPUT_PIXELS / 1e6:g}; choose a'
-      ' smaller --scale'
-    )
   photo.check_writable(
     picture.photo,
     container=job.container,
@@ -333,12 +378,18 @@ def _shape_class(job: Job, plan: _Plan) -> Hashable:
 _Run = parallel.Run[tuple[_Read, zssr_jax.Result]]
 
 
-def _start(job: Job, plan: _Plan, display: Display) -> _Run:
+def _start(
+  job: Job, plan: _Plan, display: Display, tracker: forecast.Tracker
+) -> _Run:
   """Reads a job's files and returns its run."""
+  if said := _check_room(job, plan.options, plan.scale):
+    with display.aside():
+      app.complain(f'{job.input}: {said}', 'note')
   read = _read(job, plan)
 
   def run() -> _Run:
     display.begin(job.image, job.image.stem)
+    tracker.restart()
     try:
       result = yield from super_resolution.run_image(
         read.picture.image,
@@ -352,9 +403,11 @@ def _start(job: Job, plan: _Plan, display: Display) -> _Run:
         start=plan.trained.start(plan.scale),
         vgg=plan.trained.vgg,
         key=jax.random.key(plan.options.seed),
+        tracker=tracker,
       )
-    finally:
+    except BaseException:
       display.end(job.image)
+      raise
     return read, result
 
   return run()
@@ -363,27 +416,37 @@ def _start(job: Job, plan: _Plan, display: Display) -> _Run:
 def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
   """Runs the jobs; while some train, the next are read, the last written."""
 
-  def progress(index: int, report: zssr_jax.Progress) -> None:
-    display.show(ready[index].image, report)
-
   def finish(job: Job, read: _Read, result: zssr_jax.Result) -> None:
     try:
       done = _finish(job, plan, read, result)
     except Exception as error:
+      display.end(job.image)
       reports.failed(job, error)
     else:
+      display.end(job.image)
       reports.done(done)
 
   with Display(len(ready), counts=plan.several) as display:
     reports = _Reports(ready, plan, display)
-    items = [
-      parallel.Item(
-        functools.partial(_start, job, plan, display), _shape_class(job, plan)
-      )
+    trackers = [
+      forecast.Tracker(functools.partial(display.show, job.image))
       for job in ready
     ]
+    items = [
+      parallel.Item(
+        functools.partial(_start, job, plan, display, tracker),
+        _shape_class(job, plan),
+      )
+      for job, tracker in zip(ready, trackers, strict=True)
+    ]
+    if len(ready) == 1:  # others are read while one before them trains
+      display.begin(ready[0].image, ready[0].image.stem)
+      trackers[0].enter('read')
     outcomes = parallel.map_images(
-      items, plan.devices, plan.options.in_flight, progress
+      items,
+      plan.devices,
+      plan.options.in_flight,
+      lambda index, part: trackers[index].trained(part),
     )
     with ThreadPoolExecutor(1) as writer, contextlib.closing(outcomes):
       writing: Future[None] | None = None

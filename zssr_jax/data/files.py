@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -102,3 +103,9 @@ def write_files(files: Mapping[str | os.PathLike[str], Content]) -> None:
     for temporary, _ in moves:
       with contextlib.suppress(OSError):
         temporary.unlink(missing_ok=True)
+
+
+def free_disk(folder: Path) -> int:
+  """Returns the bytes free where a folder is or is to be made."""
+  there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+  return shutil.disk_usage(there).free
