@@ -8,7 +8,7 @@ import pytest
 import scipy.ndimage
 
 import zssr_jax
-from zssr_jax import blur_kernels, stages, super_resolution
+from zssr_jax import blur_kernels, inference, stages, super_resolution
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.ops import metrics, resize
@@ -490,3 +490,81 @@ def test_planes_are_given_up_as_the_image_is(photo, monkeypatch):
 def test_planes_that_do_not_fit_are_refused(photo, planes, reason):
   with pytest.raises(ValueError, match=reason):
     run(photo, planes=planes)
+
+
+@pytest.mark.parametrize('consistency', ['back_projection', 'least_squares'])
+def test_rows_are_those_of_the_image_and_its_planes(
+  photo, monkeypatch, consistency
+):
+  monkeypatch.setattr(inference, '_BLOCK', 32)
+  monkeypatch.setattr(inference, '_TRIAL', 32)
+  monkeypatch.setattr(inference, '_GRAIN', 1)
+  image = np.tile(photo, (2, 2, 1))
+  planes = image.mean(2, keepdims=True)
+  config = TINY.replace(consistency=consistency, ensemble='mean', tile=32)
+  whole = run(image, planes=planes, config=config)
+  out = np.zeros((192, 160, 4), np.float32)
+  taken = []
+
+  def rows(first, strip):
+    taken.append((first, len(strip)))
+    out[first : first + len(strip)] = strip
+
+  result = run(image, planes=planes, config=config, rows=rows)
+  assert len(taken) > 1 and taken[0][0] == 0
+  assert sum(count for _, count in taken) == 192
+  np.testing.assert_array_equal(out[..., :3], whole.image)
+  np.testing.assert_allclose(out[..., 3:], whole.planes, atol=1e-6)
+  assert result.image.size == 0 and result.planes is None
+  assert 'by rows' in repr(result)
+  assert result.consistency == whole.consistency
+
+
+def test_rows_of_a_small_image_come_at_once(photo):
+  taken = []
+  run(photo, rows=lambda *part: taken.append(part))
+  ((first, strip),) = taken
+  assert first == 0
+  np.testing.assert_array_equal(strip, run(photo).image)
+
+
+def test_a_large_image_is_trained_on_in_parts(photo, monkeypatch):
+  monkeypatch.setattr(pool, '_PART', 32)
+  image = np.tile(photo, (12, 12, 1))  # 0.28 megapixels
+  config = TINY.replace(
+    pool=0.1, gradual=((0.5, 0.5), (1, 1)), max_steps=4, copies=1
+  )
+  seen = []
+  make_pool = pool.make_pool
+
+  def spy(fathers, *args):
+    seen.append([father.shape[:2] for father in fathers])
+    return make_pool(fathers, *args)
+
+  monkeypatch.setattr(pool, 'make_pool', spy)
+  result = run(image, config=config)
+  assert result.image.shape == (1152, 960, 3)
+  first, second = (max(shape[0] for shape in stage) for stage in seen)
+  assert (first, second) == (48, 72)  # a part, and one enlarged by 1.5
+  assert sum(a * b for a, b in seen[0]) < 0.11e6
+
+
+def test_progress_goes_through_all_phases(photo):
+  told = []
+  run(photo, progress=told.append)
+  phases = [part.phase for part in told]
+  order = [p for i, p in enumerate(phases) if i == 0 or phases[i - 1] != p]
+  assert order == ['estimate', 'prepare', 'train', 'infer', 'write']
+  shares = [part.share for part in told]
+  assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
+  assert all(part.seconds_left >= 0 for part in told)
+
+
+@pytest.mark.parametrize(
+  ('pixels', 'copies'), [(0.9e6, 8), (3.9e6, 4), (12e6, 2), (100e6, 2)]
+)
+def test_larger_images_get_fewer_copies_unless_told(pixels, copies):
+  shape = (1000, int(pixels / 1000), 3)
+  fast = zssr_jax.load_config('fast')
+  assert inference.settle(fast, shape).copies == copies
+  assert inference.settle(fast.replace(copies=8), shape).copies == 8

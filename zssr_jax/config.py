@@ -318,7 +318,7 @@ class Config:
     _read_copies,
     'int, 0, 1, 2, 4 or 8',
     'geometric copies of the image that the network runs on; 0: 8 of an image'
-    ' of up to 2 megapixels, 4 of one up to 16, 2 of a larger one',
+    ' of up to 1 megapixel, 4 of one up to 4, 2 of a larger one',
     group='Inference (section 3.1)',
   )
   ensemble: str = one_of(

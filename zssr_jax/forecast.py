@@ -8,6 +8,7 @@ grow with the image, and of a block.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import threading
 import time
@@ -26,7 +27,8 @@ from zssr_jax.training import loop
 PHASES = ('read', 'estimate', 'prepare', 'train', 'infer', 'write')
 
 # Floating-point operations a second, of a CPU's core, and of other backends.
-_CORE, _ACCELERATOR = 1e11, 1e13
+_CORE, _ACCELERATOR = 6e10, 1e13
+_MARGINS = 1.3  # pixels that are computed for one that is kept
 _STEP = 3e-3  # seconds of a training step beside its products
 _PREPARE = 1.5  # seconds, compilation included
 # Seconds a megapixel of output on a core: of one iteration of a correction, of
@@ -49,6 +51,16 @@ def flops_of(
     factors: that it enlarges by, (y, x).
     channels: of the image.
   """
+  try:
+    return _counted(model, factors, channels)
+  except TypeError:  # a module of one's own that has no hash
+    return _counted.__wrapped__(model, factors, channels)
+
+
+@functools.lru_cache(maxsize=64)
+def _counted(
+  model: nn.Module, factors: tuple[float, float], channels: int
+) -> float:
   side = 32
   rows, columns = resize.scaled_shape((side, side), factors)
   son = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
@@ -90,7 +102,7 @@ def seconds_of(
   if config.ensemble == 'median' and config.consistency == 'back_projection':
     corrections *= config.copies + 1
   beside = (_ITERATION * corrections + _ONCE) * area / (cores if on_cpu else 4)
-  infer = config.copies * flops * 1e6 / speed + beside
+  infer = config.copies * _MARGINS * flops * 1e6 / speed + beside
   finds = config.automatic or config.kernel not in ('bicubic', 'given')
   return {
     'read': _READ * megapixels,
@@ -196,10 +208,11 @@ class Tracker:
     if self._report is None:
       return
     with self._lock:
-      left = self._left(share)
+      left = self._left(share) if self._expected else math.nan
       elapsed = time.perf_counter() - self._begin
       # Never backwards, whatever is expected now.
-      self._share = max(self._share, elapsed / max(elapsed + left, 1e-9))
+      if self._expected:
+        self._share = max(self._share, elapsed / max(elapsed + left, 1e-9))
       said = (part or loop.Progress())._replace(
         phase=self._phase, share=self._share, seconds_left=left
       )

@@ -44,9 +44,10 @@ _UNMIRRORED = (0, 5)
 # a kernel by as many more as its side; lines of motion reach furthest.
 _BICUBIC_REACH, _KERNEL_REACH = 8, 24
 # Copies of images of up to so many pixels, where a config leaves it open.
-_COPIES = (2_000_000, 8), (16_000_000, 4), (math.inf, 2)
-# Transforms, the most useful first (docs/results/copies.md).
-_PREFERRED = (0, 3, 5, 6, 1, 2, 4, 7)
+_COPIES = (1_000_000, 8), (4_000_000, 4), (math.inf, 2)
+# Of each number of copies the best (`benchmarks/copies.py`): 24 photos of B100
+# had 31.77 dB by two, 31.79 by four or eight; by one 31.71 to 31.73.
+_PREFERRED = {1: (0,), 2: (4, 6), 4: (2, 3, 4, 6), 8: ()}
 
 
 @functools.lru_cache(maxsize=64)
@@ -680,7 +681,8 @@ def _ensemble(
   else:
     padding = [(0, -image.shape[axis] % units[axis]) for axis in (0, 1)]
     padded = np.pad(image, (*padding, (0, 0)), mode='edge')
-  chosen = [k for k in _PREFERRED if k in members][: config.copies]
+  ranked = dict.fromkeys((*_PREFERRED[config.copies], *members))
+  chosen = [k for k in ranked if k in members][: config.copies]
   outputs = upscale_copies(
     upscaler.model,
     member.params,

@@ -156,8 +156,10 @@ class Display:
       if key not in self._images:  # over already
         return
       image = self._images[key]
-      share, left = p.share, [f'{minutes(p.seconds_left)} left']
-      if math.isnan(share):  # of the training alone
+      share, left = p.share, []
+      if math.isfinite(p.seconds_left):
+        left = [f'{minutes(p.seconds_left)} left']
+      elif p.phase == 'train':  # which is all that is known
         share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
         left = image.clock.left(share)
       stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''

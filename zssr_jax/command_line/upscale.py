@@ -64,12 +64,15 @@ from zssr_jax.report.side_by_side import find_detail, side_by_side
 _LARGE = 4
 
 
-def _check_room(job: Job, options: Options, scale: Scale) -> str | None:
-  """Refuses an input that would need more memory or disk than there is.
+class _Needs(NamedTuple):
+  """What an input takes."""
 
-  Returns:
-    What a large one takes, in words; None for others.
-  """
+  seconds: dict[str, float]  # by phase
+  words: str | None  # of a large one
+
+
+def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
+  """Refuses an input that would need more memory or disk than there is."""
   *size, bands = photo.read_shape(job.input, page=job.page)
   shape = (*size, bands)
   factors = checks.check_scale(scale)
@@ -97,15 +100,16 @@ def _check_room(job: Job, options: Options, scale: Scale) -> str | None:
       f'{job.image}: needs up to {disk / 1e9:.1f} GB, which are not free there;'
       ' choose another --output'
     )
+  image = (*size, pictures.channels(bands))
+  seconds = super_resolution.expect(image, scale, config)
   megapixels = math.prod(size) / 1e6
   if megapixels < _LARGE:
-    return None
-  image = (*size, pictures.channels(bands))
-  seconds = sum(super_resolution.expect(image, scale, config).values())
+    return _Needs(seconds, None)
   copies = f'{config.copies} cop{"y" if config.copies == 1 else "ies"}'
-  return (
-    f'{megapixels:.1f} megapixels: about {minutes(seconds)} minutes and {told},'
-    f' {copies} of the image'
+  return _Needs(
+    seconds,
+    f'{megapixels:.1f} megapixels: about {minutes(sum(seconds.values()))}'
+    f' minutes and {told}, {copies} of the image',
   )
 
 
@@ -379,17 +383,26 @@ _Run = parallel.Run[tuple[_Read, zssr_jax.Result]]
 
 
 def _start(
-  job: Job, plan: _Plan, display: Display, tracker: forecast.Tracker
+  job: Job,
+  plan: _Plan,
+  display: Display,
+  tracker: forecast.Tracker,
+  *,
+  waits: bool,
 ) -> _Run:
-  """Reads a job's files and returns its run."""
-  if said := _check_room(job, plan.options, plan.scale):
+  """Reads a job's files and returns its run, which may wait for its turn."""
+  needs = _check_room(job, plan.options, plan.scale)
+  tracker.expect(needs.seconds)
+  if needs.words:
     with display.aside():
-      app.complain(f'{job.input}: {said}', 'note')
+      app.complain(f'{job.input}: {needs.words}', 'note')
+  tracker.enter('read')
   read = _read(job, plan)
 
   def run() -> _Run:
     display.begin(job.image, job.image.stem)
-    tracker.restart()
+    if waits:  # it was read while one before it was trained
+      tracker.restart()
     try:
       result = yield from super_resolution.run_image(
         read.picture.image,
@@ -434,14 +447,15 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
     ]
     items = [
       parallel.Item(
-        functools.partial(_start, job, plan, display, tracker),
+        functools.partial(
+          _start, job, plan, display, tracker, waits=len(ready) > 1
+        ),
         _shape_class(job, plan),
       )
       for job, tracker in zip(ready, trackers, strict=True)
     ]
-    if len(ready) == 1:  # others are read while one before them trains
+    if len(ready) == 1:  # else images are read while others are trained
       display.begin(ready[0].image, ready[0].image.stem)
-      trackers[0].enter('read')
     outcomes = parallel.map_images(
       items,
       plan.devices,
