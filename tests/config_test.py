@@ -106,7 +106,7 @@ def test_rows_are_keyed_by_these_fields_in_this_order():
   fields = dataclasses.asdict(Config())
   assert list(fields) == FIELDS
   assert FIELDS[:3] == ['model', 'depth', 'width'] and FIELDS[-1] == 'tile'
-  assert len(FIELDS) == 51
+  assert len(FIELDS) == 52
   assert fields['father_step'] == 2 ** (-1 / 6)
   assert Config(**fields) == Config()
   with pytest.raises(dataclasses.FrozenInstanceError):

@@ -498,7 +498,6 @@ def test_rows_are_those_of_the_image_and_its_planes(
 ):
   monkeypatch.setattr(inference, '_BLOCK', 32)
   monkeypatch.setattr(inference, '_TRIAL', 32)
-  monkeypatch.setattr(inference, '_GRAIN', 1)
   image = np.tile(photo, (2, 2, 1))
   planes = image.mean(2, keepdims=True)
   config = TINY.replace(consistency=consistency, ensemble='mean', tile=32)

@@ -131,20 +131,21 @@ def bytes_of(
   """
   samples = math.prod(shape)
   area = scale[0] * scale[1]
-  # The file, its samples and the image, some of it twice for a moment.
-  read = 2.5 * _FLOAT * samples
+  # A file of 16 bits, its samples, and the image of floats.
+  reading = _PROGRAM / 2 + (2 + 2 + _FLOAT) * samples
   # Blocks of some 1100 x 1100 output pixels: each copy, and what is computed.
   block = 1.2e6 * shape[-1] * _FLOAT * (config.copies + 24)
-  strip = 3 * 1100 * shape[1] * scale[1] * shape[-1] * _FLOAT
-  return int(
+  # What is made of a row of blocks before it is handed on.
+  strip = 1.5 * 1400 * shape[1] * scale[1] * shape[-1] * _FLOAT
+  enlarging = (
     _PROGRAM
     + config.pool * 1e6 * 3 * _FLOAT
-    + min(read, read / 2 + block + strip) / 2
-    + read / 2
+    + _FLOAT * samples
     + block
     + min(strip, samples * area * _FLOAT)
     + 1.7 * held * samples * area
   )
+  return int(max(reading, enlarging))
 
 
 def free_memory() -> int:

@@ -27,10 +27,9 @@ from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.ops import dihedral, resize
 
-# Side of a block, output pixels, about. Smaller ones waste more on margins,
-# larger ones memory.
+# Side of a block, output pixels, about, at most. Smaller ones waste more on
+# margins, larger ones memory.
 _BLOCK = 1400
-_GRAIN = 16  # by which the sides of tiles differ, input pixels
 # Side of the part of a large image that is tried first, input pixels.
 _TRIAL = 256
 # Output pixels that a network sees in one call, by backend. A CPU gains nothing
@@ -83,26 +82,13 @@ class Span(NamedTuple):
 
 
 def _spans(size: int, unit: int, tile: int, halo: int) -> list[Span]:
-  """Divides an axis into tiles of one size; what they keep does not overlap.
-
-  Args:
-    size: of the axis.
-    unit: of which a tile begins at multiples.
-    tile: side of a tile, at most, unless that left nothing beside the halo;
-      smaller where as few smaller ones do.
-    halo: on either side of what is kept.
-  """
+  """Divides an axis into tiles of one size; what they keep does not overlap."""
   halo = -(-halo // unit) * unit
   # Whatever the tile, some of each is kept, in whole units.
   side = -(-max(tile, 2 * halo + 8) // unit) * unit
   if size <= side:
     return [Span(0, size, 0, size)]
-  most = (side - 2 * halo) // unit * unit
-  count = -(-(size - 2 * halo) // most)
-  # In steps, so that few sizes are ever compiled.
-  grain = math.lcm(unit, _GRAIN)
-  step = min(-(-(size - 2 * halo) // count // grain) * grain, most)
-  side = step + 2 * halo
+  step = (side - 2 * halo) // unit * unit
   # The last one begins on a unit, too, and may be longer by less than one.
   starts = [*range(0, size - side, step), (size - side) // unit * unit]
   spans: list[Span] = []
@@ -562,19 +548,28 @@ def _block_spans(
     rows, columns = ([Span(0, n, 0, n)] for n in shape[:2])
     return rows, columns
   rows, columns = (
-    _spans(size, unit, _side(upscaler, factor), upscaler.margin)
+    min(
+      (
+        _spans(size, unit, side, upscaler.margin)
+        for side in _sides(upscaler, factor)
+      ),
+      key=lambda spans: sum(span.stop - span.start for span in spans),
+    )
     for size, unit, factor in zip(shape[:2], units, upscaler.scale, strict=True)
   )
   return rows, columns
 
 
-def _side(upscaler: Upscaler, factor: float) -> int:
-  """Returns the largest side of a block, one that the tiles just fill."""
+def _sides(upscaler: Upscaler, factor: float) -> list[int]:
+  """Lists sides that blocks may have: the network's tiles just fill them."""
   # As `upscale_tiled` has it: a far reach widens the tiles.
   halo = upscaler.reach + 4
   kept = max(upscaler.config.tile, 2 * halo + 8) - 2 * halo
   wanted = _BLOCK / factor + 2 * (upscaler.margin - halo)
-  return max(round(wanted / kept), 1) * kept + 2 * halo
+  most = max(round(wanted / kept), 1)
+  sides = [n * kept + 2 * halo for n in range(most, 0, -1)]
+  # No more of a block is margin than is kept.
+  return [n for n in sides if n >= 4 * upscaler.margin] or sides[:1]
 
 
 def _block(upscaler: Upscaler, image: np.ndarray) -> np.ndarray:

@@ -221,9 +221,8 @@ def run_image(
   given = kernel is not None or (degradation and degradation.kernel) is not None
   _check_complete(config, given, start, terms, variables)
   clock = stages.Clock()
-  network = _find_network(model, config, image.shape[2])
   planned = stages.plan_stages(image.shape, scale, config)
-  tracker.expect(_expected(image.shape, network, planned, config))
+  tracker.expect(_expected(image.shape, planned, config))
   tracker.enter('estimate')
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
@@ -235,7 +234,7 @@ def run_image(
     image=image,
     parts=pool.choose_parts(image, config),
     stages=stages.plan_stages(image.shape, scale, config),
-    network=network,
+    network=_find_network(model, config, image.shape[2]),
     name='your network' if model else stages.describe_network(config),
     losses=terms,
     variables=variables,
@@ -244,7 +243,7 @@ def run_image(
     key=key,
   )
   # What was found may have changed how it is trained.
-  tracker.expect(_expected(image.shape, network, run.stages, config))
+  tracker.expect(_expected(image.shape, run.stages, config))
   tracker.enter('prepare')
   carried = yield from _train(run, found.source, clock)
   tracker.enter('infer')
@@ -293,19 +292,15 @@ def expect(
   """
   config = inference.settle(config.in_force, shape)
   planned = stages.plan_stages(shape, scale, config)
-  network = registry.MODELS[config.model]
-  return _expected(shape, network, planned, config)
+  return _expected(shape, planned, config)
 
 
 def _expected(
-  shape: tuple[int, ...],
-  network: Network,
-  planned: tuple[stages.Stage, ...],
-  config: Config,
+  shape: tuple[int, ...], planned: tuple[stages.Stage, ...], config: Config
 ) -> dict[str, float]:
-  """Estimates the seconds of each phase."""
+  """Estimates the seconds of each phase, by the network that a config names."""
   factors, side, _ = planned[-1]
-  model = stages.make_model(network, factors, config)
+  model = stages.make_model(registry.MODELS[config.model], factors, config)
   flops = forecast.flops_of(model, factors, shape[2])
   return forecast.seconds_of(shape, factors, config, side=side, flops=flops)
 

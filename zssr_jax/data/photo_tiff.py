@@ -133,7 +133,9 @@ def _opened(
   content: bytes, page: int | None, max_pixels: int
 ) -> Iterator[tifffile.TiffPage]:
   """Opens the page that is meant, undecoded."""
-  with tifffile.TiffFile(io.BytesIO(content)) as file:
+  # The stream is closed, too: pages refer to their file and it to them, so
+  # that the content would stay until those circles are collected.
+  with io.BytesIO(content) as stream, tifffile.TiffFile(stream) as file:
     pages = _listed(file.pages)
     _refuse_raw(pages)
     # Reduced copies (1) and masks (4) belong to the page before them.
@@ -286,6 +288,8 @@ def _pixels(
 
 def _missing(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray | None:
   """Tells which samples `[H, W, C]` stand for no data; None: none of them."""
+  if samples.dtype.kind != 'f' and _NO_DATA not in page.tags:
+    return None
   found = np.zeros(samples.shape, bool)
   if samples.dtype.kind == 'f':
     found |= ~np.isfinite(samples)
