@@ -61,9 +61,16 @@ def _name_losses(fields: Fields) -> Fields:
   return fields
 
 
+def _count_copies(fields: Fields) -> Fields:
+  """`self_ensemble` has become `copies`."""
+  if 'self_ensemble' in fields:
+    fields['copies'] = 8 if fields.pop('self_ensemble') else 1
+  return fields
+
+
 # Functions from the fields of a config in a row to those of today, the oldest
 # change first. Each gets a copy, perhaps one that is in today's form already.
-MIGRATIONS: list[Callable[[Fields], Fields]] = [_name_losses]
+MIGRATIONS: list[Callable[[Fields], Fields]] = [_name_losses, _count_copies]
 
 # Prints what the code behind rows is called in the checkout it runs in.
 _VERSIONS = """

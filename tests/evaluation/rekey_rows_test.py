@@ -237,6 +237,13 @@ def test_the_losses_were_two_numbers_once(script, luma, content, losses):
   assert script.migrate(vars(expected)) == expected
 
 
+@pytest.mark.parametrize(('ensemble', 'copies'), [(True, 8), (False, 1)])
+def test_copies_were_all_or_one_once(script, ensemble, copies):
+  expected = Config(copies=copies)
+  assert script.migrate({'self_ensemble': ensemble}) == expected
+  assert script.migrate(vars(expected)) == expected
+
+
 @pytest.mark.parametrize(
   ('fields', 'reason'),
   [
