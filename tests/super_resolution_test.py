@@ -553,10 +553,12 @@ def test_progress_goes_through_all_phases(photo):
   run(photo, progress=told.append)
   phases = [part.phase for part in told]
   order = [p for i, p in enumerate(phases) if i == 0 or phases[i - 1] != p]
-  assert order == ['estimate', 'prepare', 'train', 'infer', 'write']
+  assert order == ['estimate', 'prepare', 'train', 'infer']
   shares = [part.share for part in told]
-  assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] <= 1
+  assert shares == sorted(shares) and 0 <= shares[0] and shares[-1] == 1
+  assert told[-1].seconds_left == 0
   assert all(part.seconds_left >= 0 for part in told)
+  assert all(part.max_steps for part in told if part.phase == 'train')
 
 
 @pytest.mark.parametrize(

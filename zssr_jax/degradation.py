@@ -97,11 +97,12 @@ class Degradation:
     """Returns a copy with the named fields changed."""
     return dataclasses.replace(self, **changes)
 
-  def down(self, image: jax.Array) -> jax.Array:
+  def down(self, image: jax.Array, *, transposed: bool = False) -> jax.Array:
     """Blurs and subsamples without noise, linear in the image; runs inside jit.
 
     Args:
       image: `[H, W, C]`.
+      transposed: see `resize.sample_axis`.
 
     Returns:
       `[ceil(H / s), ceil(W / s), C]`; floor instead of ceil for a kernel at
@@ -109,7 +110,9 @@ class Degradation:
     """
     if self.kernel is None:
       inverse = (1 / self.scale[0], 1 / self.scale[1])
-      return resize.imresize(image, inverse, border=self.border)
+      return resize.imresize(
+        image, inverse, border=self.border, transposed=transposed
+      )
     if all(s == int(s) for s in self.scale):
       stride = (int(self.scale[0]), int(self.scale[1]))
       rows, columns = (
@@ -122,8 +125,7 @@ class Degradation:
     out = _blur(image, self.kernel, (1, 1))
     for axis in (0, 1):
       if self.scale[axis] != 1:
-        taps = _sample_taps(image.shape[axis], self.scale[axis])
-        out = resize.sample_axis(out, axis, *taps)
+        out = _read_off(out, axis, self.scale[axis], transposed)
     return out
 
   def son(self, key: jax.Array, father: jax.Array) -> jax.Array:
@@ -249,7 +251,13 @@ class Degradation:
       son, self.scale, shape=(rows, columns), border=self.border
     )
 
-  def explained(self, result: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  def explained(
+    self,
+    result: jax.Array,
+    shape: tuple[int, ...],
+    *,
+    transposed: bool = False,
+  ) -> jax.Array:
     """Returns what `down(result)` says of an image, where both have pixels.
 
     Where the scale does not divide the size, `down` may have a row less than
@@ -258,11 +266,12 @@ class Degradation:
     Args:
       result: `[H, W, C]`.
       shape: rows and columns of the image.
+      transposed: see `resize.sample_axis`.
 
     Returns:
       `down(result)`, `[h', w', C]` with the smaller of both sides.
     """
-    again = self.down(result)
+    again = self.down(result, transposed=transposed)
     rows, columns = (
       min(a, b) for a, b in zip(again.shape[:2], shape[:2], strict=True)
     )
@@ -292,7 +301,9 @@ class Degradation:
       `[H, W, C]`: for any `x` and `y`, `<explained(x), y> = <x, adjoint(y)>`.
     """
     result = jax.ShapeDtypeStruct(shape, rest.dtype)
-    explained = functools.partial(self.explained, shape=rest.shape)
+    explained = functools.partial(
+      self.explained, shape=rest.shape, transposed=True
+    )
     return jax.linear_transpose(explained, result)(rest)[0]
 
   def at(self, factors: Scale) -> Degradation:
@@ -409,13 +420,16 @@ def _correlate_by_fft(image: jax.Array, kernel: jax.Array) -> jax.Array:
   return out[:rows, :columns].astype(image.dtype)
 
 
-def _sample_taps(size: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-  """Cubic interpolation at positions `scale * i`, for `resize.sample_axis`."""
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _read_off(image, axis, scale, transposed) -> jax.Array:
+  """Interpolates an axis at positions `scale * i` by the cubic kernel."""
+  size = image.shape[axis]
   count = resize.scaled_shape((size, size), 1 / scale)[0]
   position = scale * np.arange(count)
   low = np.floor(position + 1e-9)
   taps = resize.cubic_taps(np.maximum(position - low, 0.0))
-  return low.astype(np.int64) - 1, np.stack(taps, axis=1)
+  start, weight = low.astype(np.int64) - 1, np.stack(taps, axis=1)
+  return resize.sample_axis(image, axis, start, weight, transposed=transposed)
 
 
 def _on_the_fathers_grid(

@@ -162,40 +162,51 @@ def free_memory() -> int:
 class Tracker:
   """Tells how far a run is, and how many seconds are left of all its phases."""
 
-  def __init__(self, report: Callable[[loop.Progress], None] | None):
+  def __init__(
+    self,
+    report: Callable[[loop.Progress], None] | None,
+    phases: tuple[str, ...] = PHASES,
+  ):
     """Begins at nought.
 
     Args:
       report: called with a `Progress`, from whatever thread is at work.
+      phases: that the run has, of `PHASES`.
     """
-    self._report = report
+    self._report, self._phases = report, phases
     self._lock = threading.Lock()
     self._begin = self._since = time.perf_counter()
     self._expected: dict[str, float] = {}
-    self._phase = PHASES[0]
+    self._phase = phases[0]
     self._first: tuple[float, float] | None = None  # seconds, share of it
     self._pace = 1.0  # seconds to one that was expected
     self._share = 0.0
 
   def expect(self, seconds: Mapping[str, float]) -> None:
     """Takes how long phases are expected to take; others take no time."""
-    self._expected = dict(seconds)
+    self._expected = {p: seconds.get(p, 0.0) for p in self._phases}
 
   def restart(self) -> None:
     """Begins to count the time."""
     self._begin = self._since = time.perf_counter()
 
   def enter(self, phase: str) -> None:
-    """Begins a phase; the one before is over."""
+    """Begins a phase; the one before is over. One it has not ends the run."""
+    if phase in self._phases:
+      self._begin_phase(phase)
+      self.at(0.0)
+    else:
+      self.at(1.0)
+
+  def _begin_phase(self, phase: str) -> None:
     with self._lock:
       self._phase, self._since = phase, time.perf_counter()
       self._first = None
-    self.at(0.0)
 
   def trained(self, part: loop.Progress) -> None:
     """Takes what the training reports."""
     if self._phase != 'train':
-      self.enter('train')
+      self._begin_phase('train')
     done = part.stage + part.step / max(part.max_steps, 1)
     self.at(min(done / part.stages, 1.0), part)
 
@@ -235,7 +246,7 @@ class Tracker:
         if self._phase in ('train', 'infer') and expected:
           measured = (spent - first_spent) / (share - first_share)
           self._pace = measured / expected
-    later = PHASES[PHASES.index(self._phase) + 1 :]
+    later = self._phases[self._phases.index(self._phase) + 1 :]
     return max(rest, 0.0) + sum(
       self._expected.get(phase, 0.0) * self._pace for phase in later
     )

@@ -168,7 +168,7 @@ def train_image(
       scale, kernel or start that cannot be used, or when the config needs a
       start or VGG16 and there is none.
   """
-  tracker = forecast.Tracker(progress)
+  tracker = forecast.Tracker(progress, forecast.PHASES[1:-1])  # without files
   run = run_image(
     image,
     scale,

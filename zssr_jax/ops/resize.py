@@ -5,7 +5,7 @@ stretched interpolation kernel. The weights depend on sizes and scale alone, so
 they are made by numpy once and are constants inside jit. NumPy input stays on
 the host (float64 inside, sparse products). JAX input runs on the device, by
 polyphase sums: where the weights repeat every p samples, as those of a scale
-p / q do, one in p samples is a sum of strided slices.
+p / q do, p samples at a time are sums over a few pieces of q samples.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-# The most products that are written out for an axis, one for each weight of a
-# period; beyond, the device gathers samples one tap at a time.
-_MOST_PRODUCTS = 256
+# The longest period of weights that is made use of. Beyond, an axis takes a
+# product with a dense matrix of up to so many entries, or goes tap by tap.
+_MOST_PHASES = 12
+_DENSE_LIMIT = 1 << 21
 
 Array = TypeVar('Array', np.ndarray, jax.Array)
 # Output per input pixels: a number, or a pair (y, x).
@@ -174,12 +175,23 @@ def _resize_axis_host(x: np.ndarray, axis: int, weights) -> np.ndarray:
   return np.moveaxis(out.reshape(weights.shape[0], *x.shape[1:]), 0, axis)
 
 
+@functools.partial(jax.jit, static_argnums=range(1, 8))
+def _resize_axis_device(
+  x, axis, out_size, scale, method, antialias, border, transposed
+) -> jax.Array:
+  # Compiled as one outside of jit, too: it is dozens of small operations.
+  taps = _taps(out_size, scale, method, antialias)
+  return sample_axis(x, axis, *taps, border, transposed=transposed)
+
+
 def sample_axis(
   x: jax.Array,
   axis: int,
   start: np.ndarray,
   weight: np.ndarray,
   border: str = 'replicate',
+  *,
+  transposed: bool = False,
 ) -> jax.Array:
   """Returns weighted sums of neighbouring samples of an axis; inside jit.
 
@@ -189,44 +201,86 @@ def sample_axis(
     start: `[n]`, where each sum begins; may lie beyond the ends.
     weight: `[n, taps]`.
     border: what lies beyond the ends, as in `resize_taps`.
+    transposed: whether it is about to be transposed, which then compiles and
+      runs several times as fast, but does not go with `jax.vmap`.
 
   Returns:
     `[n, W, C]` or `[H, n, C]`, of x's type.
   """
   period = _period(start, weight)
   if period is None:
-    return _gather(x, axis, start, weight, border)
+    return _irregular(x, axis, start, weight, border)
   count, taps = weight.shape
   phases, step = period
   groups = -(-count // phases)
-  first, weight = start[:phases], weight[:phases]
-  before = max(0, -int(first.min()))
-  last = int(first.max()) + step * (groups - 1) + taps
+  begin, weight = start[:phases] - start[0], weight[:phases]
+  first, least = int(start[0]), int(begin.min())
+  # Sum r of group m takes sample t of piece m + j, of `step` samples, by
+  # `table[j, r, t]`.
+  pieces = -(-(int(begin.max()) - least + taps) // step)
+  table = np.zeros((phases, pieces * step))
+  for row, offset in enumerate(begin - least):
+    table[row, offset : offset + taps] = weight[row]
+  table = table.reshape(phases, pieces, step).transpose(1, 0, 2)
+  low, high = first + least, first + least + (groups + pieces - 1) * step
   pads = [(0, 0)] * x.ndim
-  pads[axis] = (before, max(0, last - x.shape[axis]))
+  pads[axis] = (max(0, -low), max(0, high - x.shape[axis]))
   padded = jnp.pad(x, pads, mode=_PAD_MODES[border])
-
-  def phase(begin: int, weights: np.ndarray) -> jax.Array:
-    total = jnp.zeros((), x.dtype)
-    for tap in np.flatnonzero(weights):
-      from_ = begin + before + int(tap)
-      to = from_ + step * (groups - 1) + 1
-      part = jax.lax.slice_in_dim(padded, from_, to, step, axis)
-      total = total + jnp.asarray(weights[tap], x.dtype) * part
-    return total
-
-  parts = [phase(int(b), w) for b, w in zip(first, weight, strict=True)]
-  out = jnp.stack(parts, axis + 1)
+  low, high = low + pads[axis][0], high + pads[axis][0]
+  padded = jax.lax.slice_in_dim(padded, low, high, axis=axis)
+  shape = (*x.shape[:axis], -1, step, *x.shape[axis + 1 :])
+  divided = padded.reshape(shape)
+  if transposed:
+    out = jax.custom_derivatives.linear_call(
+      lambda _, x: _sum_pieces(x, axis, table, groups),
+      lambda _, out: _sum_pieces_back(out, axis, table),
+      (),
+      divided,
+    )
+  else:
+    out = _sum_pieces(divided, axis, table, groups)
   shape = (*x.shape[:axis], groups * phases, *x.shape[axis + 1 :])
   return jax.lax.slice_in_dim(out.reshape(shape), 0, count, 1, axis)
+
+
+def _sum_pieces(
+  x: jax.Array, axis: int, table: np.ndarray, groups: int
+) -> jax.Array:
+  """Sums neighbouring pieces by a table.
+
+  Args:
+    x: the axis divided into pieces, `[..., groups + J - 1, q, ...]`.
+    axis: of the pieces.
+    table: `[J, p, q]`.
+    groups: how many sums of `p`.
+
+  Returns:
+    `[..., groups, p, ...]`.
+  """
+  shape = (*(1,) * (axis + 1), -1, *(1,) * (x.ndim - axis - 2))
+  total = jnp.zeros((), x.dtype)
+  for j, weights in enumerate(table):
+    part = jax.lax.slice_in_dim(x, j, j + groups, axis=axis)
+    for t in np.flatnonzero(weights.any(0)).tolist():
+      column = jnp.asarray(weights[:, t].reshape(shape), x.dtype)
+      sample = jax.lax.slice_in_dim(part, t, t + 1, axis=axis + 1)
+      total = total + sample * column
+  return total
+
+
+def _sum_pieces_back(out: jax.Array, axis: int, table: np.ndarray) -> jax.Array:
+  """Applies the transpose of `_sum_pieces`, which is such a sum itself."""
+  pads = [(0, 0)] * out.ndim
+  pads[axis] = (len(table) - 1, len(table) - 1)
+  groups = out.shape[axis] + len(table) - 1
+  back = table[::-1].transpose(0, 2, 1)
+  return _sum_pieces(jnp.pad(out, pads), axis, back, groups)
 
 
 def _period(start: np.ndarray, weight: np.ndarray) -> tuple[int, int] | None:
   """After how many sums the weights repeat, and how far on; None: too many."""
   count, taps = weight.shape
-  for phases in range(1, _MOST_PRODUCTS // taps + 1):
-    if phases >= count:
-      return count, 1
+  for phases in range(1, min(_MOST_PHASES + 1, count)):
     steps = start[phases:] - start[:-phases]
     change = abs(weight[phases:] - weight[:-phases]).max()
     if (steps == steps[0]).all() and change < 1e-9 and steps[0] > 0:
@@ -234,11 +288,21 @@ def _period(start: np.ndarray, weight: np.ndarray) -> tuple[int, int] | None:
   return None
 
 
-def _gather(
+def _irregular(
   x: jax.Array, axis: int, start: np.ndarray, weight: np.ndarray, border: str
 ) -> jax.Array:
-  """Computes `sample_axis` tap by tap, whatever the weights."""
-  index = _within(start, weight.shape[1], x.shape[axis], border)
+  """Computes `sample_axis` whatever the weights: by a matrix or tap by tap."""
+  size = x.shape[axis]
+  index = _within(start, weight.shape[1], size, border)
+  if size * len(start) <= _DENSE_LIMIT:
+    matrix = np.zeros((len(start), size))
+    np.add.at(matrix, (np.arange(len(start))[:, None], index), weight)
+    return jnp.einsum(
+      'ah,hwc->awc' if axis == 0 else 'aw,hwc->hac',
+      jnp.asarray(matrix, x.dtype),
+      x,
+      precision=jax.lax.Precision.HIGHEST,
+    )
   shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
   out = jnp.zeros((), x.dtype)
   for tap in range(index.shape[1]):
@@ -281,6 +345,7 @@ def imresize(
   method: str = 'cubic',
   antialias: bool = True,
   border: str = 'replicate',
+  transposed: bool = False,
 ) -> Array:
   """Resizes an image as MATLAB's imresize does.
 
@@ -293,6 +358,7 @@ def imresize(
     method: 'lanczos', 'cubic', 'linear' or 'nearest'.
     antialias: low-pass before shrinking.
     border: 'replicate' (older MATLAB) or 'symmetric' (newer MATLAB).
+    transposed: of JAX input, see `sample_axis`.
 
   Returns:
     `[rows, columns, C]`, NumPy for NumPy and JAX for JAX, same dtype.
@@ -315,8 +381,9 @@ def imresize(
       continue
     if not on_host:
       _check_options(size, out_size, method, border)
-      taps = _taps(out_size, scales[axis], method, antialias)
-      out = sample_axis(out, axis, *taps, border)
+      out = _resize_axis_device(
+        out, axis, out_size, scales[axis], method, antialias, border, transposed
+      )
       continue
     out = _resize_axis_host(out, axis, _sparse_weights(*args))
     if image.dtype == np.uint8:
