@@ -371,19 +371,12 @@ def _by_channel(image: jax.Array) -> jax.Array:
   return jnp.sum(image**2, (0, 1), keepdims=True)
 
 
-class Fit(NamedTuple):
-  """What is measured on part of an image, to hold for all of it."""
-
-  level: float  # of the errors in the image, `Degradation.error_std`
-  steps: Steps | None  # of the correction by least squares
-
-
 class Member(NamedTuple):
   """A trained network."""
 
   params: Any
   degradation: Degradation  # that it was trained to undo
-  fit: Fit | None = None
+  steps: Steps | None = None  # of the correction by least squares, from `fit`
 
 
 class Upscaler(NamedTuple):
@@ -457,9 +450,9 @@ def fit(upscaler: Upscaler, image: np.ndarray) -> tuple[Upscaler, Trial]:
     part = image[parts.busiest(image, (_TRIAL, _TRIAL))[0]]
   results, members = [], []
   for member in upscaler.members:
-    result, found = _resolve(upscaler, member._replace(fit=None), part)
+    result, steps = _resolve(upscaler, member._replace(steps=None), part)
     results.append(result)
-    members.append(member._replace(fit=found))
+    members.append(member._replace(steps=steps))
   fitted = upscaler._replace(members=tuple(members))
   return fitted, Trial(part, _mean(results), is_whole)
 
@@ -635,19 +628,14 @@ def super_resolve(
 
 def _resolve(
   upscaler: Upscaler, member: Member, image: np.ndarray
-) -> tuple[np.ndarray, Fit]:
-  """Applies one network and its corrections to a block."""
+) -> tuple[np.ndarray, Steps | None]:
+  """Applies one network and its corrections to a block; see `_correct`."""
   config, degradation = upscaler.config, member.degradation
   shown = np.asarray(degradation.shown(image))
   outputs = _ensemble(upscaler, member, shown)
-  if member.fit is None:
-    level = degradation.error_std(image)
-    correct = functools.partial(_correct, image, degradation, config, level)
-  else:
-    level = member.fit.level
-    correct = functools.partial(
-      _correct, image, degradation, config, level, steps=member.fit.steps
-    )
+  correct = functools.partial(
+    _correct, image, degradation, config, steps=member.steps
+  )
   if len(outputs) == 1:
     result = outputs[0]
   elif config.ensemble == 'mean':
@@ -657,8 +645,7 @@ def _resolve(
     if config.consistency == 'back_projection':
       outputs = [correct(out)[0] for out in outputs]
     result = np.median(np.stack(outputs), axis=0)
-  result, steps = correct(result)
-  return result, Fit(level, steps)
+  return correct(result)
 
 
 def _ensemble(
@@ -697,7 +684,6 @@ def _correct(
   image: np.ndarray,
   degradation: Degradation,
   config: Config,
-  level: float,
   sr: np.ndarray,
   *,
   steps: Steps | None = None,
@@ -708,7 +694,6 @@ def _correct(
     image: the block, `[h, w, C]`.
     degradation: that made it.
     config: says how.
-    level: of the errors in it.
     sr: `[H, W, C]`.
     steps: to take, of least squares; None: find them.
 
@@ -721,6 +706,7 @@ def _correct(
   if config.consistency == 'back_projection':
     made = back_project(sr, image, degradation, iterations=iterations)
   elif steps is None:
+    level = degradation.error_std(image)
     made, steps = conjugate_gradients(
       sr, image, degradation, level, iterations=iterations
     )
