@@ -49,13 +49,14 @@ def name_too_long(folder):
 
 
 def too_large(folder):
-  Image.new('1', (8100, 8000)).convert('L').save(folder / 'large.png')
-  return ['--input=large.png'], r'large.png: .* the limit is 64'
+  Image.new('1', (13_400, 13_400)).save(folder / 'large.png')
+  return ['--input=large.png'], r'large.png: .*the limit is 178'
 
 
 def result_too_large(folder):
-  Image.new('L', (4100, 4000)).save(folder / 'large.png')
-  return ['--input=large.png', '--scale=16'], 'large.png: .* the limit is 256'
+  Image.new('1', (13_300, 13_300)).save(folder / 'large.png')
+  flags = ['--scale=16', '--bit_depth=16']
+  return ['--input=large.png', *flags], 'large.png: needs about .* GB of memory'
 
 
 def sized(height, width):

@@ -16,6 +16,7 @@ from zssr_jax import Progress
 from zssr_jax.errors import printable
 
 _NAME = 16  # characters of a bar's name
+_BEFORE = ('read', 'estimate', 'prepare')
 _PHASES = {  # in words, what is not training
   'read': 'reading',
   'estimate': 'looking for blur, noise, compression',
@@ -179,6 +180,8 @@ class Display:
           description=_shorten(image.name, _NAME - len(stage)) + stage,
           state=' '.join(words),
         )
+      elif p.phase in _BEFORE:
+        pass  # an error may come yet, which is to be the only line
       elif self._tenths and int(share * 10 + 1e-9) > image.tenths:
         image.tenths = int(share * 10 + 1e-9)
         head = f'{image.name}  {image.tenths * 10}% {stage}'.rstrip()

@@ -24,7 +24,7 @@ from zssr_jax.errors import InputError
 from zssr_jax.ops import color, jpeg
 
 # Largest accepted image. The memory that a run takes grows with it.
-MAX_PIXELS = 256_000_000
+MAX_PIXELS = 178_000_000  # Pillow refuses 178,956,971 by itself
 
 _MOST_SAMPLING = 4  # of JPEG, by its standard
 # Other formats that Pillow knows hide more than 8 bits, layers or frames.
