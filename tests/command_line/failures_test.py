@@ -68,11 +68,15 @@ def test_folder_does_what_is_not_there_yet(tmp_path, cli, quick):
 def test_full_disk_is_one_line_and_leaves_nothing(
   tmp_path, monkeypatch, cli, quick
 ):
-  def write_bytes(path, data):
-    raise OSError(28, 'No space left on device', str(path))
+  opened = pathlib.Path.open
+
+  def no_room(path, mode='r', *others, **options):
+    if 'w' in mode:
+      raise OSError(28, 'No space left on device', str(path))
+    return opened(path, mode, *others, **options)
 
   path = save(tmp_path / 'a.png')
-  monkeypatch.setattr(pathlib.Path, 'write_bytes', write_bytes)
+  monkeypatch.setattr(pathlib.Path, 'open', no_room)
   code, out, err = cli(f'--input={path}')
   assert (code, out) == (2, '')
   assert err.splitlines()[-1].endswith('No space left on device')

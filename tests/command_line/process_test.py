@@ -37,7 +37,7 @@ def test_progress_counts_gradual_stages_and_ends_early(capsys):
 
 
 @pytest.mark.slow
-def test_piped_progress_is_a_line_every_tenth(tmp_path):
+def test_piped_progress_is_a_line_every_tenth_at_most(tmp_path):
   path = save(tmp_path / 'a.png')
   flags = (SMOKE, f'--input={path}', '--config.max_steps=100')
   process = start(*flags, cwd=tmp_path)
@@ -46,9 +46,11 @@ def test_piped_progress_is_a_line_every_tenth(tmp_path):
   assert re.fullmatch(r'a_x2\.png  \d+\.\d s\n', out)
   lines = [line for line in err.splitlines() if line.startswith('a_x2  ')]
   shares = [int(line.split()[1].rstrip('%')) for line in lines]
-  assert shares == list(range(10, 101, 10))
-  for word in ('step 100/100', 'loss', 'error', 'lr', 'left'):
-    assert word in lines[-1]
+  # Of all phases: what goes before the training is over when it begins.
+  assert shares and shares == sorted(set(shares))
+  assert all(share % 10 == 0 for share in shares)
+  for word in (r'step \d+/100', 'loss', 'error', 'lr', 'left'):
+    assert re.search(word, lines[0])
 
 
 @pytest.mark.slow
@@ -77,7 +79,7 @@ def test_terminal_gets_a_bar(tmp_path):
   out, _ = process.communicate(timeout=300)
   assert process.returncode == 0
   assert '━' in shown.decode()
-  assert 'step 100/100' in shown.decode()
+  assert re.search('(preparing|loss .*|enlarging) 0:.. left', shown.decode())
   assert [line[:8] for line in out.splitlines()] == [
     f'{name}_x2.png' for name in 'abc'
   ]
@@ -89,7 +91,7 @@ def test_interrupt_ends_at_once_and_leaves_nothing(tmp_path):
   process = start(
     *(SMOKE, f'--input={path}', '--config.max_steps=3000'), cwd=tmp_path
   )
-  assert process.stderr.readline().startswith('a_x2  10%')
+  assert process.stderr.readline().startswith('a_x2  ')
   process.send_signal(signal.SIGINT)
   clock = time.monotonic()
   out, err = process.communicate(timeout=60)

@@ -185,7 +185,7 @@ def _with_holes(
 
 
 def _within(
-  result: np.ndarray, alpha: np.ndarray, scale: Scale, first: int
+  result: np.ndarray, alpha: np.ndarray, scale: Scale, first: int = 0
 ) -> np.ndarray:
   """Keeps an enlarged alpha within what the 3x3 pixels about it hold.
 

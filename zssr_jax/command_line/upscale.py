@@ -62,6 +62,8 @@ from zssr_jax.report.side_by_side import find_detail, side_by_side
 
 # Megapixels of an input from which a user is told beforehand what it takes.
 _LARGE = 4
+# Bytes of samples that are not held against the disk: they shrink when coded.
+_SMALL_FILE = 1 << 28
 
 
 class _Needs(NamedTuple):
@@ -95,13 +97,16 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
     )
   samples = math.prod(resize.scaled_shape(shape, factors)) * bands
   disk = samples * depth * (2 if job.container == 'TIFF' else 1)
-  if disk > files.free_disk(job.image.parent):
+  if disk > max(files.free_disk(job.image.parent), _SMALL_FILE):
     raise InputError(
       f'{job.image}: needs up to {disk / 1e9:.1f} GB, which are not free there;'
       ' choose another --output'
     )
   image = (*size, pictures.channels(bands))
-  seconds = super_resolution.expect(image, scale, config)
+  try:
+    seconds = super_resolution.expect(image, scale, config)
+  except ValueError:  # too small: comes again, after what is worse
+    seconds = {}
   megapixels = math.prod(size) / 1e6
   if megapixels < _LARGE:
     return _Needs(seconds, None)
@@ -269,6 +274,7 @@ def _finish(
       f'{scores.psnr:.2f} dB / {scores.ssim:.4f}',
       f'(bicubic {scores.bicubic_psnr:.2f} / {scores.bicubic_ssim:.4f})',
     ]
+  if result.image.size:  # not handed out by rows
     read.canvas.paint(0, _with_planes(result))
   contents[job.image] = read.canvas.save
   if found := findings.summary(result):
