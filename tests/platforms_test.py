@@ -12,7 +12,7 @@ import os, runpy, sys
 # JAX and others know where they run; what counts is what we import ourselves.
 import filelock, flax, h5py, imagecodecs, jax, jax.numpy, optax, orbax, rich
 import rich.console, rich.progress, safetensors.numpy, scipy.io, tifffile
-import absl.flags, ml_collections.config_flags, PIL.Image
+import absl.flags, ml_collections.config_flags, PIL.Image, psutil
 for name in {MISSING}:
   sys.modules[name] = None
 for name in ('sched_getaffinity', 'fork', 'getuid', 'mkfifo'):
