@@ -16,7 +16,6 @@ import importlib.util
 import io
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -29,6 +28,8 @@ import jax
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image, PngImagePlugin
+
+from zssr_jax.evaluation import code
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'tests' / 'data'))
@@ -97,6 +98,13 @@ def _exif(orientation: int = _ORIENTED) -> bytes:
 
 
 def png_cases():
+  yield from _png_modes()
+  yield from _png_chunks()
+  yield from _png_depths()
+  yield from _png_alphas()
+
+
+def _png_modes():
   modes = {1: 'grey', 2: 'grey + alpha', 3: 'RGB', 4: 'RGBA'}
   for channels, mode in modes.items():
     for depth in ('uint8', 'uint16'):
@@ -122,6 +130,9 @@ def png_cases():
         turned(samples),
         ('ICC', 'EXIF, turned', 'dpi'),
       )
+
+
+def _png_chunks():
   rgb = smooth(3)
   text = PngImagePlugin.PngInfo()
   text.add_itxt('XML:com.adobe.xmp', make.XMP.decode())
@@ -144,6 +155,9 @@ def png_cases():
       ('gAMA', 'cICP'),
       flags=(f'--output_format={suffix}',),
     )
+
+
+def _png_depths():
   for bits in (1, 2, 4):
     grey = smooth(1)[..., 0] >> (8 - bits)
     header = struct.pack('>IIBBBBB', SHAPE[1], SHAPE[0], bits, 0, 0, 0, 0)
@@ -152,6 +166,11 @@ def png_cases():
     content = _png(header, rows)
     samples = (grey[..., None] * (255 // (2**bits - 1))).astype(np.uint8)
     yield Case('PNG', 'grey', f'{bits} bit', content, '.png', samples)
+
+
+def _png_alphas():
+  """And palettes and frames."""
+  rgb = smooth(3)
   palette = make.as_image(rgb).quantize(16)
   colours = np.asarray(palette.convert('RGB'))
   content = make.saved(palette, 'PNG')
@@ -236,14 +255,26 @@ def jpeg_cases():
   yield Case('JPEG', 'RGB, MPO', 'uint8', content, '.jpg', seen, ('pictures',))
 
 
+_TIFF_MODES = {
+  1: 'grey',
+  2: 'grey + alpha',
+  3: 'RGB',
+  4: 'RGBA',
+  5: '5 bands',
+}
+
+
 def tiff_cases():
-  modes = {
-    1: 'grey',
-    2: 'grey + alpha',
-    3: 'RGB',
-    4: 'RGBA',
-    5: '5 bands',
-  }
+  yield from _tiff_depths()
+  yield from _tiff_places()
+  yield from _tiff_holes()
+  yield from _tiff_bits()
+  yield from _tiff_colours()
+  yield from _tiff_pages()
+
+
+def _tiff_depths():
+  modes = _TIFF_MODES
   for channels, mode in modes.items():
     for depth in ('uint8', 'uint16', 'float16', 'float32'):
       samples = smooth(channels, depth)
@@ -259,6 +290,10 @@ def tiff_cases():
     content = make.plain_tiff(samples, metadata=True)
     told = ('ICC', 'EXIF, turned', 'dpi', 'XMP')
     yield Case('TIFF', 'RGB', depth, content, '.tif', turned(samples), told)
+
+
+def _tiff_places():
+  modes = _TIFF_MODES
   keys = [(34735, 'H', 12, (*make.KEYS, 1), True)]
   for depth, channels in (('uint8', 3), ('uint8', 5), ('float32', 1)):
     samples = smooth(channels, depth)
@@ -281,6 +316,10 @@ def tiff_cases():
     ('georeference',),
     flags=('--output_format=png',),
   )
+
+
+def _tiff_holes():
+  """And what else is not colour: IPTC, associated alpha."""
   for depth, value in (('int16', -32768), ('uint16', 0)):
     samples = smooth(1, depth)
     samples[4:9, 20:30] = value
@@ -299,6 +338,9 @@ def tiff_cases():
   stored[..., :3] *= rgba[..., 3:]
   content = make.tiff(stored, photometric='rgb', extrasamples=['assocalpha'])
   yield Case('TIFF', 'RGBA, associated', 'float32', content, '.tif', stored)
+
+
+def _tiff_bits():
   for bits in (1, 4, 12):
     kind = {1: bool, 4: np.uint8, 12: np.uint16}[bits]
     grey = (smooth(1)[..., 0].astype(np.uint16) << 8) >> (16 - bits)
@@ -313,6 +355,9 @@ def tiff_cases():
   grey = smooth(1, 'float32')
   content = make.tiff(grey[..., 0], photometric='miniswhite')
   yield Case('TIFF', 'grey, white is 0', 'float32', content, '.tif', grey)
+
+
+def _tiff_colours():
   palette = make.as_image(smooth(3)).quantize(16)
   colours = np.asarray(palette.convert('RGB'))
   content = make.saved(palette, 'TIFF')
@@ -338,6 +383,11 @@ def tiff_cases():
   ycc = make.as_image(smooth(3)).convert('YCbCr')
   seen = np.asarray(ycc.convert('RGB'))
   yield Case('TIFF', 'YCbCr', 'uint8', make.saved(ycc, 'TIFF'), '.tif', seen)
+
+
+def _tiff_pages():
+  """And what is refused."""
+  palette = make.as_image(smooth(3)).quantize(16)
   rgb = make.as_image(smooth(3))
   stream = io.BytesIO()
   rgb.save(stream, 'TIFF', save_all=True, append_images=[palette])
@@ -667,13 +717,6 @@ def row(case: Case, path: Path | None, words: list[str]) -> tuple[str, bool]:
 
 def page(lines: list[str], picture: str) -> str:
   """Returns docs/formats.md."""
-  commit = subprocess.run(
-    ['git', 'describe', '--always', '--dirty'],
-    cwd=ROOT,
-    check=True,
-    capture_output=True,
-    text=True,
-  ).stdout.strip()
   return (
     f"""# Formats: what goes in and what comes out
 
@@ -685,7 +728,7 @@ Written by
 
     python benchmarks/formats.py
 
-at commit {commit} on {datetime.date.today()}, on a 2-core AMD EPYC.
+at commit {code.commit()} on {datetime.date.today()}, on a 2-core AMD EPYC.
 {picture}
 - A TIFF gives a TIFF and any other file a PNG, of the same depth; the flags
   `--output_format` and `--bit_depth` say otherwise.

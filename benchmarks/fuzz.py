@@ -22,6 +22,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import multiprocessing
@@ -38,6 +39,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from multiprocessing import connection
+from typing import Any
 
 import numpy as np
 
@@ -69,41 +71,75 @@ def _squeezed(samples: np.ndarray) -> np.ndarray:
   return samples[..., 0] if samples.shape[-1] == 1 else samples
 
 
-def _images() -> dict[str, list[bytes]]:
-  """Valid image files by their kinds."""
-  import imagecodecs
+def _saved(container: str, bands: int = 3, mode='', **options) -> bytes:
+  """An image file that Pillow writes."""
+  from PIL import Image
+
+  image = Image.fromarray(_squeezed(_samples(bands, 'uint8')))
+  stream = io.BytesIO()
+  (image.convert(mode) if mode else image).save(stream, container, **options)
+  return stream.getvalue()
+
+
+def _frames(container: str, **options) -> bytes:
+  """One of three frames."""
+  from PIL import Image
+
+  more = [Image.fromarray(_samples(3, 'uint8')[::-1])] * 2
+  return _saved(container, save_all=True, append_images=more, **options)
+
+
+def _tiff(bands: int, depth: str, pages: int = 1, **options) -> bytes:
+  """A TIFF that tifffile writes."""
   import tifffile
-  from PIL import Image, ImageCms, PngImagePlugin
+
+  stream = io.BytesIO()
+  samples = _squeezed(_samples(bands, depth))
+  frame = {n: options.pop(n) for n in ('bigtiff', 'byteorder') if n in options}
+  with tifffile.TiffWriter(stream, **frame) as file:
+    for _ in range(pages):
+      file.write(samples, metadata=None, **options)
+  return stream.getvalue()
+
+
+@functools.cache
+def _meant() -> tuple[bytes, Any]:
+  """A profile and EXIF."""
+  from PIL import Image, ImageCms
 
   srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+  # The time of day stands in its head, which no seed decides.
+  srgb = srgb[:24] + bytes(12) + srgb[36:]
   exif = Image.Exif()
   exif[0x0112], exif[0x010F] = 6, 'MadeUpCam'
   exif.get_ifd(0x8769)[0x829A] = 0.01
+  return srgb, exif
+
+
+def _pngs() -> list[bytes]:
+  import imagecodecs
+  from PIL import PngImagePlugin
+
+  srgb, exif = _meant()
   text = PngImagePlugin.PngInfo()
   text.add_itxt('XML:com.adobe.xmp', '<x tiff:Orientation="6"/>', zip=True)
   text.add_text('Comment', 'a word ' * 9, zip=True)
+  return [
+    *(_saved('PNG', bands) for bands in (1, 2, 3, 4)),
+    _saved('PNG', mode='P'),
+    _saved('PNG', 1, mode='1'),
+    _saved('PNG', exif=exif, icc_profile=srgb, dpi=(72, 72), pnginfo=text),
+    _frames('PNG'),
+    *(
+      bytes(imagecodecs.png_encode(_squeezed(_samples(bands, 'uint16'))))
+      for bands in (1, 2, 3, 4)
+    ),
+    _interlaced(),
+  ]
 
-  def saved(container: str, bands: int = 3, mode='', **options) -> bytes:
-    image = Image.fromarray(_squeezed(_samples(bands, 'uint8')))
-    stream = io.BytesIO()
-    (image.convert(mode) if mode else image).save(stream, container, **options)
-    return stream.getvalue()
 
-  def frames(container: str, **options) -> bytes:
-    more = [Image.fromarray(_samples(3, 'uint8')[::-1])] * 2
-    return saved(container, save_all=True, append_images=more, **options)
-
-  def tiff(bands: int, depth: str, pages: int = 1, **options) -> bytes:
-    stream = io.BytesIO()
-    samples = _squeezed(_samples(bands, depth))
-    frame = {
-      n: options.pop(n) for n in ('bigtiff', 'byteorder') if n in options
-    }
-    with tifffile.TiffWriter(stream, **frame) as file:
-      for _ in range(pages):
-        file.write(samples, metadata=None, **options)
-    return stream.getvalue()
-
+def _tiffs() -> list[bytes]:
+  srgb, exif = _meant()
   rgb = {'photometric': 'rgb'}
   geo = [
     (33550, 12, 3, (1.0, 1.0, 0.0), True),
@@ -111,69 +147,72 @@ def _images() -> dict[str, list[bytes]]:
     (34735, 3, 8, (1, 1, 0, 1, 1025, 0, 1, 1), True),
     (42113, 2, 5, '-999', True),
   ]
-  found = {
-    'PNG': [
-      *(saved('PNG', bands) for bands in (1, 2, 3, 4)),
-      saved('PNG', mode='P'),
-      saved('PNG', 1, mode='1'),
-      saved('PNG', exif=exif, icc_profile=srgb, dpi=(72, 72), pnginfo=text),
-      frames('PNG'),
-      *(
-        bytes(imagecodecs.png_encode(_squeezed(_samples(bands, 'uint16'))))
-        for bands in (1, 2, 3, 4)
-      ),
-      _interlaced(),
-    ],
-    'JPEG': [
-      saved('JPEG', 1),
-      saved('JPEG', quality=60),
-      saved('JPEG', progressive=True, subsampling=0),
-      saved('JPEG', mode='CMYK', icc_profile=srgb),
-      saved('JPEG', exif=exif, icc_profile=srgb, comment='a word'),
-      frames('MPO'),
-    ],
-    'TIFF': [
-      tiff(1, 'uint8'),
-      tiff(3, 'uint8', compression='zlib', predictor=True, **rgb),
-      tiff(3, 'uint16', compression='lzw', tile=(16, 16), **rgb),
-      tiff(4, 'uint8', extrasamples=['assocalpha'], iccprofile=srgb, **rgb),
-      tiff(1, 'float32', compression='zstd', extratags=geo),
-      tiff(1, 'float64'),
-      tiff(6, 'int16', photometric='minisblack', planarconfig='separate'),
-      tiff(3, 'uint8', compression='jpeg', **rgb),
-      tiff(3, 'uint8', 3, rowsperstrip=5, **rgb),
-      tiff(4, 'uint8', photometric='separated', iccprofile=srgb),
-      tiff(3, 'uint8', photometric='cielab'),
-      tiff(1, 'uint16', bigtiff=True, byteorder='>'),
-      saved('TIFF', mode='P', compression='packbits'),
-      saved('TIFF', 1, mode='1', compression='group4'),
-      saved('TIFF', exif=exif, compression='tiff_deflate', dpi=(72, 72)),
-      saved('TIFF', mode='YCbCr'),
-    ],
-    'WebP': [
-      saved('WEBP'),
-      saved('WEBP', 4, lossless=True, exif=exif, icc_profile=srgb),
-      frames('WEBP'),
-    ],
-    'AVIF': [
-      saved('AVIF'),
-      saved('AVIF', 4, exif=exif, icc_profile=srgb),
-      frames('AVIF'),
-      imagecodecs.avif_encode(_samples(3, 'uint16') >> 6, bitspersample=10),
-    ],
-    'GIF': [saved('GIF'), saved('GIF', 4), frames('GIF'), saved('GIF', 1)],
-    'BMP': [saved('BMP'), saved('BMP', 1), saved('BMP', 4)],
-  }
-  with contextlib.suppress(ImportError, RuntimeError):  # it is an extra
+  return [
+    _tiff(1, 'uint8'),
+    _tiff(3, 'uint8', compression='zlib', predictor=True, **rgb),
+    _tiff(3, 'uint16', compression='lzw', tile=(16, 16), **rgb),
+    _tiff(4, 'uint8', extrasamples=['assocalpha'], iccprofile=srgb, **rgb),
+    _tiff(1, 'float32', compression='zstd', extratags=geo),
+    _tiff(1, 'float64'),
+    _tiff(6, 'int16', photometric='minisblack', planarconfig='separate'),
+    _tiff(3, 'uint8', compression='jpeg', **rgb),
+    _tiff(3, 'uint8', 3, rowsperstrip=5, **rgb),
+    _tiff(4, 'uint8', photometric='separated', iccprofile=srgb),
+    _tiff(3, 'uint8', photometric='cielab'),
+    _tiff(1, 'uint16', bigtiff=True, byteorder='>'),
+    _saved('TIFF', mode='P', compression='packbits'),
+    _saved('TIFF', 1, mode='1', compression='group4'),
+    _saved('TIFF', exif=exif, compression='tiff_deflate', dpi=(72, 72)),
+    _saved('TIFF', mode='YCbCr'),
+  ]
+
+
+def _heifs() -> list[bytes]:
+  """None where the extra is missing."""
+  with contextlib.suppress(ImportError, RuntimeError):
     import pillow_heif
 
     stream = io.BytesIO()
     samples = _samples(3, 'uint8', (64, 64))
     pillow_heif.from_bytes('RGB', (64, 64), samples.tobytes()).save(
-      stream, exif=exif.tobytes()
+      stream, exif=_meant()[1].tobytes()
     )
-    found['HEIF'] = [stream.getvalue()]
-  return found
+    return [stream.getvalue()]
+  return []
+
+
+def _images() -> dict[str, list[bytes]]:
+  """Valid image files by their kinds."""
+  import imagecodecs
+
+  srgb, exif = _meant()
+  found = {
+    'PNG': _pngs(),
+    'JPEG': [
+      _saved('JPEG', 1),
+      _saved('JPEG', quality=60),
+      _saved('JPEG', progressive=True, subsampling=0),
+      _saved('JPEG', mode='CMYK', icc_profile=srgb),
+      _saved('JPEG', exif=exif, icc_profile=srgb, comment='a word'),
+      _frames('MPO'),
+    ],
+    'TIFF': _tiffs(),
+    'WebP': [
+      _saved('WEBP'),
+      _saved('WEBP', 4, lossless=True, exif=exif, icc_profile=srgb),
+      _frames('WEBP'),
+    ],
+    'AVIF': [
+      _saved('AVIF'),
+      _saved('AVIF', 4, exif=exif, icc_profile=srgb),
+      _frames('AVIF'),
+      imagecodecs.avif_encode(_samples(3, 'uint16') >> 6, bitspersample=10),
+    ],
+    'GIF': [_saved('GIF'), _saved('GIF', 4), _frames('GIF'), _saved('GIF', 1)],
+    'BMP': [_saved('BMP'), _saved('BMP', 1), _saved('BMP', 4)],
+    'HEIF': _heifs(),
+  }
+  return {kind: files for kind, files in found.items() if files}
 
 
 def _interlaced() -> bytes:
@@ -192,45 +231,33 @@ def _interlaced() -> bytes:
   return _join_png([(b'IHDR', head), (b'IDAT', data), (b'IEND', b'')])
 
 
-def _arrays() -> dict[str, list[bytes]]:
-  """Valid files of kernels and weights by their kinds."""
+def _written(write: Callable) -> bytes:
+  """What a function writes to a stream."""
+  stream = io.BytesIO()
+  write(stream)
+  return stream.getvalue()
+
+
+def _hdf5(kernel: np.ndarray, layer: np.ndarray, *, matlab: bool) -> bytes:
+  """An HDF5 file of two arrays and, for MATLAB, a cell of both."""
   import h5py
-  import safetensors.numpy
-  import scipy.io
 
-  from zssr_jax import blur_kernels
+  def write(stream: io.BytesIO) -> None:
+    with h5py.File(stream, 'w') as file:
+      file['a/kernel'] = layer
+      chunked = {'chunks': (8, 8), 'compression': 'gzip'}
+      file.create_dataset('Kernel', data=kernel, **chunked)
+      if matlab:
+        place = file.create_dataset('cell', (1, 2), h5py.ref_dtype)
+        place[0] = [file['Kernel'].ref, file['a/kernel'].ref]
+        place.attrs['MATLAB_class'] = np.bytes_('cell')
+
+  return _written(write)
+
+
+def _own_weights(kernel: np.ndarray) -> tuple[bytes, bytes]:
+  """Files of our own, whole and of half the precision."""
   from zssr_jax.weights import parameters
-
-  kernel = blur_kernels.gaussian_kernel((4, 2.25), 0.5, 2)
-  weights = {'a/kernel': np.ones((3, 3, 1, 4), np.float32), 'a/bias': kernel[0]}
-  cell = np.empty((1, 2), object)
-  cell[0, 0], cell[0, 1] = kernel, kernel.T
-
-  def saved(write: Callable) -> bytes:
-    stream = io.BytesIO()
-    write(stream)
-    return stream.getvalue()
-
-  def mat(**variables) -> bytes:
-    packed = variables.pop('packed', False)
-    content = saved(
-      lambda s: scipy.io.savemat(s, variables, do_compression=packed)
-    )
-    # The time of day stands in its head.
-    return b'MATLAB 5.0 MAT-file'.ljust(116) + content[116:]
-
-  def hdf5(matlab: bool) -> bytes:
-    def write(stream: io.BytesIO) -> None:
-      with h5py.File(stream, 'w') as file:
-        file['a/kernel'] = weights['a/kernel']
-        chunked = {'chunks': (8, 8), 'compression': 'gzip'}
-        file.create_dataset('Kernel', data=kernel, **chunked)
-        if matlab:
-          place = file.create_dataset('cell', (1, 2), h5py.ref_dtype)
-          place[0] = [file['Kernel'].ref, file['a/kernel'].ref]
-          place.attrs['MATLAB_class'] = np.bytes_('cell')
-
-    return saved(write)
 
   with tempfile.TemporaryDirectory() as folder:
     ours = pathlib.Path(folder) / 'a.safetensors'
@@ -238,32 +265,55 @@ def _arrays() -> dict[str, list[bytes]]:
     parameters.save_params(ours, tree, network='vdsr', scale=2)
     own = ours.read_bytes()
     parameters.save_params(ours, tree, half=True)
-    half = ours.read_bytes()
+    return own, ours.read_bytes()
+
+
+def _arrays() -> dict[str, list[bytes]]:
+  """Valid files of kernels and weights by their kinds."""
+  import safetensors.numpy
+  import scipy.io
+
+  from zssr_jax import blur_kernels
+
+  kernel = blur_kernels.gaussian_kernel((4, 2.25), 0.5, 2)
+  weights = {'a/kernel': np.ones((3, 3, 1, 4), np.float32), 'a/bias': kernel[0]}
+  cell = np.empty((1, 2), object)
+  cell[0, 0], cell[0, 1] = kernel, kernel.T
+
+  def mat(**variables) -> bytes:
+    packed = variables.pop('packed', False)
+    content = _written(
+      lambda s: scipy.io.savemat(s, variables, do_compression=packed)
+    )
+    # The time of day stands in its head.
+    return b'MATLAB 5.0 MAT-file'.ljust(116) + content[116:]
+
+  own, half = _own_weights(kernel)
   return {
     '.mat': [
       mat(Kernel=kernel),
       mat(kernels=cell, packed=True),
       mat(net={'layer': {'w': kernel, 'name': 'conv'}}, packed=True),
       mat(stack=np.stack([kernel] * 3), kernel=np.eye(5, dtype='u1')),
-      saved(lambda s: scipy.io.savemat(s, {'Kernel': kernel}, format='4')),
-      hdf5(matlab=True),
+      _written(lambda s: scipy.io.savemat(s, {'Kernel': kernel}, format='4')),
+      _hdf5(kernel, weights['a/kernel'], matlab=True),
     ],
     '.npy': [
-      saved(lambda s: np.save(s, kernel)),
-      saved(lambda s: np.save(s, np.asfortranarray(kernel.astype('>f8')))),
-      saved(lambda s: np.save(s, np.stack([kernel] * 4))),
+      _written(lambda s: np.save(s, kernel)),
+      _written(lambda s: np.save(s, np.asfortranarray(kernel.astype('>f8')))),
+      _written(lambda s: np.save(s, np.stack([kernel] * 4))),
     ],
     '.npz': [
-      saved(lambda s: np.savez(s, kernel=kernel)),
-      saved(lambda s: np.savez_compressed(s, a=kernel, b=kernel.T)),
-      saved(lambda s: np.savez_compressed(s, **weights)),
+      _written(lambda s: np.savez(s, kernel=kernel)),
+      _written(lambda s: np.savez_compressed(s, a=kernel, b=kernel.T)),
+      _written(lambda s: np.savez_compressed(s, **weights)),
     ],
     '.safetensors': [
       own,
       half,
       safetensors.numpy.save(weights, {'format': 'pt'}),
     ],
-    '.h5': [hdf5(matlab=False)],
+    '.h5': [_hdf5(kernel, weights['a/kernel'], matlab=False)],
   }
 
 

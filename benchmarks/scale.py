@@ -71,13 +71,14 @@ def run(checkout: Path, photo: Path, output: Path, flags: list[str]) -> str:
   )
   _, status, usage = os.wait4(process.pid, 0)
   seconds = time.perf_counter() - begin
+  memory = usage.ru_maxrss * 1024 / 1e9
   if status:
-    return f'failed | | | {usage.ru_maxrss / 1e6:.2f}'
+    return f'failed | | | {memory:.2f}'
   (record,) = output.glob('*.json')
   parts = json.loads(record.read_text())['seconds']
   return (
     f'{seconds:.0f} | {parts["train"]:.0f} | {parts["infer"]:.0f} |'
-    f' {usage.ru_maxrss * 1024 / 1e9:.2f}'
+    f' {memory:.2f}'
   )
 
 

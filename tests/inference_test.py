@@ -127,6 +127,18 @@ def test_without_a_halo_there_would_be_seams(name):
   assert np.abs(tiled - whole).max() > 1e-3
 
 
+def super_resolve(model, params, image, degradation, config, *, reach):
+  """Enlarges an image by one network."""
+  members = (inference.Member(params, degradation),)
+  upscaler = inference.Upscaler(model, members, config, reach)
+  return inference.enlarge(upscaler, image)
+
+
+def least_squares(*args, **kwargs):
+  """The image alone, without the steps."""
+  return inference.least_squares(*args, **kwargs)[0]
+
+
 def blurred_noise(height, width):
   """A picture with structure of all sizes."""
   rng = np.random.default_rng(height)
@@ -334,7 +346,7 @@ def test_the_result_is_the_median_of_eight_corrected_copies_or_their_mean(
   expected = back_project_slowly(
     combine(copies, axis=0), image, scale, None, iterations
   )
-  made = inference.super_resolve(
+  made = super_resolve(
     model,
     params,
     image,
@@ -360,7 +372,7 @@ def test_without_the_ensemble_one_corrected_copy_is_the_result():
   model, params = make_network('zssr', scale)
   image = random_image(15, 18, 3)
   out = apply_whole(model, params, image, resize.imresize(image, scale))
-  made = inference.super_resolve(
+  made = super_resolve(
     model,
     params,
     image,
@@ -478,7 +490,7 @@ def test_what_interpolation_has_its_share_in_goes_by_blocks_too(monkeypatch):
 @pytest.mark.parametrize('scale', [(1.5, 1.5), (2.0, 1.5), (4 / 3, 3.0)])
 def test_any_scale_gives_the_ceiling_of_the_size(name, shape, scale):
   model, params = make_network(name, scale, channels=1)
-  made = inference.super_resolve(
+  made = super_resolve(
     model,
     params,
     random_image(*shape, 1),
@@ -562,7 +574,7 @@ def test_least_squares_finds_the_nearest_exact_solution(shape, kernel):
   seen = np.asarray(degradation.explained(scene, shape_of_lr(shape)))
   lr = np.zeros((*shape_of_lr(shape), 1), np.float32)
   lr[: seen.shape[0], : seen.shape[1]] = seen
-  made = inference.least_squares(sr, lr, degradation, 0.0, iterations=300)
+  made = least_squares(sr, lr, degradation, 0.0, iterations=300)
   rest = seen.ravel() - matrix @ sr.ravel()
   exact = sr.ravel() + np.linalg.lstsq(matrix, rest, rcond=1e-5)[0]
   np.testing.assert_allclose(np.ravel(made), exact, atol=2e-4)
@@ -582,9 +594,7 @@ def test_least_squares_never_raises_what_is_unexplained():
     degradation = Degradation(2, random_kernel(seed)).padded((9, 9))
     before = unexplained(sr, degradation)
     for iterations in (1, 10):
-      made = inference.least_squares(
-        sr, lr, degradation, 0.0, iterations=iterations
-      )
+      made = least_squares(sr, lr, degradation, 0.0, iterations=iterations)
       after = unexplained(made, degradation)
       assert (after <= before + 1e-6).all(), seed
       before = after
@@ -603,11 +613,11 @@ def test_noise_stops_least_squares():
     )
 
   now = unexplained(rough)
-  same = inference.least_squares(rough, lr, degradation, now, iterations=9)
+  same = least_squares(rough, lr, degradation, now, iterations=9)
   np.testing.assert_array_equal(same, rough)
   level = now / 3
-  made = inference.least_squares(rough, lr, degradation, level, iterations=50)
-  whole = inference.least_squares(rough, lr, degradation, 0.0, iterations=50)
+  made = least_squares(rough, lr, degradation, level, iterations=50)
+  whole = least_squares(rough, lr, degradation, 0.0, iterations=50)
   assert unexplained(whole) < 0.5 * level < unexplained(made) < level * 1.001
 
 
@@ -617,9 +627,9 @@ def test_channels_are_corrected_as_if_alone():
   lr = rng.uniform(0.3, 0.7, (16, 12, 2)).astype(np.float32)
   sr = rng.uniform(0.3, 0.7, (32, 24, 2)).astype(np.float32)
   sr[..., 1] *= 0.9
-  both = inference.least_squares(sr, lr, degradation, 0.01, iterations=6)
+  both = least_squares(sr, lr, degradation, 0.01, iterations=6)
   for c in (0, 1):
-    one = inference.least_squares(
+    one = least_squares(
       sr[..., c : c + 1], lr[..., c : c + 1], degradation, 0.01, iterations=6
     )
     np.testing.assert_allclose(both[..., c], one[..., 0], atol=1e-5)
@@ -643,7 +653,7 @@ def test_least_squares_corrects_the_ensemble_alone(ensemble):
   ]
   combine = {'median': np.median, 'mean': np.mean}[ensemble]
   degradation = Degradation(scale)
-  expected = inference.least_squares(
+  expected = least_squares(
     combine(copies, axis=0).astype(np.float32),
     image,
     degradation,
@@ -653,11 +663,9 @@ def test_least_squares_corrects_the_ensemble_alone(ensemble):
   config = Config(
     depth=3, width=8, back_projection=3, tile=32, ensemble=ensemble
   )
-  made = inference.super_resolve(
-    model, params, image, degradation, config, reach=3
-  )
+  made = super_resolve(model, params, image, degradation, config, reach=3)
   np.testing.assert_allclose(made, expected, atol=2e-5)
-  untouched = inference.super_resolve(
+  untouched = super_resolve(
     model,
     params,
     image,

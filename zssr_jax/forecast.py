@@ -133,7 +133,8 @@ def bytes_of(
   area = scale[0] * scale[1]
   # A file of 16 bits, its samples, and the image of floats.
   reading = _PROGRAM / 2 + (2 + 2 + _FLOAT) * samples
-  # Blocks of some 1100 x 1100 output pixels: each copy, and what is computed.
+  # Of a block each copy, and what is computed of it; this and the factors below
+  # were fitted to runs (docs/results/scale.md).
   block = 1.2e6 * shape[-1] * _FLOAT * (config.copies + 24)
   # What is made of a row of blocks before it is handed on.
   strip = 1.5 * 1400 * shape[1] * scale[1] * shape[-1] * _FLOAT

@@ -254,6 +254,7 @@ class Steps(NamedTuple):
   turn: jax.Array
 
 
+@functools.partial(jax.jit, static_argnames='iterations')
 def least_squares(
   sr: jax.Array,
   lr: jax.Array,
@@ -261,7 +262,7 @@ def least_squares(
   level: float | jax.Array,
   *,
   iterations: int,
-) -> jax.Array:
+) -> tuple[jax.Array, Steps]:
   """Makes `sr` explain `lr` as far as noise allows, by conjugate gradients.
 
   That is CGLS (Hestenes and Stiefel 1952) on `min |down(sr + d) - lr|^2` from
@@ -279,23 +280,8 @@ def least_squares(
     iterations: at most.
 
   Returns:
-    `[H, W, C]` in [0, 1].
+    `[H, W, C]` in [0, 1], and the steps that were taken.
   """
-  return conjugate_gradients(sr, lr, degradation, level, iterations=iterations)[
-    0
-  ]
-
-
-@functools.partial(jax.jit, static_argnames='iterations')
-def conjugate_gradients(
-  sr: jax.Array,
-  lr: jax.Array,
-  degradation: Degradation,
-  level: float | jax.Array,
-  *,
-  iterations: int,
-) -> tuple[jax.Array, Steps]:
-  """Computes `least_squares`, and tells the steps it took."""
 
   def unfinished(state):
     number, _, rest, _, norm, _ = state
@@ -341,7 +327,7 @@ def take_steps(
     sr: `[H, W, C]` in [0, 1].
     lr: `[h, w, C]`.
     degradation: that made `lr`.
-    steps: of `conjugate_gradients`.
+    steps: of `least_squares`.
 
   Returns:
     `[H, W, C]` in [0, 1].
@@ -433,7 +419,14 @@ class Trial(NamedTuple):
   is_whole: bool
 
 
-def fit(upscaler: Upscaler, image: np.ndarray) -> tuple[Upscaler, Trial]:
+class Fitted(NamedTuple):
+  """What is known before all of an image is enlarged."""
+
+  upscaler: Upscaler  # for this image
+  trial: Trial
+
+
+def fit(upscaler: Upscaler, image: np.ndarray) -> Fitted:
   """Measures what all blocks of an image have in common, by enlarging a part.
 
   Args:
@@ -441,7 +434,8 @@ def fit(upscaler: Upscaler, image: np.ndarray) -> tuple[Upscaler, Trial]:
     image: `[h, w, C]` in [0, 1].
 
   Returns:
-    The upscaler for this image, and the part that has most structure.
+    The upscaler for this image, and what it made of the part that has most
+    structure.
   """
   rows, columns = _block_spans(upscaler, image.shape)
   is_whole = len(rows) == len(columns) == 1
@@ -454,7 +448,7 @@ def fit(upscaler: Upscaler, image: np.ndarray) -> tuple[Upscaler, Trial]:
     results.append(result)
     members.append(member._replace(steps=steps))
   fitted = upscaler._replace(members=tuple(members))
-  return fitted, Trial(part, _mean(results), is_whole)
+  return Fitted(fitted, Trial(part, _mean(results), is_whole))
 
 
 def strips(
@@ -512,17 +506,16 @@ def enlarge(
   Returns:
     float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
   """
-  fitted, trial = fit(upscaler, image)
-  return enlarge_rest(fitted, image, trial, report)
+  return enlarge_rest(fit(upscaler, image), image, report)
 
 
 def enlarge_rest(
-  upscaler: Upscaler,
+  fitted: Fitted,
   image: np.ndarray,
-  trial: Trial,
   report: Callable[[float], None] | None = None,
 ) -> np.ndarray:
   """Enlarges an image of which there is a trial already; see `strips`."""
+  upscaler, trial = fitted
   shape = resize.scaled_shape(image.shape, upscaler.scale)
   if trial.is_whole:
     return blend(trial.result, image, upscaler.scale, upscaler.share)
@@ -597,33 +590,6 @@ def blend(
   # What is ruined may hold values that are no numbers.
   kept = 0.0 if share == 1 else (1 - share) * result
   return np.asarray(share * plain + kept, np.float32)
-
-
-def super_resolve(
-  model: nn.Module,
-  params,
-  image: np.ndarray,
-  degradation: Degradation,
-  config: Config,
-  *,
-  reach: int,
-) -> np.ndarray:
-  """Applies one trained network to the input.
-
-  Args:
-    model: a super-resolving module.
-    params: its parameters.
-    image: `[h, w, C]` in [0, 1].
-    degradation: that the network was trained to undo.
-    config: ensemble, back-projection, tile size.
-    reach: how many input pixels away the network's layers look at most.
-
-  Returns:
-    float32 `[ceil(h y), ceil(w x), C]` in [0, 1].
-  """
-  members = (Member(params, degradation),)
-  upscaler = Upscaler(model, members, config, reach)
-  return enlarge(upscaler, np.asarray(image, np.float32))
 
 
 def _resolve(
@@ -707,7 +673,7 @@ def _correct(
     made = back_project(sr, image, degradation, iterations=iterations)
   elif steps is None:
     level = degradation.error_std(image)
-    made, steps = conjugate_gradients(
+    made, steps = least_squares(
       sr, image, degradation, level, iterations=iterations
     )
   else:

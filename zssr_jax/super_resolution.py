@@ -221,8 +221,7 @@ def run_image(
   given = kernel is not None or (degradation and degradation.kernel) is not None
   _check_complete(config, given, start, terms, variables)
   clock = stages.Clock()
-  planned = stages.plan_stages(image.shape, scale, config)
-  tracker.expect(_expected(image.shape, planned, config))
+  tracker.expect(expect(image.shape, scale, config))
   tracker.enter('estimate')
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
@@ -243,19 +242,34 @@ def run_image(
     key=key,
   )
   # What was found may have changed how it is trained.
-  tracker.expect(_expected(image.shape, run.stages, config))
+  tracker.expect(expect(image.shape, scale, config))
   tracker.enter('prepare')
   carried = yield from _train(run, found.source, clock)
   tracker.enter('infer')
+  return (
+    yield from _conclude(run, found, carried, planes, rows, clock, tracker)
+  )
+
+
+def _conclude(
+  run: stages.Run,
+  found: _Found,
+  carried: stages.Carried,
+  planes: np.ndarray | None,
+  rows: Rows | None,
+  clock: stages.Clock,
+  tracker: forecast.Tracker,
+) -> Run:
+  """Enlarges image and planes by what was trained, if that may be shown."""
+  config, warning = run.config, None
   with clock('infer'):
-    fitted = _fit(carried, image)
-  warning = None
+    fitted = _fit(carried, run.image)
   if config.automatic:
     carried, fitted, warning = yield from _judge(
       run, found, carried, fitted, clock
     )
   with clock('infer'):
-    made = _enlarge(fitted, image, planes, rows, tracker.at)
+    made = _enlarge(fitted, run.image, planes, rows, tracker.at)
   tracker.enter('write')
   used = carried.source.degradation
   return Result(
@@ -279,6 +293,8 @@ def expect(
 ) -> dict[str, float]:
   """Estimates how long the phases of a run take, before there is an image.
 
+  That is by the network that the config names.
+
   Args:
     shape: of the image, `(H, W, C)`.
     scale: upscaling factor or pair (y, x).
@@ -291,15 +307,7 @@ def expect(
     ValueError: for an image that is too small, or a scale out of range.
   """
   config = inference.settle(config.in_force, shape)
-  planned = stages.plan_stages(shape, scale, config)
-  return _expected(shape, planned, config)
-
-
-def _expected(
-  shape: tuple[int, ...], planned: tuple[stages.Stage, ...], config: Config
-) -> dict[str, float]:
-  """Estimates the seconds of each phase, by the network that a config names."""
-  factors, side, _ = planned[-1]
+  factors, side, _ = stages.plan_stages(shape, scale, config)[-1]
   model = stages.make_model(registry.MODELS[config.model], factors, config)
   flops = forecast.flops_of(model, factors, shape[2])
   return forecast.seconds_of(shape, factors, config, side=side, flops=flops)
@@ -315,27 +323,20 @@ def _train(
   return carried
 
 
-class _Fitted(NamedTuple):
-  """What is known before the image is enlarged."""
-
-  upscaler: inference.Upscaler  # fitted to the image
-  trial: inference.Trial  # on part of it
-
-
-def _fit(carried: stages.Carried, image: np.ndarray) -> _Fitted:
+def _fit(carried: stages.Carried, image: np.ndarray) -> inference.Fitted:
   """Tries what was trained on part of the image."""
   assert carried.upscaler is not None
-  return _Fitted(*inference.fit(carried.upscaler, image))
+  return inference.fit(carried.upscaler, image)
 
 
 def _judge(
   run: stages.Run,
   found: _Found,
   carried: stages.Carried,
-  fitted: _Fitted,
+  fitted: inference.Fitted,
   clock: stages.Clock,
 ) -> Generator[
-  loop.Job, loop.Trained, tuple[stages.Carried, _Fitted, str | None]
+  loop.Job, loop.Trained, tuple[stages.Carried, inference.Fitted, str | None]
 ]:
   """Trains again where a kernel has done harm.
 
@@ -371,7 +372,7 @@ class _Made(NamedTuple):
 
 
 def _enlarge(
-  fitted: _Fitted,
+  fitted: inference.Fitted,
   image: np.ndarray,
   planes: np.ndarray | None,
   rows: Rows | None,
@@ -380,20 +381,22 @@ def _enlarge(
   """Enlarges an image and the planes beside it, each as a grey image."""
   upscaler, trial = fitted
   channels = image.shape[2]
+  # Views, since there may be many bands.
   greys = [] if planes is None else list(np.moveaxis(planes, 2, 0))
-  greys = [np.repeat(p[..., None], channels, axis=2) for p in greys]
+  greys = [np.broadcast_to(g[..., None], image.shape) for g in greys]
   if rows is None:
-    made = inference.enlarge_rest(upscaler, image, trial, report)
+    made = inference.enlarge_rest(fitted, image, report)
     if planes is None:
       return _Made(made, None)
     enlarged = [inference.enlarge(upscaler, grey).mean(2) for grey in greys]
     return _Made(made, np.stack(enlarged, axis=2))
   if trial.is_whole:
-    sources = [iter([(0, inference.enlarge_rest(upscaler, image, trial))])]
+    sources = [iter([(0, inference.enlarge_rest(fitted, image))])]
   else:
     sources = [inference.strips(upscaler, image, report)]
   for grey in greys:
-    sources.append(inference.strips(inference.fit(upscaler, grey)[0], grey))
+    own = inference.fit(upscaler, grey).upscaler
+    sources.append(inference.strips(own, grey))
   for (first, strip), *others in zip(*sources, strict=True):
     beside = [plane.mean(2, keepdims=True) for _, plane in others]
     rows(first, np.concatenate([strip, *beside], axis=2))
@@ -526,7 +529,7 @@ def _find_network(
   return Network(make=make, color='any', reach=lambda depth: _WHOLE)
 
 
-def _consistency(degradation: Degradation, fitted: _Fitted) -> float:
+def _consistency(degradation: Degradation, fitted: inference.Fitted) -> float:
   """Measures how well a result, degraded again, explains the input: in dB."""
   (image, result, _), share = fitted.trial, fitted.upscaler.share
   result = inference.blend(result, image, degradation.scale, share)

@@ -15,6 +15,7 @@ from zssr_jax.ops.resize import Scale
 
 _DEPTHS = {'8': 'uint8', '16': 'uint16', '32': 'float32'}
 _OF_16_BITS = ('int16', 'float16')
+_SUFFIXES_OF_8_BITS = frozenset('.jpg .jpeg .jfif .bmp .gif .webp'.split())
 
 
 class Unit(NamedTuple):
@@ -50,6 +51,18 @@ def depth(found: Photo, bits: str | None) -> str:
   return _DEPTHS[bits]
 
 
+def sample_bytes(path: Path, bits: str | None) -> int:
+  """Returns the bytes of a sample of a result, before the photo is read.
+
+  Args:
+    path: of the photo, whose name tells whether it may have more than 8 bits.
+    bits: as in `depth`.
+  """
+  if bits is not None:
+    return np.dtype(_DEPTHS[bits]).itemsize
+  return 1 if path.suffix.lower() in _SUFFIXES_OF_8_BITS else 2
+
+
 def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
   """Reads a photo, and divides it into image and planes.
 
@@ -66,10 +79,13 @@ def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
   colour, alpha = photo.fill(found), found.alpha
   if alpha is not None:
     colour = photo.bleed(colour, alpha)
-  unit = unit or unit_of(colour)
+  own = unit_of(colour)
+  unit = unit or own
   if unit != Unit():
     fractions = (colour.astype(np.float64) - unit.low) / unit.span
     colour = fractions.clip(0, 1).astype(np.float32)
+  elif own != Unit():
+    colour = colour.clip(0, 1)
   count = channels(colour.shape[-1])
   planes = [colour[..., count:]]
   # What is opaque everywhere stays so without a network.
@@ -78,8 +94,6 @@ def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
   beside = np.concatenate(planes, axis=-1)
   # Large photos are not held twice.
   image = colour if count == colour.shape[-1] else colour[..., :count]
-  if unit == Unit() != unit_of(image):
-    image = image.clip(0, 1)
   return Picture(found, image, beside if beside.size else None, unit)
 
 

@@ -79,7 +79,7 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
   shape = (*size, bands)
   factors = checks.check_scale(scale)
   config = inference.settle(options.config.in_force, shape)
-  depth = {'8': 1, '16': 2, '32': 4}.get(options.bit_depth or '', 1)
+  depth = pictures.sample_bytes(job.input, options.bit_depth)
 
   def needed(container: str) -> int:
     held = depth if container != 'TIFF' else 0
@@ -116,18 +116,6 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
     f'{megapixels:.1f} megapixels: about {minutes(sum(seconds.values()))}'
     f' minutes and {told}, {copies} of the image',
   )
-
-
-def _read_input(job: Job, options: Options, scale: Scale) -> Picture:
-  """Reads an input, and refuses one whose result could not be written."""
-  picture = pictures.read(job.input, job.page)
-  photo.check_writable(
-    picture.photo,
-    container=job.container,
-    depth=pictures.depth(picture.photo, options.bit_depth),
-    quality=options.quality,
-  )
-  return picture
 
 
 def _read_reference(job: Job, picture: Picture, scale: Scale) -> np.ndarray:
@@ -232,7 +220,16 @@ def _read(job: Job, plan: _Plan) -> _Read:
   """Reads a job's files, and refuses what does not fit."""
   clock = time.perf_counter()
   scale = plan.scale
-  picture = _read_input(job, plan.options, scale)
+  picture = pictures.read(job.input, job.page)
+  # Before all else, so that what could not be written is refused.
+  canvas = pictures.Canvas(
+    picture,
+    scale,
+    container=job.container,
+    bits=plan.options.bit_depth,
+    quality=plan.options.quality,
+    folder=job.image.parent,
+  )
   known = findings.Known(plan.known)
   if plan.options.reads_tables:
     is_jpeg = picture.photo.container == 'JPEG'
@@ -245,14 +242,6 @@ def _read(job: Job, plan: _Plan) -> _Read:
     reference = _read_reference(job, picture, scale)
     # Before the training, so that what is too small to score is refused.
     judge = Judge(picture.image, reference, scale)
-  canvas = pictures.Canvas(
-    picture,
-    scale,
-    container=job.container,
-    bits=plan.options.bit_depth,
-    quality=plan.options.quality,
-    folder=job.image.parent,
-  )
   seconds = time.perf_counter() - clock
   return _Read(picture, reference, judge, known, canvas, seconds)
 
@@ -439,11 +428,11 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
     try:
       done = _finish(job, plan, read, result)
     except Exception as error:
-      display.end(job.image)
       reports.failed(job, error)
     else:
-      display.end(job.image)
       reports.done(done)
+    finally:
+      display.end(job.image)
 
   with Display(len(ready), counts=plan.several) as display:
     reports = _Reports(ready, plan, display)

@@ -26,9 +26,22 @@ def one_line(error: BaseException) -> str:
   return words or type(error).__name__
 
 
-def most_bytes(stored: int) -> int:
-  """Returns how much may be made of a file of so many bytes."""
-  return 4 * stored + 2**24
+class Room:
+  """How much may be made of a file: in proportion to its size."""
+
+  def __init__(self, stored: int):
+    """Takes the bytes of the file."""
+    self.left = 4 * stored + 2**24  # bytes
+
+  def take(self, size: int) -> None:
+    """Takes so many bytes of it.
+
+    Raises:
+      ValueError: when there are no more.
+    """
+    self.left -= size
+    if self.left < 0:
+      raise ValueError('holds far more than a file of its size can')
 
 
 def check_expansion(sizes: Iterable[int], stored: int) -> None:
@@ -41,11 +54,9 @@ def check_expansion(sizes: Iterable[int], stored: int) -> None:
   Raises:
     ValueError: when they are out of proportion.
   """
-  total = 0
+  room = Room(stored)
   for size in sizes:  # which may be counted as they come
-    total += size
-    if total > most_bytes(stored):
-      raise ValueError('holds far more than a file of its size can')
+    room.take(size)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -78,12 +78,12 @@ def _read_5(content: bytes) -> dict[str, Any]:
   SciPy's reader, which is compiled, crashes on some that are damaged.
   """
   order = {b'IM': '<', b'MI': '>'}[content[126:128]]
-  room = [files.most_bytes(len(content))]
+  room = files.Room(len(content))
   variables = {}
   for kind, data in _elements(memoryview(content)[128:], order):
     if kind == _PACKED:
-      unpacked = zlib.decompressobj().decompress(data, room[0] + 1)
-      _take(room, len(unpacked))
+      unpacked = zlib.decompressobj().decompress(data, room.left + 1)
+      room.take(len(unpacked))
       [(kind, data)] = _elements(memoryview(unpacked), order)
     if kind != _MATRIX:
       raise ValueError(f'an element of type {kind} in the place of a matrix')
@@ -116,14 +116,7 @@ def _numbers(element: tuple[int, memoryview], order: str) -> np.ndarray:
   return np.frombuffer(data, f'{order}{_TYPES[kind]}')
 
 
-def _take(room: list[int], size: int) -> None:
-  """Takes so many bytes of what a file may fill; raises where it is full."""
-  room[0] -= size
-  if room[0] < 0:
-    raise ValueError('holds far more than a file of its size can')
-
-
-def _matrix(data: memoryview, order: str, room: list[int]) -> tuple[str, Any]:
+def _matrix(data: memoryview, order: str, room: files.Room) -> tuple[str, Any]:
   """Returns a variable's name and value; `room` is for sparse ones."""
   if not data:
     return '', np.zeros((0, 0))
@@ -143,7 +136,7 @@ def _matrix(data: memoryview, order: str, room: list[int]) -> tuple[str, Any]:
       value = value + 1j * _numbers(next(parts), order)
     return name, value.reshape(shape, order='F')
   if kind == _SPARSE:
-    _take(room, count * 8)
+    room.take(count * 8)
     rows, ends = (_numbers(next(parts), order).astype(np.intp) for _ in 'rc')
     dense = np.zeros(shape)
     columns = np.repeat(np.arange(shape[1]), np.diff(ends))
@@ -178,12 +171,12 @@ def _read_hdf5(content: bytes) -> dict[str, Any]:
 
   # MATLAB counts columns first, so its [h, w] is stored as [w, h].
   transposed = content.startswith(_HDF5[0])
-  items, size = 0, 0
+  items, room = 0, files.Room(len(content))
 
   def convert(item: Any) -> Any:
-    nonlocal items, size
-    items, size = items + 1, size + getattr(item, 'nbytes', 0)
-    files.check_expansion([size], len(content))
+    nonlocal items
+    items += 1
+    room.take(getattr(item, 'nbytes', 0))
     if items > _MOST_ITEMS:
       raise ValueError('too many values')
     if isinstance(item, h5py.Group):  # a struct
