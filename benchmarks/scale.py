@@ -4,9 +4,10 @@
   python benchmarks/scale.py --megapixels 100 --tiff --flags='--preview'
 
 Photos are mosaics of BSDS300 train, JPEGs of 8 bits or, with --tiff, TIFFs of
-16, x2. Each size is one run of its own process; with --before=CHECKOUT one of
-that checkout follows it. Prints a Markdown table: the seconds of the whole
-process, those of training and enlarging, and the most memory that it held.
+16, x2. Each run is a process of its own; with --before=CHECKOUT one of that
+checkout follows it, with --before-flags where its flags differ. Prints a
+Markdown table of medians over --repeat runs: the seconds of the whole process,
+those of training and enlarging, and the most memory that it held.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,8 +58,14 @@ def write(path: Path, megapixels: float, folder: Path) -> None:
   tifffile.imwrite(path, image.astype(np.uint16) * 257, photometric='rgb')
 
 
-def run(checkout: Path, photo: Path, output: Path, flags: list[str]) -> str:
-  """Runs a checkout's bin/main.py; returns the cells of a row."""
+def run(
+  checkout: Path, photo: Path, output: Path, flags: list[str]
+) -> tuple[float, float, float, float]:
+  """Runs a checkout's bin/main.py; returns three seconds, and gigabytes.
+
+  Raises:
+    RuntimeError: if the run failed.
+  """
   begin = time.perf_counter()
   process = subprocess.Popen(
     [
@@ -71,15 +79,30 @@ def run(checkout: Path, photo: Path, output: Path, flags: list[str]) -> str:
   )
   _, status, usage = os.wait4(process.pid, 0)
   seconds = time.perf_counter() - begin
-  memory = usage.ru_maxrss * 1024 / 1e9
   if status:
-    return f'failed | | | {memory:.2f}'
+    raise RuntimeError(f'{checkout}/bin/main.py ended with {status}')
   (record,) = output.glob('*.json')
   parts = json.loads(record.read_text())['seconds']
-  return (
-    f'{seconds:.0f} | {parts["train"]:.0f} | {parts["infer"]:.0f} |'
-    f' {memory:.2f}'
-  )
+  memory = usage.ru_maxrss * 1024 / 1e9
+  return seconds, parts['train'], parts['infer'], memory
+
+
+def measure(photo: Path, options: argparse.Namespace) -> dict[str, str]:
+  """Returns a row's cells by the name of the code, medians of some runs."""
+  codes = {'this': (ROOT, options.flags)}
+  if options.before is not None:
+    codes['before'] = options.before, options.before_flags or options.flags
+  runs: dict[str, list[tuple[float, ...]]] = {name: [] for name in codes}
+  for number in range(options.repeat):
+    for name, (checkout, flags) in codes.items():
+      output = photo.parent / f'{name}{number}'
+      runs[name].append(run(checkout, photo, output, flags.split()))
+      shutil.rmtree(output)
+  cells = {}
+  for name, rows in runs.items():
+    seconds, train, infer, memory = np.median(rows, axis=0)
+    cells[name] = f'{seconds:.1f} | {train:.1f} | {infer:.1f} | {memory:.2f}'
+  return cells
 
 
 def main() -> None:
@@ -89,7 +112,9 @@ def main() -> None:
   )
   parser.add_argument('--tiff', action='store_true')
   parser.add_argument('--flags', default='--config=fast')
+  parser.add_argument('--repeat', type=int, default=3)
   parser.add_argument('--before', type=Path)
+  parser.add_argument('--before-flags')
   options = parser.parse_args()
   root = datasets.data_root()
   assert root is not None, 'needs the test images'
@@ -99,11 +124,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
       photo = Path(name) / ('photo.tif' if options.tiff else 'photo.jpg')
       write(photo, megapixels, root / 'BSDS300_train')
-      for label, checkout in (('this', ROOT), ('before', options.before)):
-        if checkout is not None:
-          output = Path(name) / label
-          cells = run(checkout, photo, output, options.flags.split())
-          print(f'| {megapixels:g} | {label} | {cells} |', flush=True)
+      for label, cells in measure(photo, options).items():
+        print(f'| {megapixels:g} | {label} | {cells} |', flush=True)
 
 
 if __name__ == '__main__':

@@ -12,8 +12,10 @@ the network runs in tiles of fixed size.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ import numpy as np
 from zssr_jax import parts
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
-from zssr_jax.ops import dihedral, resize
+from zssr_jax.ops import conv, dihedral, resize
 
 # Side of a block, output pixels, about, at most. Smaller ones waste more on
 # margins, larger ones memory.
@@ -140,17 +142,30 @@ def upscale_tiled(
     ends = (round((n - offset) * scale[axis]) for n in (start, stop))
     return slice(*ends)
 
-  for y in _spans(lr.shape[1], units[0], tile, halo):
-    for x in _spans(lr.shape[2], units[1], tile, halo):
+  # What a thread sees as its default device is its own.
+  device = jax.config.jax_default_device
+
+  def run(place: tuple[Span, Span]) -> None:
+    y, x = place
+    with jax.default_device(device):
       tile_out = apply(
         params,
         lr[:, y.start : y.stop, x.start : x.stop],
         interpolated[:, hr(y.start, y.stop, 0), hr(x.start, x.stop, 1)],
       )
-      kept = (y.keep_start, y.keep_stop, 0), (x.keep_start, x.keep_stop, 1)
-      out[:, hr(*kept[0]), hr(*kept[1])] = np.asarray(tile_out)[
-        :, hr(*kept[0], y.start), hr(*kept[1], x.start)
-      ]
+    kept = (y.keep_start, y.keep_stop, 0), (x.keep_start, x.keep_stop, 1)
+    out[:, hr(*kept[0]), hr(*kept[1])] = np.asarray(tile_out)[
+      :, hr(*kept[0], y.start), hr(*kept[1], x.start)
+    ]
+
+  places = itertools.product(
+    _spans(lr.shape[1], units[0], tile, halo),
+    _spans(lr.shape[2], units[1], tile, halo),
+  )
+  # A CPU's cores are busier with a tile each than with one tile together.
+  on_cpu = jax.default_backend() == 'cpu'
+  with futures.ThreadPoolExecutor(conv.cores() if on_cpu else 1) as pool:
+    list(pool.map(run, places))
   return out
 
 

@@ -42,10 +42,10 @@ _BLOCK = 256 if cores() == 1 else 1024
 _FEW = 9
 # Side of a kernel above which so many shifts take too long to compile.
 _WIDE = 5
-# Channels from which tiles pay, and pixels up to which their three copies of
-# 2.25 times a map may be held.
+# Channels from which tiles pay, and pixels up to which they do: their three
+# copies of 2.25 times a larger map leave the cache.
 _TILED_CHANNELS = 32
-_TILED_PIXELS = 2**17
+_TILED_PIXELS = 2**15
 # Where the polynomials of a tile are evaluated, the last point at infinity. The
 # usual 0, 1, -1, 2, -2 have twice the rounding error.
 _POINTS = (0, 0.75, -0.75, 1.5, -1.5)
