@@ -6,15 +6,34 @@ with values in [0, 1] and any number of channels. A blur kernel is float32
 A scale is a number or a pair (y, x) of output per input pixels.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from zssr_jax._version import __version__
-from zssr_jax.config import Config
-from zssr_jax.degradation import Degradation
-from zssr_jax.kernel_estimation.diagnosis import estimate_degradation
-from zssr_jax.presets import load_config
-from zssr_jax.super_resolution import Result, train_image
-from zssr_jax.training.history import History
-from zssr_jax.training.loop import Progress
-from zssr_jax.weights.starts import load_start
+
+if TYPE_CHECKING:
+  from zssr_jax.config import Config
+  from zssr_jax.degradation import Degradation
+  from zssr_jax.kernel_estimation.diagnosis import estimate_degradation
+  from zssr_jax.presets import load_config
+  from zssr_jax.super_resolution import Result, train_image
+  from zssr_jax.training.history import History
+  from zssr_jax.training.loop import Progress
+  from zssr_jax.weights.starts import load_start
+
+# Where each public name is. They are imported when they are first asked for:
+# JAX takes a second or two, which a command with a wrong flag need not wait.
+_HOMES = {
+  'Config': 'config',
+  'Degradation': 'degradation',
+  'History': 'training.history',
+  'Progress': 'training.loop',
+  'Result': 'super_resolution',
+  'estimate_degradation': 'kernel_estimation.diagnosis',
+  'load_config': 'presets',
+  'load_start': 'weights.starts',
+  'train_image': 'super_resolution',
+}
 
 __all__ = [
   'Config',
@@ -22,9 +41,23 @@ __all__ = [
   'History',
   'Progress',
   'Result',
-  'load_config',
   '__version__',
   'estimate_degradation',
+  'load_config',
   'load_start',
   'train_image',
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Imports a public name when it is first used (PEP 562)."""
+  if name not in _HOMES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+  globals()[name] = value
+  return value
+
+
+def __dir__() -> list[str]:
+  """Lists the public names, imported or not."""
+  return sorted({*globals(), *__all__})

@@ -143,7 +143,7 @@ def upscale_tiled(
     return slice(*ends)
 
   # What a thread sees as its default device is its own.
-  device = jax.config.jax_default_device
+  device = jax.config.jax_default_device  # type: ignore[attr-defined]
 
   def run(place: tuple[Span, Span]) -> None:
     y, x = place
