@@ -1,7 +1,5 @@
 """bin/eval_all as its users meet it: files, messages and exit codes."""
 
-import importlib.machinery
-import importlib.util
 import json
 import pathlib
 import random
@@ -16,15 +14,12 @@ import pytest
 from PIL import Image
 
 from zssr_jax import registry
+from zssr_jax.command_line import evaluate
 from zssr_jax.weights import parameters, starts
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'eval_all'
 SMOKE = f'--config={ROOT}/configs/smoke.py'
-loader = importlib.machinery.SourceFileLoader('bin_eval_all', str(SCRIPT))
-spec = importlib.util.spec_from_loader('bin_eval_all', loader)
-bin_eval_all = importlib.util.module_from_spec(spec)
-loader.exec_module(bin_eval_all)
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +45,7 @@ def cli(tmp_path, capsys):
     argv = ['eval_all', SMOKE, f'--output={output}', *map(str, arguments)]
     # As for users: optax's Adam does not work under strict promotion.
     with jax.numpy_dtype_promotion('standard'):
-      code = bin_eval_all.main(argv)
+      code = evaluate.main(argv)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

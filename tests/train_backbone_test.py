@@ -1,8 +1,6 @@
 """bin/train_backbone as its users meet it: files, messages and exit codes."""
 
 import errno
-import importlib.machinery
-import importlib.util
 import json
 import pathlib
 import signal
@@ -18,17 +16,13 @@ import safetensors.numpy
 from PIL import Image
 
 from zssr_jax import registry
-from zssr_jax.command_line import app
+from zssr_jax.command_line import app, pretrain
 from zssr_jax.data import files
 from zssr_jax.pretraining import loop
 from zssr_jax.weights import parameters
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / 'bin' / 'train_backbone'
-loader = importlib.machinery.SourceFileLoader('bin_train', str(SCRIPT))
-spec = importlib.util.spec_from_loader('bin_train', loader)
-bin_train = importlib.util.module_from_spec(spec)
-loader.exec_module(bin_train)
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +44,7 @@ def cli(tmp_path, photos, capsys):
   """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
 
   def run(*arguments):
-    code = bin_train.main(
+    code = pretrain.main(
       command(tmp_path / 'out.safetensors', photos, *arguments)
     )
     captured = capsys.readouterr()
@@ -127,7 +121,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(cli, tmp_path, photos):
   assert process.wait() == -signal.SIGKILL
   with np.load(checkpoint) as file:
     assert 0 < file['.step'] < 200
-  assert bin_train.main(argv) == 0
+  assert pretrain.main(argv) == 0
   with np.load(checkpoint) as file:
     assert set(file) == set(whole)
     for name, array in whole.items():

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Fields in whose place others hold where a start is not random.
 OF_START = {'max_steps': 'start_steps', 'learning_rate': 'start_rate'}
 
+# Scales for which a start named 'transferred' comes with the package.
+SHIPPED_SCALES = (2, 3, 4)
+
 # How `fast` trains, and `auto`; it takes what `fast` has for an image that was
 # only shrunk.
 TRAINING_OF_FAST: dict[str, Any] = {
@@ -181,6 +184,26 @@ PRESETS: dict[str, Config] = {
 }
 
 
+# What each is for, in a line.
+SUMMARIES = {
+  'auto': 'any photo: finds blur, noise and compression, trains accordingly',
+  'fast': 'photos that were only shrunk, in seconds, from a trained start',
+  'gradual': 'the same without a start, by way of scales between, in minutes',
+  'best': 'the best score, whatever it takes',
+  'nonideal': 'blurred photos: the kernel is estimated, or given',
+  'nonideal_fast': 'the same in seconds, from a trained start',
+  'real': 'unknown noise and compression, without looking for a blur',
+  'ideal': "the publication's procedure, for images shrunk by bicubic",
+  'pixel_shuffle': '`ideal` with sub-pixel upsampling inside the network',
+  'transposed': '`ideal` with a transposed convolution inside the network',
+  'transferred': 'the start of `fast` as a method of the tables, 100 steps',
+  'mzsr': 'the same by 10 steps of gradient descent',
+  'vdsr_backbone': 'an experiment: a frozen VDSR underneath',
+  'hybrid_loss': 'an experiment: a perceptual loss beside L1',
+  'smoke': 'tests only: tiny',
+}
+
+
 def load_config(name: str, **changes: Any) -> Config:
   """Returns a shipped config, with some of its fields changed.
 
@@ -218,6 +241,12 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     if field in changes
   }
   return config.replace(**{**freed, **changes})
+
+
+def is_shipped(scale: float | tuple[float, float]) -> bool:
+  """Tells whether there is a 'transferred' start for a scale."""
+  y, x = scale if isinstance(scale, tuple) else (scale, scale)
+  return y == x and y in SHIPPED_SCALES
 
 
 def preview(config: Config) -> Config:

@@ -5,7 +5,7 @@ import pytest
 
 import zssr_jax
 from zssr_jax import blur_kernels
-from zssr_jax.command_line import arguments
+from zssr_jax.command_line import arguments, known, zssr
 from zssr_jax.errors import InputError
 
 from .helpers import ROOT, bin_main, save
@@ -39,8 +39,9 @@ def test_seed_decides_the_result(tmp_path, cli):
 def test_help_names_every_flag(capsys):
   assert bin_main.main(['main.py', '--help']) == 0
   out = capsys.readouterr().out
-  assert out.startswith(bin_main.__doc__)
-  for name in ('config', 'input', 'scale', 'kernel', 'seed', 'overwrite'):
+  assert out.startswith(zssr.__doc__)
+  assert '--config=NAME' in out
+  for name in ('input', 'scale', 'kernel', 'seed', 'overwrite'):
     assert f'--{name}:' in out or f'--[no]{name}:' in out
 
 
@@ -49,8 +50,8 @@ def test_config_files_say_how_to_run_them(name):
   flag = f'--config={ROOT}/configs/{name}.py'
   configs = [
     arguments.parse_flags(
-      ['main.py', *chosen], bin_main.define_flags, configs=ROOT / 'configs'
-    )[1]
+      ['main.py', *chosen], zssr.define_flags, default='auto'
+    ).config
     for chosen in ([flag], [f'--config={name}'], ['--config', name])
   ]
   assert isinstance(configs[0], zssr_jax.Config)
@@ -73,12 +74,9 @@ def test_config_files_say_how_to_run_them(name):
 def test_steps_that_are_asked_for_hold_with_a_start_and_without(
   flags, expected
 ):
-  _, config = arguments.parse_flags(
-    ['main.py', '--config=fast', *flags],
-    bin_main.define_flags,
-    configs=ROOT / 'configs',
-  )
-  used = config.in_force
+  used = arguments.parse_flags(
+    ['main.py', '--config=fast', *flags], zssr.define_flags, default='auto'
+  ).config.in_force
   assert (used.max_steps, used.learning_rate) == expected
 
 
@@ -95,14 +93,14 @@ def test_steps_that_are_asked_for_hold_with_a_start_and_without(
 )
 def test_gaussian_kernel_in_words(text, eigenvalues, degrees):
   np.testing.assert_allclose(
-    arguments.parse_gaussian(text, 2),
+    known.parse_gaussian(text, 2),
     blur_kernels.gaussian_kernel(eigenvalues, np.radians(degrees), 2),
     atol=1e-7,
   )
 
 
 def test_the_angle_turns_from_x_towards_growing_y():
-  kernel = arguments.parse_gaussian('gaussian:3,1,45deg', 2)
+  kernel = known.parse_gaussian('gaussian:3,1,45deg', 2)
   center = kernel.shape[0] // 2
   # Down and to the right lies the long axis.
   assert kernel[center + 3, center + 3] > 5 * kernel[center + 3, center - 2]
@@ -117,7 +115,7 @@ def test_the_angle_turns_from_x_towards_growing_y():
 )
 def test_gaussian_that_makes_no_sense_is_one_line(text):
   with pytest.raises(InputError) as caught:
-    arguments.parse_gaussian(f'gaussian:{text}', 2.0)
+    known.parse_gaussian(f'gaussian:{text}', 2.0)
   assert str(caught.value).startswith(f'--kernel=gaussian:{text}: must be ')
   assert '0 < STD <= 8 in' in str(caught.value)
   assert '\n' not in str(caught.value)
@@ -125,4 +123,4 @@ def test_gaussian_that_makes_no_sense_is_one_line(text):
 
 def test_gaussian_is_for_one_scale_on_both_axes():
   with pytest.raises(InputError, match='not 2,3; pass a kernel file'):
-    arguments.parse_gaussian('gaussian:1', (2.0, 3.0))
+    known.parse_gaussian('gaussian:1', (2.0, 3.0))

@@ -166,7 +166,8 @@ def scale(text):
 
 
 def output_is_a_file(folder):
-  return ['--input=photo.png', '--output=photo.png'], 'photo.png: cannot write'
+  flags = ['photo.png', '--output=photo.png', '--overwrite']
+  return flags, 'photo.png: is the input, too'
 
 
 def output_below_a_file(folder):
@@ -234,8 +235,29 @@ def flag_unknown(folder):
   return ['--input=photo.png', '--sacle=3'], 'sacle.*scale'
 
 
-def flag_without_dashes(folder):
-  return ['photo.png'], 'photo.png: .*--input=photo.png'
+def scale_twice(folder):
+  return ['photo.png', '--scale=3', '-s', '2'], 'scale.* already defined as 3'
+
+
+def config_twice(folder):
+  flags = ['photo.png', '--config=fast', '--config=smoke']
+  return flags, '--config=smoke: is there twice'
+
+
+def config_field_twice(folder):
+  flags = ['photo.png', '--config.depth=3', '--config.depth=4']
+  return flags, '--config.depth: is there twice'
+
+
+def one_file_for_several(folder):
+  save(folder / 'other.png')
+  flags = ['photo.png', 'other.png', '--output=large.png']
+  return flags, 'large.png: is one file, for 2 inputs'
+
+
+def another_format_than_the_file(folder):
+  flags = ['photo.png', '--output=large.png', '--output_format=tif']
+  return flags, '--output_format=tif: contradicts --output=large.png'
 
 
 def seed(text):
@@ -279,7 +301,7 @@ def reference_too_small_to_score(folder):
 
 def reference_not_in_folder(folder):
   (folder / 'hr').mkdir()
-  return ['--input=photo.png', '--reference=hr'], 'hr: holds no images called'
+  return ['--input=photo.png', '--reference=hr'], 'photo.png: hr holds no'
 
 
 def one_reference_for_several(folder):
@@ -343,7 +365,11 @@ BAD_INPUT = [
   config_with_a_bad_value,
   config_file_with_unknown_field,
   flag_unknown,
-  flag_without_dashes,
+  scale_twice,
+  config_twice,
+  config_field_twice,
+  one_file_for_several,
+  another_format_than_the_file,
   seed('x'),
   seed('-1'),
   seed('1.5'),

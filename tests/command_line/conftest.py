@@ -106,8 +106,11 @@ def cli(tmp_path, capsys):
   """Runs the command in this process: `cli(*flags) -> (code, out, err)`."""
 
   def run(*arguments, config=SMOKE):
-    output = f'--output={tmp_path / "out"}'
-    argv = ['main.py', config, output, *map(str, arguments)]
+    argv = ['main.py', *map(str, arguments)]
+    if not any(a.startswith(('--output=', '-o')) for a in argv):
+      argv.append(f'--output={tmp_path / "out"}')
+    if not any(a.startswith('--config=') for a in argv):
+      argv.append(config)
     # As for users: optax's Adam does not work under strict promotion.
     with jax.numpy_dtype_promotion('standard'):
       code = bin_main.main(argv)

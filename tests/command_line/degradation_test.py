@@ -9,12 +9,12 @@ from PIL import Image
 
 import zssr_jax
 from zssr_jax import super_resolution
-from zssr_jax.command_line import arguments, findings
+from zssr_jax.command_line import arguments, findings, zssr
 from zssr_jax.data import image_io
 from zssr_jax.kernel_estimation.diagnosis import Candidate, Diagnosis
 from zssr_jax.ops import jpeg
 
-from .helpers import ROOT, bin_main, photo, read_record, save
+from .helpers import ROOT, photo, read_record, save
 
 AUTO = f'--config={ROOT}/configs/auto.py'
 
@@ -28,7 +28,7 @@ def save_jpeg(path, quality=60, subsampling=0, **size):
 
 def parse(*chosen):
   return arguments.parse_options(
-    ['main.py', *chosen], bin_main.define_flags, root=ROOT
+    ['main.py', *chosen], zssr.define_flags, example=ROOT
   )
 
 

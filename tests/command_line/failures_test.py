@@ -14,7 +14,8 @@ from .helpers import outputs, save
 def test_folder_goes_on_after_a_bad_file(tmp_path, cli, quick):
   (tmp_path / 'in').mkdir()
   save(tmp_path / 'in/a.png')
-  (tmp_path / 'in/b.png').write_text('no image')
+  b = tmp_path / 'in/b.png'
+  b.write_text('no image')
   save(tmp_path / 'in/c.JPG')
   (tmp_path / 'in/notes.txt').write_text('not an image, and none pretended')
   code, out, err = cli(f'--input={tmp_path / "in"}')
@@ -26,11 +27,14 @@ def test_folder_goes_on_after_a_bad_file(tmp_path, cli, quick):
   errors = [line for line in err.splitlines() if line.startswith('error')]
   assert len(errors) == 1
   assert 'b.png' in errors[0]
+  assert err.splitlines()[-1] == f'failed: 1 of 3 inputs failed: {b}'
+  assert f'note: {tmp_path / "in/notes.txt"}: not an image by its name' in err
   assert outputs(tmp_path) == [
     'a_x2.json',
     'a_x2.png',
     'c_x2.json',
     'c_x2.png',
+    'manifest.jsonl',
   ]
 
 
@@ -60,9 +64,9 @@ def test_folder_does_what_is_not_there_yet(tmp_path, cli, quick):
   assert cli(f'--input={tmp_path / "in"}')[0] == 0
   save(tmp_path / 'in/b.png')
   code, out, err = cli(f'--input={tmp_path / "in"}')
-  assert code == 1
+  assert code == 0
   assert out.startswith('b_x2.png')
-  assert 'a_x2.png: exists already' in err
+  assert 'a_x2.png: finished before; pass --overwrite' in err
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(

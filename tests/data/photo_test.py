@@ -13,7 +13,7 @@ import scipy.ndimage
 import tifffile
 from PIL import ExifTags, Image, PngImagePlugin
 
-from zssr_jax.data import image_io, photo
+from zssr_jax.data import image_io, names, photo
 from zssr_jax.errors import InputError
 
 from .sample_files import (
@@ -767,11 +767,11 @@ def test_split_page(tmp_path, monkeypatch):
     'b[2].tif[1]': ('b[2].tif', 1),
     'x' * 300 + '[1]': ('x' * 300, 1),
   }.items():
-    path, page = photo.split_page(name)
+    path, page = names.split_page(name)
     assert (str(path), page) == expected
   (tmp_path / 'a.tif[3]').touch()
-  assert photo.split_page('a.tif[3]')[1] is None
-  assert photo.split_page('a.tif[3][2]') == (photo.Path('a.tif[3]'), 2)
+  assert names.split_page('a.tif[3]')[1] is None
+  assert names.split_page('a.tif[3][2]') == (names.Path('a.tif[3]'), 2)
 
 
 def raw_page(samples, **options):
@@ -1270,7 +1270,7 @@ def test_cases_are_refused(cases, name, reason):
 
 def test_cases_of_pages_are_chosen(cases):
   for name in ('a/anim.webp', 'a/multipage.tif'):
-    path, page = photo.split_page(f'{cases / name}[3]')
+    path, page = names.split_page(f'{cases / name}[3]')
     assert photo.read_photo(path, page=page).colour.shape == (48, 64, 3)
 
 

@@ -1,7 +1,5 @@
 """bin/convert_weights as its users meet it: files, messages, exit codes."""
 
-import importlib.machinery
-import importlib.util
 import os
 import pathlib
 import pickle
@@ -16,15 +14,12 @@ import safetensors.numpy
 import scipy.io
 
 from zssr_jax import registry
+from zssr_jax.command_line import convert
 from zssr_jax.models import vgg
 from zssr_jax.weights import parameters
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / 'bin' / 'convert_weights'
-loader = importlib.machinery.SourceFileLoader('bin_convert', str(SCRIPT))
-spec = importlib.util.spec_from_loader('bin_convert', loader)
-bin_convert = importlib.util.module_from_spec(spec)
-loader.exec_module(bin_convert)
 
 
 @pytest.fixture
@@ -33,7 +28,7 @@ def cli(tmp_path, capsys):
 
   def run(*arguments, output=tmp_path / 'out' / 'w.safetensors'):
     argv = ['convert_weights', f'--output={output}', *map(str, arguments)]
-    code = bin_convert.main(argv)
+    code = convert.main(argv)
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
-import jax
 import rich.console
 from absl import flags
 
@@ -66,6 +65,8 @@ def use_compile_cache() -> None:
   write to, the programs are compiled each time.
   """
   default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  import jax  # not before the arguments are checked
+
   folder = os.environ.get('ZSSR_JAX_CACHE', f'{default}/zssr_jax')
   if not folder or jax.config.values['jax_compilation_cache_dir']:
     return
@@ -83,7 +84,7 @@ def use_compile_cache() -> None:
 
 def run_command(
   argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
+  define: Callable[[flags.FlagValues], None],
   work: Callable[[], int],
   *,
   usage: str,
@@ -100,7 +101,7 @@ def run_command(
   """
   if {'--help', '-help', '-h'} & set(argv[1:]):
     values = flags.FlagValues()
-    define(values, argv[:1])
+    define(values)
     print(f'{usage}{values.get_help()}', flush=True)
     return 0
   try:

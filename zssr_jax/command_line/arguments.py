@@ -1,53 +1,53 @@
-"""What the command line asks for, checked as far as it goes without images."""
+"""What the command line asks for, checked as far as it goes without images.
+
+Nothing here imports JAX, so that a wrong flag is answered at once.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from absl import flags
+from ml_collections import config_flags
 
-from zssr_jax import blur_kernels, presets
+from zssr_jax import presets
 from zssr_jax.config import KERNELS, Config
-from zssr_jax.data import image_io, kernel_io, photo
-from zssr_jax.degradation import Degradation
+from zssr_jax.data import names
 from zssr_jax.errors import InputError
-from zssr_jax.ops import jpeg
-from zssr_jax.ops.resize import Scale
-from zssr_jax.weights import starts
+
+if TYPE_CHECKING:
+  from zssr_jax.ops.resize import Scale
 
 # Values of --kernel that say where the kernel is to come from.
-_WORDS = tuple(name for name in KERNELS if name != 'given')
-ESTIMATES = tuple(name for name in _WORDS if name != 'bicubic')
+WORDS = tuple(name for name in KERNELS if name != 'given')
+ESTIMATES = tuple(name for name in WORDS if name != 'bicubic')
 GAUSSIAN = 'gaussian:'
 # Values of --noise and --jpeg that are neither numbers nor files.
-_AUTO = 'auto'
-_NO_JPEG = 'none'
+AUTO = 'auto'
+NO_JPEG = 'none'
 # Containers by the values of --output_format: png, jpg, tif.
-OUTPUT_FORMATS = {s[1:]: container for container, s in photo.SUFFIXES.items()}
-# Widest Gaussian, as a multiple of the scale: four pixels of the input.
-_WIDEST = 4
+OUTPUT_FORMATS = {s[1:]: container for container, s in names.SUFFIXES.items()}
+_MOST_BITS = {'PNG': 16, 'JPEG': 8, 'TIFF': 32}
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What the flags of bin/main.py say, by their names.
+  """What the flags of `zssr` say, by their names.
 
   A word such as --kernel=estimate has become `config.kernel`, --zero-shot
   `config.start`, and --preview what `presets.preview` makes of the config.
   """
 
   config: Config
-  input: str  # file, folder or glob
-  output: str = 'out'
+  input: tuple[str, ...]  # files, folders and globs
   scale: str = '2'
+  output: str = 'out'  # a folder, or the file where `output_file` says so
+  recursive: bool = False
   kernel: str | None = None  # FILE, FILE:INDEX or gaussian:...
   noise: str | None = None  # STD in grey levels, or auto
   jpeg: str | None = None  # QUALITY, FILE, none or auto
@@ -59,6 +59,7 @@ class Options:
   bit_depth: str | None = None  # 8, 16 or 32
   quality: int | None = None  # of a JPEG
   overwrite: bool = False
+  dry_run: bool = False
   explain: bool = False
   preview: bool = False
   report: bool = False
@@ -67,11 +68,34 @@ class Options:
   true_kernel: Path | None = None
 
   @property
+  def output_file(self) -> Path | None:
+    """The file that --output names, where it does not name a folder."""
+    path = Path(self.output).expanduser()
+    if names.container_of(path) is None or path.is_dir():
+      return None
+    return path
+
+  @property
+  def folder(self) -> Path:
+    """The folder for the results."""
+    file = self.output_file
+    return Path(self.output).expanduser() if file is None else file.parent
+
+  @property
   def reads_tables(self) -> bool:
     """Whether it counts what a JPEG input says of its compression."""
     if self.jpeg is None:
       return self.config.automatic
-    return self.jpeg == _AUTO
+    return self.jpeg == AUTO
+
+
+class Parsed(NamedTuple):
+  """A command line."""
+
+  values: flags.FlagValues
+  config: Config
+  config_name: str  # of the preset, or the file's stem
+  rest: list[str]  # what is no flag
 
 
 def define_parallel(values: flags.FlagValues) -> None:
@@ -121,56 +145,98 @@ def _spelt(argv: list[str], known: flags.FlagValues) -> list[str]:
   return [spell(argument) for argument in argv]
 
 
-def _find_config(name: str, configs: Path) -> str:
-  """Finds the file that --config names: itself, or a shipped one by its name.
+def _find_config(name: str) -> str:
+  """Checks what --config names: a file, or a preset.
 
   Raises:
-    InputError: for a bare name that is none of the shipped ones.
+    InputError: for a bare name that is no preset.
   """
   if not re.fullmatch(r'\w+', name) or Path(name).is_file():
     return name
-  if (configs / f'{name}.py').is_file():
-    return str(configs / f'{name}.py')
-  known = sorted(path.stem for path in configs.glob('*.py'))
-  near = difflib.get_close_matches(name, known, 1)
-  hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
-  raise InputError(f'--config={name}: no such config; {hint}')
+  try:
+    presets.load_config(name)
+  except InputError as error:
+    raise InputError(f'--config={error}') from None
+  return name
+
+
+def _take_config(argv: list[str], default: str) -> tuple[str, list[str]]:
+  """Takes --config out of a command line.
+
+  Returns:
+    What it names, or the default, and the other arguments.
+
+  Raises:
+    InputError: where it comes twice, or names nothing.
+  """
+  chosen, rest = [], argv[:1]
+  arguments = iter(argv[1:])
+  for argument in arguments:
+    if match := re.fullmatch(r'--?config(?:=(.*))?', argument, re.DOTALL):
+      name = next(arguments, None) if match[1] is None else match[1]
+      if not name:
+        raise InputError('--config: names no config; --list-configs has them')
+      chosen.append(_find_config(name))
+    else:
+      rest.append(argument)
+      if argument == '--':
+        rest += arguments
+  if len(chosen) > 1:
+    raise InputError(f'--config={chosen[1]}: is there twice; leave one out')
+  return (chosen or [default])[0], rest
+
+
+def _define_config(
+  source: str, argv: list[str], values: flags.FlagValues
+) -> None:
+  """Defines --config, whose fields are overridden by --config.FIELD."""
+  if source in presets.PRESETS and not Path(source).is_file():
+    config_flags.DEFINE_config_dict(
+      'config', presets.config_dict(source), flag_values=values, sys_argv=argv
+    )
+  else:
+    config_flags.DEFINE_config_file(
+      'config', source, flag_values=values, sys_argv=argv
+    )
 
 
 def parse_flags(
   argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
+  define: Callable[[flags.FlagValues], None],
   *,
-  configs: Path,
-) -> tuple[flags.FlagValues, Config]:
-  """Parses a command line with a `--config` file and its overrides.
+  default: str,
+) -> Parsed:
+  """Parses a command line with a `--config` and its overrides.
+
+  A flag that comes twice adds up where it is a list, and is an error
+  elsewhere.
 
   Args:
     argv: program name and arguments.
-    define: called with a FlagValues and `argv`; defines the flags, among them
-      `config`, an ml_collections config file.
-    configs: folder of the shipped configs, whose files go by their names.
-
-  Returns:
-    The parsed flags and the config they describe.
+    define: called with a FlagValues; defines all flags but --config.
+    default: the preset that holds without --config.
 
   Raises:
     InputError: for anything wrong with the arguments or the config file.
   """
-  values = flags.FlagValues()
-  source = 'the default config'
-  argv = list(argv)
-  for name, argument in overrides(argv):
+  chosen = overrides(argv)
+  for name, argument in chosen:
     _check_field(name, argument)
-  for i, argument in enumerate(argv):
-    if chosen := re.match(r'--?config=(.*)$', argument):
-      source = _find_config(chosen[1], configs)
-      argv[i] = f'--config={source}'
-    elif re.match(r'--?config$', argument) and i + 1 < len(argv):
-      source = argv[i + 1] = _find_config(argv[i + 1], configs)
+  fields_set = [name for name, _ in chosen]
+  for name in fields_set:
+    if fields_set.count(name) > 1:
+      raise InputError(f'--config.{name}: is there twice; leave one out')
+  source, argv = _take_config(argv, default)
+  values = flags.FlagValues()
+  values.set_gnu_getopt(True)  # flags may come behind files
   try:
-    define(values, argv)
-    extra = values(_spelt(argv, values))[1:]
+    define(values)
+    for name in values:
+      if not isinstance(values[name], flags.MultiFlag):
+        values[name].allow_overwrite = False
+    spelt = _spelt(argv, values)
+    _define_config(source, spelt, values)
+    rest = values(spelt)[1:]
     config: Any = values['config'].value
     fields = config.to_dict()
   except flags.Error as error:
@@ -181,28 +247,25 @@ def parse_flags(
     if isinstance(error, OSError) and not Path(source).is_file():
       raise InputError(f'{source}: no such config file') from None
     raise InputError(f'{source}: {type(error).__name__}: {error}') from None
-  if extra:
-    raise InputError(f'{extra[0]}: not a flag; use --input={extra[0]}')
   for name in fields:
     _check_field(name, source)
-  chosen_fields = {name for name, _ in overrides(argv)}
   for name, of_start in presets.OF_START.items():
     # What the user asks for holds, with a start or without.
-    if name in chosen_fields and of_start not in chosen_fields:
+    if name in fields_set and of_start not in fields_set:
       fields.pop(of_start, None)
   try:
-    return values, Config(**fields)
+    return Parsed(values, Config(**fields), Path(source).stem, rest)
   except (TypeError, ValueError) as error:
     raise InputError(f'{source}: {error}') from None
 
 
 def parse_options(
   argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
+  define: Callable[[flags.FlagValues], None],
   *,
-  root: Path,
+  example: Path | None = None,
 ) -> Options:
-  """Parses the command line of bin/main.py.
+  """Parses the command line of `zssr`.
 
   Without an input it fills in the bundled example: the photo, its ground truth
   and its kernel, unless another was asked for.
@@ -210,22 +273,23 @@ def parse_options(
   Args:
     argv: program name and arguments.
     define: as in `parse_flags`; one flag for each field of `Options`.
-    root: folder of the shipped `configs` and `examples`.
+    example: folder of the bundled example; None: there is none.
 
   Raises:
-    InputError: see `parse_flags`; also for an example at another scale than
-      its own, a config that needs a kernel when none is given, and flags that
-      contradict each other or have no effect.
+    InputError: see `parse_flags`; also where there is nothing to do, for an
+      example at another scale than its own, a config that needs a kernel when
+      none is given, and flags that contradict each other or have no effect.
   """
-  values, config = parse_flags(argv, define, configs=root / 'configs')
-  names = [f.name for f in dataclasses.fields(Options) if f.name in values]
-  chosen: dict[str, Any] = {name: values[name].value for name in names}
-  _check_output(chosen['output_format'], chosen['bit_depth'], chosen['quality'])
+  values, config, _, rest = parse_flags(argv, define, default='auto')
+  fields = [f.name for f in dataclasses.fields(Options) if f.name in values]
+  chosen: dict[str, Any] = {name: values[name].value for name in fields}
+  chosen['input'] = (*chosen['input'], *rest)
+  scale = parse_scale(chosen['scale'])
   kernel = chosen['kernel']
-  if kernel in _WORDS:
+  if kernel in WORDS:
     chosen['kernel'] = None
   config = _apply_words(config, kernel, chosen['noise'], chosen['jpeg'])
-  config = _choose_start(config, chosen['scale'], values, argv)
+  config = _choose_start(config, scale, values, argv)
   if chosen['preview']:
     config = presets.preview(config)
   if chosen['explain'] and not (config.automatic or config.kernel == 'auto'):
@@ -235,48 +299,72 @@ def parse_options(
     )
   chosen['config'] = config
   chosen['weights'] = tuple(chosen['weights'])
-  if chosen['input'] is None:
-    if parse_scale(chosen['scale']) != 2:
-      raise InputError(
-        f'--scale={chosen["scale"]}: the bundled example is made for 2; name'
-        ' an --input for other scales'
-      )
-    example = root / 'examples'
-    chosen['input'] = str(example / 'astronaut_lr.png')
-    own_kernel = example / 'astronaut_kernel.npy'
-    if config.kernel in ESTIMATES and not chosen['kernel']:
-      chosen['true_kernel'] = own_kernel
-    elif not kernel:
-      chosen['kernel'] = str(own_kernel)
-    chosen['reference'] = chosen['reference'] or str(
-      example / 'astronaut_hr.png'
-    )
+  if not chosen['input']:
+    _fill_in_example(chosen, kernel, scale, example)
   if config.kernel == 'given' and not chosen['kernel']:
     raise InputError(
-      f'{chosen["input"]}: this config needs the blur kernel of the image;'
+      f'{chosen["input"][0]}: this config needs the blur kernel of the image;'
       ' pass --kernel=FILE or --kernel=gaussian:STD, or --kernel=estimate to'
       ' have it found, or --kernel=bicubic to do without'
     )
-  return Options(**chosen)
+  options = Options(**chosen)
+  _check_output(options)
+  return options
 
 
-def _check_output(
-  output_format: str | None, bit_depth: str | None, quality: int | None
+def _fill_in_example(
+  chosen: dict[str, Any],
+  kernel: str | None,
+  scale: Scale,
+  example: Path | None,
 ) -> None:
+  """Chooses the bundled example, its ground truth and its kernel."""
+  if example is None:
+    raise InputError(
+      'no photo: name files or folders, as in zssr photo.jpg; zssr --help'
+      ' tells the rest'
+    )
+  if scale != 2:
+    raise InputError(
+      f'--scale={chosen["scale"]}: the bundled example is made for 2; name'
+      ' an --input for other scales'
+    )
+  chosen['input'] = (str(example / 'astronaut_lr.png'),)
+  own_kernel = example / 'astronaut_kernel.npy'
+  if chosen['config'].kernel in ESTIMATES and not chosen['kernel']:
+    chosen['true_kernel'] = own_kernel
+  elif not kernel:
+    chosen['kernel'] = str(own_kernel)
+  chosen['reference'] = chosen['reference'] or str(example / 'astronaut_hr.png')
+
+
+def _check_output(options: Options) -> None:
   """Refuses what goes together with no input.
 
   Raises:
-    InputError: for a quality without JPEG, or more bits than a format has.
+    InputError: for a quality without JPEG, more bits than a format has, or a
+      file for the result that is of another format than was asked for.
   """
-  if quality is not None and output_format != 'jpg':
+  asked = OUTPUT_FORMATS.get(options.output_format or '')
+  file = options.output_file
+  if file is not None:
+    container = names.container_of(file)
+    if asked not in (None, container):
+      raise InputError(
+        f'--output_format={options.output_format}: contradicts'
+        f' --output={options.output}; leave one of the two out'
+      )
+    asked = container
+  if options.quality is not None and asked != 'JPEG':
     raise InputError(
-      f'--quality={quality}: only JPEG has one; pass --output_format=jpg, too'
+      f'--quality={options.quality}: only JPEG has one; pass'
+      ' --output_format=jpg, too'
     )
-  most = {'jpg': 8, 'png': 16}.get(output_format or '', 32)
-  if bit_depth is not None and int(bit_depth) > most:
+  bits = options.bit_depth
+  if asked and bits is not None and int(bits) > _MOST_BITS[asked]:
     raise InputError(
-      f'--bit_depth={bit_depth}: {output_format} has at most {most}; pass'
-      ' --output_format=tif'
+      f'--bit_depth={bits}: {names.SUFFIXES[asked][1:]} has at most'
+      f' {_MOST_BITS[asked]}; pass --output_format=tif'
     )
 
 
@@ -284,17 +372,17 @@ def _apply_words(
   config: Config, kernel: str | None, noise: str | None, jpeg: str | None
 ) -> Config:
   """Returns a config that does what words in place of values ask for."""
-  if kernel in _WORDS:
+  if kernel in WORDS:
     config = config.replace(kernel=kernel)
-  if noise == _AUTO and not (config.automatic or config.estimate_noise):
+  if noise == AUTO and not (config.automatic or config.estimate_noise):
     config = config.replace(estimate_noise=1.0)
-  if jpeg == _NO_JPEG:
+  if jpeg == NO_JPEG:
     config = config.replace(find_jpeg=False)
   return config
 
 
 def _choose_start(
-  config: Config, scale: str, values: flags.FlagValues, argv: list[str]
+  config: Config, scale: Scale, values: flags.FlagValues, argv: list[str]
 ) -> Config:
   """Returns the config with random parameters, where there is no other way.
 
@@ -313,9 +401,7 @@ def _choose_start(
         ' parameters; leave one of the two out'
       )
     return config.replace(start='random', find_shake=False)
-  missing = config.start == 'transferred' and not starts.is_shipped(
-    parse_scale(scale)
-  )
+  missing = config.start == 'transferred' and not presets.is_shipped(scale)
   if missing and config.automatic and not asked:
     return config.replace(start='random')
   return config
@@ -344,121 +430,3 @@ def parse_scale(text: str) -> Scale:
       ' such as 3/2, or a pair Y,X'
     ) from None
   return factors[0] if len(set(factors)) == 1 else (factors[0], factors[1])
-
-
-def load_known(options: Options, scale: Scale) -> Degradation:
-  """Returns what --noise and --jpeg say of all inputs.
-
-  Args:
-    options: the flags.
-    scale: of the degradation.
-
-  Raises:
-    InputError: for a value out of range, or a file that is no JPEG.
-  """
-  noise_std, tables = None, None
-  if options.noise is not None and options.noise != _AUTO:
-    noise_std = np.float32(_parse_noise(options.noise) / 255)
-  if options.jpeg is not None and options.jpeg not in (_AUTO, _NO_JPEG):
-    tables = _load_jpeg(options.jpeg)
-  return Degradation(scale, noise_std=noise_std, jpeg=tables)
-
-
-def _parse_noise(text: str) -> float:
-  """Reads a standard deviation in grey levels."""
-  try:
-    std = float(text)
-  except ValueError:
-    std = math.nan
-  if not 0 <= std <= 255:
-    raise InputError(
-      f'--noise={text}: must be {_AUTO}, or a standard deviation in grey levels'
-      ' from 0 to 255'
-    )
-  return std
-
-
-def _load_jpeg(text: str) -> jpeg.Jpeg:
-  """Reads a quality, or the tables of a file."""
-  quality: float | None = None
-  with contextlib.suppress(ValueError):
-    quality = float(text)
-  if quality is not None:
-    if not 1 <= quality <= 100:
-      raise InputError(f'--jpeg={text}: must be a quality from 1 to 100')
-    return jpeg.of_quality(quality)
-  if not text or (text.isalpha() and not Path(text).exists()):
-    raise InputError(
-      f'--jpeg={text}: no such file, nor {_AUTO}, {_NO_JPEG} or a quality from'
-      ' 1 to 100'
-    )
-  found = image_io.read_jpeg(text)
-  if found is None:
-    raise InputError(
-      f'{text}: not a JPEG file, so it has no tables for --jpeg; name one that'
-      ' is, or a quality from 1 to 100'
-    )
-  return found
-
-
-def load_kernel(text: str, scale: Scale) -> np.ndarray:
-  """Returns the kernel that --kernel gives: a file's or a Gaussian.
-
-  Args:
-    text: `FILE`, `FILE:INDEX` (see `kernel_io.read_kernel`) or `gaussian:...`
-      (see `parse_gaussian`).
-    scale: the scale that the kernel is for.
-
-  Raises:
-    InputError: when there is no such kernel.
-  """
-  if text.startswith(GAUSSIAN):
-    return parse_gaussian(text, scale)
-  if text.isalpha() and not Path(text).exists():  # a word, misspelt
-    raise InputError(
-      f'--kernel={text}: no such file, nor one of {", ".join(_WORDS)},'
-      f' {GAUSSIAN}STD'
-    )
-  return kernel_io.read_kernel(text)
-
-
-def parse_gaussian(text: str, scale: Scale) -> np.ndarray:
-  """Reads 'gaussian:STD' or 'gaussian:STD,STD,ANGLE'.
-
-  The standard deviations, along the two axes of the Gaussian, are in pixels
-  of the result; the angle is in degrees from the x axis, towards growing y,
-  to the first axis, with 'deg' behind it or not.
-
-  Args:
-    text: such as 'gaussian:1.6', 'gaussian:2.0,1.0' or 'gaussian:2,1,30deg'.
-    scale: the scale that the kernel is for.
-
-  Returns:
-    float32 `[n, n]`, see `blur_kernels.gaussian_kernel`.
-
-  Raises:
-    InputError: for other text, standard deviations that are not above 0 and
-      at most four times the scale, or a scale that differs between the axes.
-  """
-  if isinstance(scale, tuple):
-    raise InputError(
-      f'--kernel={text}: is for a scale that is the same on both axes, not'
-      f' {scale[0]:g},{scale[1]:g}; pass a kernel file'
-    )
-  try:
-    parts = text.removeprefix(GAUSSIAN).split(',')
-    if len(parts) > 3:
-      raise ValueError
-    first, second = float(parts[0]), float(parts[min(len(parts) - 1, 1)])
-    turn = parts[2].strip().removesuffix('deg') if len(parts) == 3 else '0'
-    angle = math.radians(float(turn))
-    low, high = min(first, second), max(first, second)
-    if not (0 < low <= high <= _WIDEST * scale and math.isfinite(angle)):
-      raise ValueError
-  except ValueError:
-    raise InputError(
-      f'--kernel={text}: must be {GAUSSIAN}STD or {GAUSSIAN}STD,STD,ANGLE with'
-      f' 0 < STD <= {_WIDEST * scale:g} in pixels of the result, ANGLE in'
-      ' degrees'
-    ) from None
-  return blur_kernels.gaussian_kernel((first**2, second**2), angle, scale)

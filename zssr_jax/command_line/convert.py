@@ -1,10 +1,23 @@
-"""The flow of bin/convert_weights: others' weight files into one of ours."""
+r"""Converts published weights into a file of this project.
+
+  bin/convert_weights --network=vdsr --input=vdsr.pth --output=vdsr.safetensors
+  bin/convert_weights --network=srcnn --scale=3 --input=x3.mat \
+    --output=srcnn_x3.safetensors
+  bin/convert_weights --network=vgg16 --half --input=vgg16.h5 \
+    --output=vgg16.safetensors
+  bin/convert_weights --input=start.npz --output=start.safetensors
+
+Reads .safetensors, .npz, Keras .h5 and MATLAB .mat by itself, and state dicts
+of PyTorch (.pth, .pt) where it is installed: pip install 'zssr_jax[convert]'.
+No code in a file is run. An .npz of zssr_jax 0.1.0 needs no --network. Exit
+code: 0; 2 when nothing was written, with one line that says why; 130 after
+Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +43,44 @@ class Options:
   overwrite: bool
 
 
-def parse_options(
-  argv: list[str], define: Callable[[flags.FlagValues, list[str]], None]
-) -> Options:
-  """Parses the command line of bin/convert_weights.
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags, named as in `Options`."""
+  flags.DEFINE_enum(
+    'network',
+    None,
+    conversion.NETWORKS,
+    'Whose weights they are.',
+    flag_values=values,
+  )
+  flags.DEFINE_string('input', None, 'File to convert.', flag_values=values)
+  flags.DEFINE_string(
+    'output', None, 'The .safetensors to write.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'scale',
+    None,
+    'Scale they are for, to be noted in the file; of edsr it is'
+    ' seen from the weights.',
+    2,
+    16,
+    flag_values=values,
+  )
+  flags.DEFINE_boolean(
+    'half', False, 'Store float16: half the size.', flag_values=values
+  )
+  flags.DEFINE_boolean(
+    'overwrite', False, 'Replace an existing file.', flag_values=values
+  )
 
-  Args:
-    argv: program name and arguments.
-    define: defines the flags, named as in `Options`.
+
+def parse_options(argv: list[str]) -> Options:
+  """Parses the command line.
 
   Raises:
     InputError: for anything wrong, in one line.
   """
   values = flags.FlagValues()
-  define(values, argv)
+  define_flags(values)
   try:
     extra = values(argv)[1:]
   except flags.Error as error:
@@ -136,13 +173,11 @@ def _read_old(options: Options) -> Weights:
   return params, facts
 
 
-def main(
-  argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
-  *,
-  usage: str,
-) -> int:
-  """Runs bin/convert_weights and returns its exit code; 2 for an InputError."""
+def main(argv: list[str]) -> int:
+  """Runs a command line and returns its exit code; 2 for an InputError."""
   return app.run_command(
-    argv, define, lambda: run(parse_options(argv, define)), usage=usage
+    argv,
+    define_flags,
+    lambda: run(parse_options(argv)),
+    usage=__doc__ or '',
   )

@@ -1,4 +1,19 @@
-"""The flow of bin/eval_all: image folders in, rows, table and report out."""
+"""Evaluates methods on data sets: one row an image, a table, a report.
+
+  bin/eval_all --datasets=Set5,Set14,B100 --methods=nearest,bilinear,bicubic
+  bin/eval_all --datasets=Set5 --scales=2 --config=fast --lpips
+  bin/eval_all --datasets=B100 --degradation=gaussian --seeds=0,1 --devices=8
+  bin/eval_all --datasets=my/photos --config.max_steps=300 --output=out/mine
+
+Appends to OUTPUT/rows.jsonl as images finish and goes on where an earlier run
+stopped; writes OUTPUT/table.md and OUTPUT/report.html at the end. Methods:
+nearest, bilinear, bicubic, lanczos; srcnn, srcnn_955, vdsr, edsr, edsr_plus,
+networks trained on other images, by --weights; self_ex_sr and blind_sr, which
+learn nothing; zssr, which takes --config; and pixel_shuffle, transposed,
+vdsr_backbone, transferred, mzsr, hybrid_loss, which take the shipped
+config of their name. --config.FIELD holds for all. Exit code: 0; 1 when some
+images failed; 2 for bad arguments; 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +25,11 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
 
 from zssr_jax import presets
 from zssr_jax.baselines import interpolation, learned
 from zssr_jax.command_line import app, arguments, networks
 from zssr_jax.command_line.display import Display
-from zssr_jax.config import Config
 from zssr_jax.data import datasets, files, image_io
 from zssr_jax.errors import InputError
 from zssr_jax.evaluation import (
@@ -33,6 +46,22 @@ from zssr_jax.report import page
 from zssr_jax.training.history import History
 from zssr_jax.training.loop import Progress
 from zssr_jax.weights import parameters
+
+_LISTS = {
+  'datasets': (['Set5'], 'Folders of the data root, or paths of your own.'),
+  'scales': (['2'], 'Upscaling factors.'),
+  'methods': (['bicubic', 'zssr'], 'Methods of the tables.'),
+  'seeds': (['0'], 'Random seeds of the training.'),
+  'degradation': (
+    ['own'],
+    "own: the data set's LR images, else bicubic; ideal, gaussian, disc, line,"
+    ' shake, each also with -noise (1 to 8 of 255) or -noise3 (percent), and'
+    ' with -jpeg (quality 30 to 95) or -jpeg60, and then -crop (off its grid,'
+    ' a PNG), as in disc-noise1 or ideal-jpeg60-crop; mixed: one of all these'
+    ' for each image; div2krk, poor, poor-noise, poor-speckle, poor-jpeg, four,'
+    ' kernel:FILE.',
+  ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +85,43 @@ class Options:
   lpips: bool
 
 
+def define_flags(values: flags.FlagValues) -> None:
+  """Defines the flags but --config, named as in `Options`."""
+  for name, (default, text) in _LISTS.items():
+    flags.DEFINE_list(name, default, text, flag_values=values)
+  flags.DEFINE_multi_string(
+    'weights',
+    [],
+    'NAME=FILE for vgg16 (content loss), vdsr (also a backbone), srcnn,'
+    ' srcnn_955 or edsr (also edsr_plus), for several scales several; else'
+    " the data root's.",
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'data', None, 'Data root; else ZSSR_JAX_DATA.', flag_values=values
+  )
+  flags.DEFINE_string('output', 'out/eval', 'Folder.', flag_values=values)
+  flags.DEFINE_integer(
+    'degradation_seed', 0, 'Seed of what it draws.', flag_values=values
+  )
+  flags.DEFINE_integer(
+    'limit', None, 'First so many images only.', 1, flag_values=values
+  )
+  arguments.define_parallel(values)
+  flags.DEFINE_boolean(
+    'lpips', False, 'Measure LPIPS as well.', flag_values=values
+  )
+
+
 def _recipes(
   argv: list[str],
-  values: flags.FlagValues,
-  config: Config,
+  parsed: arguments.Parsed,
   files: networks.Files,
   data: Path | None,
 ) -> dict[str, harness.Recipe]:
   """Returns what each of the methods that train takes, and is called."""
-  name = Path(config_flags.get_config_filename(values['config'])).stem
-  wanted: Any = values['methods'].value
+  config, name = parsed.config, parsed.config_name
+  wanted: Any = parsed.values['methods'].value
   chosen = {
     field: getattr(config, field) for field, _ in arguments.overrides(argv)
   }
@@ -131,24 +187,19 @@ def _numbers(
   return tuple(scales), seeds
 
 
-def parse_options(
-  argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
-  *,
-  configs: Path,
-) -> Options:
-  """Parses the command line of bin/eval_all.
+def parse_options(argv: list[str]) -> Options:
+  """Parses the command line.
 
-  Args:
-    argv: program name and arguments.
-    define: defines the flags, named as in `Options`.
-    configs: folder of the shipped configs, which are those of the variants;
-      overrides of --config.FIELD hold for these as well.
+  Overrides of --config.FIELD hold for the presets of the variants as well.
 
   Raises:
     InputError: for anything wrong, in one line.
   """
-  values, config = arguments.parse_flags(argv, define, configs=configs)
+  parsed = arguments.parse_flags(argv, define_flags, default='gradual')
+  if parsed.rest:
+    word = parsed.rest[0]
+    raise InputError(f'{word}: not a flag; use --datasets={word}')
+  values = parsed.values
   flag: dict[str, Any] = {name: values[name].value for name in values}
   try:
     data = datasets.data_root(flag['data'])
@@ -160,7 +211,7 @@ def parse_options(
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
   files = networks.parse(flag['weights'])
-  recipes = _recipes(argv, values, config, files, data)
+  recipes = _recipes(argv, parsed, files, data)
   networks.check_used(
     files,
     [recipe.config for recipe in recipes.values()],
@@ -348,18 +399,12 @@ def _entries(
     )
 
 
-def main(
-  argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
-  *,
-  usage: str,
-  configs: Path,
-) -> int:
-  """Runs a command line of bin/eval_all and returns its exit code."""
+def main(argv: list[str]) -> int:
+  """Runs a command line and returns its exit code."""
 
   def work() -> int:
-    options = parse_options(argv, define, configs=configs)
+    options = parse_options(argv)
     app.use_compile_cache()
     return run(options)
 
-  return app.run_command(argv, define, work, usage=usage)
+  return app.run_command(argv, define_flags, work, usage=__doc__ or '')

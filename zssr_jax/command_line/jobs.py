@@ -5,15 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
+import json
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from zssr_jax.command_line.arguments import ESTIMATES, OUTPUT_FORMATS, Options
-from zssr_jax.data import photo
+from zssr_jax.data import names
 from zssr_jax.errors import InputError
 from zssr_jax.ops.resize import Scale
+
+_COMPARISON, _KERNEL = '_side_by_side.png', '_kernel.npy'
+_KERNEL_PICTURE = '_kernel.png'
+_LONGEST = 200  # bytes of a name; most file systems end at 255
+_OVERWRITE = 'exists already; pass --overwrite to replace it'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Job:
   page: int | None  # of the input, from 1
   reference: Path | None
   reference_page: int | None
-  container: str  # of the result, a key of `photo.SUFFIXES`
+  container: str  # of the result, a key of `names.SUFFIXES`
   image: Path
   record: Path
   comparison: Path  # made when there is a reference
@@ -32,8 +40,18 @@ class Job:
   kernel_picture: Path
   may_use_kernel: bool  # False: bicubic for sure
 
-  def existing_output(self) -> Path | None:
-    """Returns an output that is there already, if any."""
+  @property
+  def is_finished(self) -> bool:
+    """Whether an earlier run made the result; its record comes first."""
+    return self.image.exists() and is_record(self.record)
+
+  def in_the_way(self) -> Path | None:
+    """Returns a file in the place of an output that no run has made, if any.
+
+    A record without its image is of a run that was interrupted.
+    """
+    if is_record(self.record):
+      return None
     outputs = [self.image, self.record]
     if self.reference:
       outputs.append(self.comparison)
@@ -42,53 +60,184 @@ class Job:
     return next((p for p in outputs if p.exists()), None)
 
 
-def _images_in(folder: Path) -> list[Path]:
-  return [
-    p
-    for p in sorted(folder.iterdir())
-    if p.suffix.lower() in photo.INPUT_SUFFIXES
-    and p.is_file()
-    and not p.name.startswith('.')
-  ]
+class Plan(NamedTuple):
+  """What is to be done."""
+
+  jobs: list[Job]
+  finished: list[Job]  # by an earlier run
+  refused: list[tuple[Path, str]]  # inputs, and why: one line naming the file
+  notes: list[str]  # what of the folders is not read
+
+  @property
+  def total(self) -> int:
+    """How many inputs there are."""
+    return len(self.jobs) + len(self.finished) + len(self.refused)
 
 
-def _list_inputs(pattern: str) -> tuple[list[Path], int | None]:
-  """Returns the files that a file name, folder or glob stands for.
+class _Input(NamedTuple):
+  """A file that was asked for."""
 
-  And the page, where it is FILE[PAGE].
+  path: Path
+  page: int | None = None
+  below: Path = Path()  # where its outputs go, under the output folder
+  is_named: bool = False  # by itself, not by a folder or glob
+
+
+class _Left(NamedTuple):
+  """A file or folder that is not read, and why."""
+
+  path: Path
+  why: str
+
+
+def is_record(path: Path) -> bool:
+  """Whether a file is the record of a result; see `record.make_record`."""
+  try:
+    found = json.loads(path.read_bytes())
+  except (OSError, ValueError, RecursionError):
+    return False
+  versions = found.get('versions') if isinstance(found, dict) else None
+  return isinstance(versions, dict) and 'zssr_jax' in versions
+
+
+def _is_result(path: Path) -> bool:
+  """Whether a file was made by an earlier run: its record lies beside it."""
+  for ending in (_COMPARISON, _KERNEL_PICTURE, path.suffix):
+    if ending and path.name.endswith(ending):
+      record = path.with_name(f'{path.name.removesuffix(ending)}.json')
+      if record.is_file() and is_record(record):
+        return True
+  return False
+
+
+def _walk(
+  folder: Path, below: Path, recursive: bool
+) -> Iterator[_Input | _Left]:
+  """Lists a folder: its images, and what is not read."""
+  subfolders = []
+  for path in sorted(folder.iterdir()):
+    if path.name.startswith('.'):
+      continue
+    if path.is_dir():
+      subfolders.append(path)
+    elif not path.is_file() or path.suffix.lower() not in names.INPUT_SUFFIXES:
+      if path.suffix.lower() not in _OWN_SUFFIXES:
+        yield _Left(path, 'not an image by its name')
+    else:
+      yield _Input(path, below=below)
+  for path in subfolders:
+    if not recursive:
+      yield _Left(path, 'a folder; pass --recursive to go into it')
+    elif not path.is_symlink():  # which may lead back here
+      yield from _walk(path, below / path.name, recursive)
+
+
+# Of records, kernels, manifests and reports, which nobody takes for photos.
+_OWN_SUFFIXES = frozenset('.json .npy .jsonl .html'.split())
+
+
+def _find(
+  pattern: str, *, recursive: bool, alone: bool
+) -> Iterator[_Input | _Left]:
+  """Lists the files that a name, a folder or a glob stands for.
+
+  Args:
+    pattern: as the user wrote it.
+    recursive: whether folders are gone into.
+    alone: whether it is all that was asked for; else a folder's outputs go
+      to a folder of its name.
+
+  Raises:
+    InputError: where there is nothing.
   """
-  path = Path(pattern)
+  try:
+    path = Path(pattern).expanduser()
+  except RuntimeError as error:  # an unknown user
+    raise InputError(f'{pattern}: {error}') from None
   if path.is_dir():
-    found = _images_in(path)
-    if not found:
-      raise InputError(f'{pattern}: no images in this folder')
-    return found, None
+    below = Path() if alone else Path(path.resolve().name)
+    found = list(_walk(path, below, recursive))
+    if not any(isinstance(item, _Input) for item in found):
+      deeper = any('--recursive' in item.why for item in found)  # type: ignore[union-attr]
+      hint = '; pass --recursive to go into its folders' if deeper else ''
+      raise InputError(f'{pattern}: no images in this folder{hint}')
+    yield from found
+    return
   if path.exists() or not glob.has_magic(pattern):
-    return [path], None
-  file, page = photo.split_page(pattern)
+    yield _Input(path, is_named=True)
+    return
+  file, page = names.split_page(path)
   if file.is_file():
-    return [file], page
-  found = [Path(p) for p in sorted(glob.glob(pattern)) if Path(p).is_file()]
-  if not found:
+    yield _Input(file, page, is_named=True)
+    return
+  matches = sorted(map(Path, glob.glob(str(path), recursive=True)))
+  if not any(p.is_file() for p in matches):
     raise InputError(f'{pattern}: no file matches')
-  return found, None
+  for match in matches:
+    if match.is_file():
+      yield _Input(match)
+    elif recursive:
+      yield from _walk(match, Path(match.name), recursive)
+    else:
+      yield _Left(match, 'a folder; pass --recursive to go into it')
 
 
-def _find_reference(reference: Path, name: Path, inputs: int) -> Path:
-  """Returns the ground truth of the input `name`, one of so many inputs."""
-  if not reference.is_dir():
-    if inputs > 1:
-      raise InputError(
-        f'{reference}: must be a folder when there are {inputs} inputs'
-      )
-    return reference
-  found = [p for p in _images_in(reference) if p.stem == name.stem]
-  same = [p for p in found if p.name == name.name] or found
+class _Found(NamedTuple):
+  """What the inputs stand for."""
+
+  inputs: list[_Input]
+  refused: list[tuple[Path, str]]
+  notes: list[str]
+
+
+def _find_all(patterns: tuple[str, ...], recursive: bool) -> _Found:
+  """Lists the files of all inputs, each once, and no results among them."""
+  inputs: dict[tuple[str, int | None], _Input] = {}
+  refused, left = [], []
+  folders = sum(Path(p).expanduser().is_dir() for p in patterns)
+  for pattern in patterns:
+    try:
+      for item in _find(pattern, recursive=recursive, alone=folders <= 1):
+        if isinstance(item, _Left):
+          left.append(item)
+        else:
+          inputs.setdefault((os.path.abspath(item.path), item.page), item)
+    except InputError as error:
+      refused.append((Path(pattern), str(error)))
+    except OSError as error:  # a forbidden folder
+      where = error.filename or pattern
+      refused.append((Path(pattern), f'{where}: {error.strerror}'))
+  kept = []
+  for item in inputs.values():
+    # One that is named alone is wanted, say to be enlarged once more.
+    if not (item.is_named and len(inputs) == 1) and _is_result(item.path):
+      left.append(_Left(item.path, 'a result of an earlier run'))
+    else:
+      kept.append(item)
+  notes = [f'{item.path}: {item.why}; left out' for item in left]
+  return _Found(kept, refused, notes)
+
+
+def _find_reference(reference: Path, item: _Input) -> tuple[Path, int | None]:
+  """Returns the ground truth, and its page, of an input."""
+  path, page = names.split_page(reference)
+  if not path.is_dir():
+    return path, page
+  folder = path / item.below if (path / item.below).is_dir() else path
+  found = [
+    p
+    for p in folder.iterdir()
+    if p.stem == item.path.stem
+    and p.suffix.lower() in names.INPUT_SUFFIXES
+    and p.is_file()
+  ]
+  same = [p for p in found if p.name == item.path.name] or found
   if len(same) != 1:
     raise InputError(
-      f'{reference}: holds {len(same) or "no"} images called {name.stem}'
+      f'{item.path}: {path} holds {len(same) or "no"} images called'
+      f' {item.path.stem}'
     )
-  return same[0]
+  return same[0], None
 
 
 def _container(path: Path, output_format: str | None) -> str:
@@ -102,53 +251,99 @@ def _container(path: Path, output_format: str | None) -> str:
   return 'TIFF' if path.suffix.lower() in ('.tif', '.tiff') else 'PNG'
 
 
-def plan(options: Options, scale: Scale) -> list[Job]:
-  """Returns one job an input, none of which writes over another's output.
+def _job(item: _Input, name: str, options: Options) -> Job:
+  """Makes the job of an input, whose outputs are called `name`.
 
   Raises:
-    InputError: when there is no input, a ground truth is missing, a name is
-      too long, or two inputs would give outputs of the same name.
+    InputError: where the name is too long, the ground truth missing, or the
+      input in the place of the result.
   """
-  try:
-    inputs, page = _list_inputs(options.input)
-    stems = Counter(p.stem for p in inputs)
-    factors = scale if isinstance(scale, tuple) else (scale,)
-    suffix = '_x' + 'x'.join(f'{f:.4g}' for f in factors)
-    if page is not None:
-      suffix = f'_p{page}{suffix}'
-    jobs: dict[str, Job] = {}
-    for path in inputs:
-      name = (path.stem if stems[path.stem] == 1 else path.name) + suffix
-      if name in jobs:
+  container = _container(item.path, options.output_format)
+  folder = options.folder / item.below
+  image = folder / (name + names.SUFFIXES[container])
+  if (file := options.output_file) is not None:
+    found = names.container_of(file)
+    assert found is not None
+    container, image, name = found, file, file.stem
+  if len(os.fsencode(name)) > _LONGEST:
+    raise InputError(f'{item.path}: the name is too long to name results by')
+  reference, reference_page = None, None
+  if options.reference:
+    reference, reference_page = _find_reference(
+      Path(options.reference).expanduser(), item
+    )
+  if image.exists() and image.samefile(item.path):
+    raise InputError(
+      f'{image}: is the input, too; choose another name for the result'
+    )
+  return Job(
+    input=item.path,
+    page=item.page,
+    reference=reference,
+    reference_page=reference_page,
+    container=container,
+    image=image,
+    record=folder / f'{name}.json',
+    comparison=folder / f'{name}{_COMPARISON}',
+    kernel=folder / f'{name}{_KERNEL}',
+    kernel_picture=folder / f'{name}{_KERNEL_PICTURE}',
+    may_use_kernel=bool(options.kernel) or options.config.kernel in ESTIMATES,
+  )
+
+
+def plan(options: Options, scale: Scale) -> Plan:
+  """Returns one job an input, none of which writes over another's output.
+
+  An input that cannot be done is refused by itself, and the others are done.
+
+  Raises:
+    InputError: where one file is to hold the results of several inputs, or be
+      the ground truth of several.
+  """
+  found = _find_all(options.input, options.recursive)
+  count = len(found.inputs)
+  if count > 1 and options.output_file is not None:
+    raise InputError(
+      f'{options.output}: is one file, for {count} inputs; name a folder'
+    )
+  truth = Path(options.reference or '.').expanduser()
+  if count > 1 and not truth.is_dir():
+    raise InputError(f'{truth}: must be a folder when there are {count} inputs')
+  factors = scale if isinstance(scale, tuple) else (scale,)
+  suffix = '_x' + 'x'.join(f'{f:.4g}' for f in factors)
+  # Names that differ in their suffix alone are told apart by it.
+  stems = Counter(
+    (below, Path(name).stem)
+    for below, name in {(i.below, i.path.name) for i in found.inputs}
+  )
+  jobs: dict[Path, Job] = {}
+  finished: list[Job] = []
+  refused = list(found.refused)
+  for item in found.inputs:
+    path, page = item.path, '' if item.page is None else f'_p{item.page}'
+    alone = stems[item.below, path.stem] == 1
+    name = (path.stem if alone else path.name) + page + suffix
+    try:
+      job = _job(item, name, options)
+      if job.record in jobs:
         raise InputError(
           f'{path}: its result would be named like that of'
-          f' {jobs[name].input}; run them one by one'
+          f' {jobs[job.record].input}; run them one by one'
         )
-      if len(os.fsencode(name)) > 200:  # most file systems end at 255
-        raise InputError(f'{path}: the name is too long to name results by')
-      reference, reference_page = None, None
-      if options.reference:
-        reference, reference_page = photo.split_page(options.reference)
-        reference = _find_reference(reference, path, len(inputs))
-      output = Path(options.output)
-      container = _container(path, options.output_format)
-      jobs[name] = Job(
-        input=path,
-        page=page,
-        reference=reference,
-        reference_page=reference_page,
-        container=container,
-        image=output / (name + photo.SUFFIXES[container]),
-        record=output / f'{name}.json',
-        comparison=output / f'{name}_side_by_side.png',
-        kernel=output / f'{name}_kernel.npy',
-        kernel_picture=output / f'{name}_kernel.png',
-        may_use_kernel=bool(options.kernel)
-        or options.config.kernel in ESTIMATES,
-      )
-    return list(jobs.values())
-  except OSError as error:  # a forbidden folder
-    raise InputError(f'{error.filename}: {error.strerror}') from None
+      jobs[job.record] = job
+      if options.overwrite:
+        continue
+      if job.is_finished:
+        finished.append(jobs.pop(job.record))
+      elif other := job.in_the_way():
+        del jobs[job.record]
+        raise InputError(f'{other}: {_OVERWRITE}')
+    except InputError as error:
+      refused.append((path, str(error)))
+    except OSError as error:  # a forbidden folder
+      where = error.filename or path
+      refused.append((path, f'{where}: {error.strerror}'))
+  return Plan(list(jobs.values()), finished, refused, found.notes)
 
 
 def check_output_folder(folder: Path) -> None:

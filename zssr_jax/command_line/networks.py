@@ -127,6 +127,11 @@ def load(config: Config, files: Files, data: Path | None) -> Trained:
   return Trained(start, vgg)
 
 
+def needs_data(config: Config) -> bool:
+  """Whether a config may take weights from the data root."""
+  return bool(registry.MODELS[config.model].parts or _loss_networks(config))
+
+
 def _loss_networks(config: Config) -> set[str]:
   """The networks whose variables the losses of a config take."""
   networks = {registry.LOSSES[name].network for name, _ in config.losses}

@@ -1,4 +1,19 @@
-"""The flow of bin/train_backbone: image folders in, parameters out."""
+r"""Trains a network on folders of images: a start to transfer, or a baseline.
+
+  bin/train_backbone --output=out/start_x2.safetensors --validate=Set5
+  bin/train_backbone --scale=3 --init=out/start_x2.safetensors \
+    --output=out/start_x3.safetensors
+  bin/train_backbone --network=vdsr --scales=2,3,4 --patch=48 \
+    --data_folders=BSDS300_train --output=out/vdsr.safetensors
+  bin/train_backbone --network=edsr --rate=1e-4 --output=out/edsr_x2.safetensors
+  bin/train_backbone --kernels=gaussian --meta=5 --batch=32 --init=... \
+    --output=out/meta_x2.safetensors
+
+Writes OUTPUT, the parameters (.safetensors); OUTPUT.jsonl, the training curve;
+and OUTPUT.checkpoint, from which the same command, without --overwrite, goes
+on after an interruption, exactly as if there had been none. Exit code: 0; 2 for
+bad arguments or data, or when it had to stop; 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +74,8 @@ class Options(NamedTuple):
   devices: int
 
 
-def define_flags(values: flags.FlagValues, argv: list[str]) -> None:
+def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags of the command."""
-  del argv
   default = step_lib.Recipe()
   kernels = ', '.join(patches.KERNELS)
   for name, value, text in (
@@ -142,7 +156,7 @@ def parse_options(argv: list[str]) -> Options:
     InputError: for anything wrong, in one line.
   """
   values = flags.FlagValues()
-  define_flags(values, argv)
+  define_flags(values)
   try:
     extra = values(argv)[1:]
     flag: dict[str, Any] = {name: values[name].value for name in values}
@@ -620,12 +634,12 @@ def _train(options: Options) -> int:
   return 0
 
 
-def main(argv: list[str], *, usage: str) -> int:
-  """Runs a command line of bin/train_backbone and returns its exit code."""
+def main(argv: list[str]) -> int:
+  """Runs a command line and returns its exit code."""
 
   def work() -> int:
     options = parse_options(argv)
     app.use_compile_cache()
     return run(options)
 
-  return app.run_command(argv, define_flags, work, usage=usage)
+  return app.run_command(argv, define_flags, work, usage=__doc__ or '')

@@ -18,14 +18,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
 import zssr_jax
 from zssr_jax import (
@@ -42,6 +41,7 @@ from zssr_jax.command_line import (
   arguments,
   findings,
   jobs,
+  known,
   networks,
   pictures,
   record,
@@ -49,6 +49,7 @@ from zssr_jax.command_line import (
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.display import Display, minutes
 from zssr_jax.command_line.jobs import Job
+from zssr_jax.command_line.manifest import Manifest
 from zssr_jax.command_line.pictures import Picture, Unit
 from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
@@ -70,6 +71,8 @@ class _Needs(NamedTuple):
   """What an input takes."""
 
   seconds: dict[str, float]  # by phase
+  memory: int  # bytes, at most
+  size: tuple[int, ...]  # rows and columns of the input
   words: str | None  # of a large one
 
 
@@ -109,10 +112,12 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
     seconds = {}
   megapixels = math.prod(size) / 1e6
   if megapixels < _LARGE:
-    return _Needs(seconds, None)
+    return _Needs(seconds, memory, tuple(size), None)
   copies = f'{config.copies} cop{"y" if config.copies == 1 else "ies"}'
   return _Needs(
     seconds,
+    memory,
+    tuple(size),
     f'{megapixels:.1f} megapixels: about {minutes(sum(seconds.values()))}'
     f' minutes and {told}, {copies} of the image',
   )
@@ -185,6 +190,7 @@ class _Plan(NamedTuple):
   known: Degradation  # of all inputs, by --noise and --jpeg
   trained: networks.Trained
   devices: Sequence[jax.Device]
+  manifest: Manifest
 
   @property
   def several(self) -> bool:
@@ -198,6 +204,7 @@ class _Done(NamedTuple):
   job: Job
   summary: str
   explanation: str  # '' where none is asked for
+  outputs: tuple[Path, ...]
   result: zssr_jax.Result  # without its image, planes, parameters
   scores: Scores | None
   seconds: float
@@ -252,7 +259,7 @@ def _finish(
   """Scores, encodes and writes a result."""
   clock = time.perf_counter()
   contents: dict[str | os.PathLike[str], files.Content] = {}
-  summary = [printable(job.image.name)]
+  summary = [printable(os.path.relpath(job.image, plan.options.folder))]
   scores = None
   if read.judge:
     assert read.reference is not None
@@ -265,7 +272,6 @@ def _finish(
     ]
   if result.image.size:  # not handed out by rows
     read.canvas.paint(0, _with_planes(result))
-  contents[job.image] = read.canvas.save
   if found := findings.summary(result):
     summary.append(found)
   explanation = ''
@@ -283,7 +289,7 @@ def _finish(
   }
   # Not by the clock: other jobs may have come between.
   seconds['total'] = sum(seconds.values())
-  contents[job.record] = record.make_record(
+  made = record.make_record(
     job,
     plan.options,
     plan.scale,
@@ -292,6 +298,8 @@ def _finish(
     metrics=scores,
     seconds=seconds,
   )
+  # In this order: where there is an image, its record tells whose it is.
+  contents = {job.record: made, **contents, job.image: read.canvas.save}
   with app.WRITING:
     job.image.parent.mkdir(parents=True, exist_ok=True)
     files.write_files(contents)
@@ -299,6 +307,7 @@ def _finish(
     job,
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
     explanation,
+    tuple(map(Path, contents)),
     dataclasses.replace(
       result, image=np.empty((0, 0, 0)), params=None, planes=None
     ),
@@ -314,7 +323,7 @@ class _Reports:
 
   def __init__(self, ready: Sequence[Job], plan: _Plan, display: Display):
     self.finished: list[_Done] = []
-    self.failures = 0
+    self.failed_inputs: list[Path] = []
     self._plan = plan
     self._display = display
     self._awaited = deque(ready)
@@ -333,6 +342,18 @@ class _Reports:
     self._take(job, line)
 
   def _take(self, job: Job, outcome: _Done | str) -> None:
+    if isinstance(outcome, str):
+      self._plan.manifest.add(
+        job.input, 'failed', page=job.page, reason=outcome
+      )
+    else:
+      self._plan.manifest.add(
+        job.input,
+        'done',
+        page=job.page,
+        outputs=outcome.outputs,
+        seconds=round(outcome.seconds, 3),
+      )
     with self._lock:
       self._said[job.image] = outcome
       self._display.count()
@@ -344,7 +365,7 @@ class _Reports:
   def _say(self, job: Job, outcome: _Done | str) -> None:
     if isinstance(outcome, str):
       app.complain(outcome)
-      self.failures += 1
+      self.failed_inputs.append(job.input)
       return
     print(outcome.summary, flush=True)
     if outcome.explanation:
@@ -514,7 +535,7 @@ def _write_report(
     (_entry(done, scale) for done in finished),
     notes=[f'Seed {options.seed}; every setting is in the JSON records.'],
   )
-  path = Path(options.output) / app.REPORT
+  path = options.folder / app.REPORT
   with app.WRITING:
     files.write_files({path: made})
   print(printable(str(path)), flush=True)
@@ -535,6 +556,95 @@ def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:
   )
 
 
+def _foresee(plan: _Plan, planned: jobs.Plan) -> list[Path]:
+  """Says what would be done, and in what time and memory.
+
+  Returns:
+    The inputs that would be refused.
+  """
+  total, failed = 0.0, []
+  for job in planned.jobs:
+    try:
+      needs = _check_room(job, plan.options, plan.scale)
+    except (ValueError, OSError) as error:
+      app.complain(app.explain(error, job.input) or error)
+      failed.append(job.input)
+      continue
+    seconds = sum(needs.seconds.values())
+    total += seconds
+    rows, columns = resize.scaled_shape(needs.size, plan.scale)
+    page = '' if job.page is None else f'[{job.page}]'
+    print(
+      printable(
+        f'{job.input}{page} {needs.size[1]}x{needs.size[0]} -> {job.image}'
+        f' {columns}x{rows}  about {minutes(seconds)} minutes,'
+        f' {needs.memory / 1e9:.1f} GB'
+      ),
+      flush=True,
+    )
+  if len(planned.jobs) > 1:
+    count = len(planned.jobs) - len(failed)
+    print(f'{count} images, about {minutes(total)} minutes', flush=True)
+  return failed
+
+
+def _say_before(planned: jobs.Plan, manifest: Manifest) -> None:
+  """Says of which inputs nothing is made, and why."""
+  for note in planned.notes:
+    app.complain(note, 'note')
+  for path, reason in planned.refused:
+    app.complain(reason)
+    manifest.add(path, 'failed', reason=reason)
+  for job in planned.finished:
+    manifest.add(
+      job.input,
+      'skipped',
+      page=job.page,
+      outputs=[job.image, job.record],
+      reason='finished before',
+    )
+  if planned.finished:
+    what = str(planned.finished[0].image)
+    if len(planned.finished) > 1:
+      what = f'{len(planned.finished)} of {planned.total} inputs'
+    app.complain(
+      f'{what}: finished before; pass --overwrite to make anew', 'note'
+    )
+
+
+def _prepare(options: Options, planned: jobs.Plan) -> _Plan:
+  """Loads what all jobs of a run share.
+
+  Raises:
+    InputError: before any training, for what concerns the whole run.
+  """
+  scale = arguments.parse_scale(options.scale)
+  try:
+    devices = parallel.available(options.devices)
+  except ValueError as error:
+    raise InputError(str(error)) from None
+  kernel = None
+  if options.kernel:
+    kernel = known.load_kernel(options.kernel, scale)
+  degradation = known.load_known(options, scale)
+  weights = networks.parse(options.weights)
+  networks.check_used(weights, [options.config])
+  # Whatever the environment says of a data root, few runs look there.
+  data = app.data_root() if networks.needs_data(options.config) else None
+  trained = networks.load(options.config, weights, data)
+  trained.start(scale)  # a missing one is found before anything is trained
+  folder = None
+  if not options.dry_run:
+    jobs.check_output_folder(options.folder)
+    folder = options.folder if planned.total > 1 else None
+  place = options.folder / app.REPORT
+  if options.report and place.exists() and not options.overwrite:
+    raise InputError(f'{place}: exists already; pass --overwrite to replace it')
+  return _Plan(
+    options, scale, kernel, degradation, trained, devices, Manifest(folder)
+  )
+
+
 def run(options: Options) -> int:
   """Super-resolves every input, reporting on stdout and stderr.
 
@@ -545,61 +655,24 @@ def run(options: Options) -> int:
   Raises:
     InputError: before any training, for what concerns the whole run.
   """
-  scale = arguments.parse_scale(options.scale)
-  try:
-    devices = parallel.available(options.devices)
-  except ValueError as error:
-    raise InputError(str(error)) from None
-  planned = jobs.plan(options, scale)
-  kernel = None
-  if options.kernel:
-    kernel = arguments.load_kernel(options.kernel, scale)
-  known = arguments.load_known(options, scale)
-  files = networks.parse(options.weights)
-  networks.check_used(files, [options.config])
-  trained = networks.load(options.config, files, app.data_root())
-  trained.start(scale)  # a missing one is found before anything is trained
-  jobs.check_output_folder(Path(options.output))
-  place = Path(options.output) / app.REPORT
-  if options.report and place.exists() and not options.overwrite:
-    raise InputError(f'{place}: exists already; pass --overwrite to replace it')
-  ready = []
-  for job in planned:
-    found = None if options.overwrite else job.existing_output()
-    if found:
-      app.complain(f'{found}: exists already; pass --overwrite to replace it')
-    else:
-      ready.append(job)
-  failures = len(planned) - len(ready)
-  plan = _Plan(options, scale, kernel, known, trained, devices)
-  reports = _run_jobs(ready, plan)
-  failures += reports.failures
-  if options.report and reports.finished:
-    _write_report(reports.finished, options, scale)
-  if not failures:
+  planned = jobs.plan(options, arguments.parse_scale(options.scale))
+  plan = _prepare(options, planned)
+  _say_before(planned, plan.manifest)
+  failed = [path for path, _ in planned.refused]
+  if options.dry_run:
+    failed += _foresee(plan, planned)
+  elif planned.jobs:
+    reports = _run_jobs(planned.jobs, plan)
+    failed += reports.failed_inputs
+    if options.report and reports.finished:
+      _write_report(reports.finished, options, plan.scale)
+  if not failed:
     return 0
-  return 2 if len(planned) == 1 else 1
-
-
-def main(
-  argv: list[str],
-  define: Callable[[flags.FlagValues, list[str]], None],
-  *,
-  usage: str,
-  root: Path,
-) -> int:
-  """Runs a command line and returns its exit code; see `run`.
-
-  Args:
-    argv: program name and arguments.
-    define: as in `arguments.parse_options`.
-    usage: text of `--help`.
-    root: folder of the shipped `configs` and `examples`.
-  """
-
-  def work() -> int:
-    options = arguments.parse_options(argv, define, root=root)
-    app.use_compile_cache()
-    return run(options)
-
-  return app.run_command(argv, define, work, usage=usage)
+  if planned.total == 1:
+    return 2
+  app.complain(
+    f'{len(failed)} of {planned.total} inputs failed:'
+    f' {", ".join(map(str, failed))}',
+    'failed',
+  )
+  return 1

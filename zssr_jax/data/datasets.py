@@ -18,9 +18,10 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zssr_jax.ops.resize import Scale
+if TYPE_CHECKING:  # commands look for data before they import JAX
+  from zssr_jax.ops.resize import Scale
 
 Path = pathlib.Path
 

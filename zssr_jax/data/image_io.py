@@ -29,7 +29,6 @@ MAX_PIXELS = 178_000_000  # Pillow refuses 178,956,971 by itself
 _MOST_SAMPLING = 4  # of JPEG, by its standard
 # Other formats that Pillow knows hide more than 8 bits, layers or frames.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP')
-IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
 
 
 def _has_deep_samples(image: ImageFile.ImageFile) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from zssr_jax.data import files, image_io, matlab, numpy_files
+from zssr_jax.data import files, image_io, matlab, names, numpy_files
 from zssr_jax.errors import InputError
 
 _NAMES = ('Kernel', 'kernel', 'kernels')
@@ -110,7 +110,7 @@ def _load(path: Path) -> Any:
         f'{path}: not a whole NumPy file of numbers; save it with numpy.save'
       ) from None
     return _pick(arrays, path)
-  if suffix in image_io.IMAGE_SUFFIXES:
+  if suffix in names.IMAGE_SUFFIXES:
     image = image_io.read_image(path)
     if np.ptp(image, axis=-1).any():
       raise InputError(f'{path}: a kernel image must be greyscale')

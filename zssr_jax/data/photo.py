@@ -26,13 +26,12 @@ from zssr_jax.data import (
   photo_tiff,
   png_chunks,
 )
-from zssr_jax.data.image_io import IMAGE_SUFFIXES, MAX_PIXELS, Refusal
+from zssr_jax.data.image_io import MAX_PIXELS, Refusal
+from zssr_jax.data.names import SUFFIXES
 from zssr_jax.data.photo_parts import Photo, Tiff
 from zssr_jax.errors import InputError
 
 __all__ = [
-  'INPUT_SUFFIXES',
-  'SUFFIXES',
   'Photo',
   'Tiff',
   'bleed',
@@ -42,13 +41,7 @@ __all__ = [
   'left_out',
   'read_photo',
   'read_shape',
-  'split_page',
 ]
-
-# Of files that are taken for photos where a folder is named.
-INPUT_SUFFIXES = IMAGE_SUFFIXES | {'.gif', '.avif', '.heic', '.heif', '.jfif'}
-# Of the containers that are written.
-SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
 
 # All that Pillow can be trusted with; TIFF and HEIF have readers of their own.
 _FORMATS = ('PNG', 'JPEG', 'BMP', 'WEBP', 'GIF', 'AVIF')
@@ -64,23 +57,6 @@ _RAW_SUFFIXES = frozenset(
 _HEIF_BRANDS = frozenset(
   b'heic heix heim heis hevc hevx hevm hevs mif1 msf1'.split()
 )
-
-
-def split_page(text: str | os.PathLike[str]) -> tuple[Path, int | None]:
-  """Tells the page from the name in 'photo.tif[3]'.
-
-  Args:
-    text: a path, with a page number from 1 in brackets behind it or without.
-      A file that has the brackets in its name is taken as it is.
-
-  Returns:
-    The path, and the number or None.
-  """
-  text = os.fspath(text)
-  match = re.fullmatch(r'(.+)\[([0-9]{1,9})\]', text, re.DOTALL)
-  if match is None or os.path.exists(text):
-    return Path(text), None
-  return Path(match[1]), int(match[2])
 
 
 def _content(path: Path) -> bytes:

@@ -18,6 +18,7 @@ import concurrent.futures
 import contextlib
 import functools
 import itertools
+import os
 import queue
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,9 +63,16 @@ def available(count: int) -> list[jax.Device]:
   """Returns the first `count` devices.
 
   Raises:
-    ValueError: when there are fewer; it says how many there are.
+    ValueError: when there are fewer; it says how many there are. Also where
+      JAX finds none, since JAX_PLATFORMS names others, say.
   """
-  devices = jax.devices()
+  try:
+    devices = jax.devices()
+  except (AssertionError, RuntimeError) as error:
+    words = ' '.join(str(error).split()) or 'it says no more'
+    named = os.environ.get('JAX_PLATFORMS')
+    hint = f'; JAX_PLATFORMS={named} asks for them' if named else ''
+    raise ValueError(f'JAX finds no devices: {words}{hint}') from None
   if not 1 <= count <= len(devices):
     kind = devices[0].platform
     hint = ' (JAX_NUM_CPU_DEVICES makes more of a CPU)' if kind == 'cpu' else ''

@@ -14,18 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from zssr_jax import presets
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.weights import parameters
 
 FOLDER = pathlib.Path(__file__).parent
-_SCALES = (2, 3, 4)
-
-
-def is_shipped(scale: Scale) -> bool:
-  """Tells whether there is a 'transferred' start for a scale."""
-  y, x = resize.scale_pair(scale)
-  return y == x and y in _SCALES
 
 
 def load_start(
@@ -56,10 +50,10 @@ def load_start(
         f'{name}: is for scale {facts["scale"]}, not {y:g} x {x:g}'
       )
     return params
-  if not is_shipped(scale):
+  if not presets.is_shipped(scale):
     raise ValueError(
       f'there is no transferred start for scale {y:g} x {x:g}, only for'
-      f' {", ".join(map(str, _SCALES))}; start from random'
+      f' {", ".join(map(str, presets.SHIPPED_SCALES))}; start from random'
     )
   return parameters.load_params(FOLDER / f'start_x{y:g}.safetensors')[0]
 

@@ -1,0 +1,48 @@
+"""The commands that come with the package: `zssr` and its three companions."""
+
+from __future__ import annotations
+
+import sys
+
+from zssr_jax.command_line import app
+
+
+def zssr() -> int:
+  """Super-resolves photos; see `zssr --help`."""
+  from zssr_jax.command_line import zssr as command
+
+  return app.run_interruptibly(lambda: command.main(sys.argv))
+
+
+def zssr_eval() -> int:
+  """Evaluates methods on data sets; see `zssr-eval --help`."""
+
+  def work() -> int:
+    # Not at the top of the module: each command imports what it needs.
+    from zssr_jax.command_line import evaluate
+
+    return evaluate.main(sys.argv)
+
+  return app.run_interruptibly(work)
+
+
+def zssr_train() -> int:
+  """Trains a network on folders of images; see `zssr-train --help`."""
+
+  def work() -> int:
+    from zssr_jax.command_line import pretrain
+
+    return pretrain.main(sys.argv)
+
+  return app.run_interruptibly(work)
+
+
+def zssr_convert() -> int:
+  """Converts published weights; see `zssr-convert --help`."""
+
+  def work() -> int:
+    from zssr_jax.command_line import convert
+
+    return convert.main(sys.argv)
+
+  return app.run_interruptibly(work)
