@@ -92,7 +92,10 @@ def test_parameters_that_are_missing_are_one_line(
   tmp_path, cli, quick, flag, words
 ):
   path = save(tmp_path / 'photo.png')
-  code, out, err = cli(f'--input={path}', '--config.start=transferred', flag)
+  given = [flag]
+  if not flag.startswith('--config.start'):
+    given.append('--config.start=transferred')
+  code, out, err = cli(f'--input={path}', *given)
   assert (code, out) == (2, '')
   assert words in err and err.count('\n') == 1
   assert not quick and not (tmp_path / 'out').exists()

@@ -96,7 +96,7 @@ def test_results_and_reports_are_those_of_one_at_a_time(
   errors = [line for line in err.splitlines() if line.startswith('error')]
   assert len(errors) == 1 and f'{photos / "c.png"}: not an image' in errors[0]
   names = sorted(os.listdir(alone))
-  assert names == sorted(os.listdir(tmp_path)) and len(names) == 10
+  assert names == sorted(os.listdir(tmp_path)) and len(names) == 11
   for name in 'abdef':
     one, other = (
       image_io.read_image(folder / f'{name}_x2.png')
