@@ -406,3 +406,24 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_rows(photos, tmp_path):
   # Nothing of the killed ones is left under a temporary name.
   kept = sorted(p.name for p in (tmp_path / 'killed' / 'images').iterdir())
   assert len([name for name in kept if not name.startswith('.')]) == 5
+
+
+def test_an_image_that_cannot_be_read_fails_alone(tmp_path, cli, monkeypatch):
+  """In a folder of one's own, with a data root that is not there."""
+  folder = tmp_path / 'own photos'
+  folder.mkdir()
+  pixels = np.random.default_rng(0).integers(0, 255, (32, 36, 3), np.uint8)
+  for name in 'ac':
+    Image.fromarray(pixels).save(folder / f'{name}.png')
+  (folder / 'b.png').write_text('no image')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('ZSSR_JAX_DATA', str(tmp_path / 'nowhere'))
+  code, _, err = cli('--datasets=own photos', '--methods=bicubic')
+  assert code == 1
+  assert 'b.png: not an image' in err
+  assert {row['image'] for row in read(tmp_path / 'out')} == {'a', 'c'}
+  (folder / 'a.png').write_text('no image')
+  (folder / 'c.png').write_text('no image')
+  code, _, err = cli('--datasets=own photos', '--methods=bicubic')
+  assert code == 2
+  assert err.splitlines()[-1].startswith('error: own photos/c.png: not an')

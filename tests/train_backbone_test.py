@@ -54,17 +54,18 @@ def cli(tmp_path, photos, capsys):
 
 
 def command(output, photos, *arguments):
-  return [
-    str(SCRIPT),
-    '--network=srcnn',
-    f'--data={photos.parent}',
-    '--data_folders=photos',
-    '--steps=30',
-    '--batch=2',
-    '--patch=8',
-    f'--output={output}',
-    *map(str, arguments),
-  ]
+  defaults = {
+    '--network': 'srcnn',
+    '--data': photos.parent,
+    '--data_folders': 'photos',
+    '--steps': 30,
+    '--batch': 2,
+    '--patch': 8,
+    '--output': output,
+  }
+  chosen = {str(a).split('=')[0] for a in arguments}
+  kept = [f'{k}={v}' for k, v in defaults.items() if k not in chosen]
+  return [str(SCRIPT), *kept, *map(str, arguments)]
 
 
 def curve(tmp_path):
@@ -392,3 +393,21 @@ def test_help_lists_the_flags(cli):
   assert code == 0
   assert '--checkpoint_minutes' in out
   assert 'Leave it out to go on after an interruption' in ' '.join(out.split())
+
+
+def test_an_image_that_cannot_be_read_is_left_out(
+  cli, photos, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('ZSSR_JAX_DATA', str(tmp_path / 'nowhere'))
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  (folder / 'bad.png').write_text('no image')
+  argv = ('--steps=1', '--overwrite', f'--data_folders={folder}')
+  code, _, err = cli(*argv)
+  assert code == 2
+  assert 'bad.png: nor can any other image be read' in err
+  (folder / 'good.png').write_bytes((photos / 'photo0.png').read_bytes())
+  code, out, err = cli(*argv)
+  assert code == 0, err
+  assert 'bad.png: not an image' in err and 'trained without it' in err
+  assert '1 images' in out

@@ -166,3 +166,23 @@ def test_an_image_may_have_a_kernel_of_its_own(tmp_path):
   folder = tmp_path / 'mine'
   kernels = [pair.kernel for pair in found]
   assert kernels == [folder / 'kernels/a.1.npy', folder / 'kernel.mat']
+
+
+@pytest.mark.parametrize('name', ['srf', 'div'])
+def test_pairs_of_other_conventions(name):
+  folder = pathlib.Path(__file__).parents[3] / 'shared/cases' / name
+  if not folder.is_dir():
+    pytest.skip(f'{folder} is not there')
+  [pair] = datasets.pairs(folder.parent, name, 2)
+  assert pair.name == {'srf': 'img_001', 'div': '0801'}[name]
+  assert pair.lr is not None and pair.lr.parent.name == 'LR'
+  with pytest.raises(ValueError, match='made at scale 2, not at 3'):
+    datasets.pairs(folder.parent, name, 3)
+
+
+def test_folder_of_ones_own_may_be_relative(tmp_path, monkeypatch):
+  (tmp_path / 'photos').mkdir()
+  monkeypatch.chdir(tmp_path)
+  assert datasets.find('/nowhere', 'photos') == pathlib.Path('photos')
+  with pytest.raises(FileNotFoundError, match='nor a folder of this name'):
+    datasets.find('/nowhere', 'others')

@@ -82,6 +82,13 @@ def use_compile_cache() -> None:
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
+def forbid_repeats(values: flags.FlagValues) -> None:
+  """Makes a flag that comes twice an error, where the two do not add up."""
+  for name in values:
+    if not isinstance(values[name], flags.MultiFlag):
+      values[name].allow_overwrite = False
+
+
 def run_command(
   argv: list[str],
   define: Callable[[flags.FlagValues], None],

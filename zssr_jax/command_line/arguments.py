@@ -16,6 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from zssr_jax import presets
+from zssr_jax.command_line import app
 from zssr_jax.config import KERNELS, Config
 from zssr_jax.data import names
 from zssr_jax.errors import InputError
@@ -231,9 +232,7 @@ def parse_flags(
   values.set_gnu_getopt(True)  # flags may come behind files
   try:
     define(values)
-    for name in values:
-      if not isinstance(values[name], flags.MultiFlag):
-        values[name].allow_overwrite = False
+    app.forbid_repeats(values)
     spelt = _spelt(argv, values)
     _define_config(source, spelt, values)
     rest = values(spelt)[1:]

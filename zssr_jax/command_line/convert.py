@@ -81,6 +81,7 @@ def parse_options(argv: list[str]) -> Options:
   """
   values = flags.FlagValues()
   define_flags(values)
+  app.forbid_repeats(values)
   try:
     extra = values(argv)[1:]
   except flags.Error as error:

@@ -202,7 +202,9 @@ def parse_options(argv: list[str]) -> Options:
   values = parsed.values
   flag: dict[str, Any] = {name: values[name].value for name in values}
   try:
-    data = datasets.data_root(flag['data'])
+    # Folders of one's own need no data root.
+    own = all(Path(n).expanduser().is_dir() for n in flag['datasets'])
+    data = datasets.data_root(flag['data'], needed=not own)
     kinds = [
       name
       for text in flag['degradation']
@@ -222,8 +224,7 @@ def parse_options(argv: list[str]) -> Options:
     ],
   )
   if data is None:
-    # Folders of one's own need no data root.
-    if not all(Path(name).is_dir() for name in flag['datasets']):
+    if not own:
       raise InputError('no data: pass --data=FOLDER or set ZSSR_JAX_DATA')
     data = Path()
   scales, seeds = _numbers(flag)
@@ -286,6 +287,12 @@ def run(options: Options) -> int:
   Raises:
     InputError: before anything is run, for what concerns the whole run.
   """
+  unusable: list[Path] = []
+
+  def failed(path: Path, error: Exception) -> None:
+    unusable.append(path)
+    app.complain(app.explain(error, path) or error)
+
   try:
     devices = parallel.available(options.devices)
     distance = _load_lpips(options.data) if options.lpips else None
@@ -296,6 +303,7 @@ def run(options: Options) -> int:
       options.degradation,
       seed=options.degradation_seed,
       limit=options.limit,
+      failed=failed,
     )
     tasks = harness.plan(
       found,
@@ -308,7 +316,7 @@ def run(options: Options) -> int:
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
   wanted = {task.key for task in tasks}
-  failures = 0
+  failures = len(unusable)
   done = len(wanted & set(store.rows))
   with Display(len(wanted), done, counts=True, tenths=False) as display:
     watch = _Watch(display)

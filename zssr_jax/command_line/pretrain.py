@@ -157,10 +157,13 @@ def parse_options(argv: list[str]) -> Options:
   """
   values = flags.FlagValues()
   define_flags(values)
+  app.forbid_repeats(values)
   try:
     extra = values(argv)[1:]
     flag: dict[str, Any] = {name: values[name].value for name in values}
-    data = datasets.data_root(flag['data'])
+    folders = tuple(flag['data_folders'])
+    own = all(Path(name).expanduser().is_dir() for name in folders)
+    data = datasets.data_root(flag['data'], needed=not own)
   except (flags.Error, OSError) as error:
     raise InputError(str(error)) from None
   if extra:
@@ -184,15 +187,16 @@ def parse_options(argv: list[str]) -> Options:
     raise InputError(f'--output={output}: must end in .safetensors')
   if output.is_dir():
     raise InputError(f'--output={output}: is a folder; name a file')
-  folders = tuple(flag['data_folders'])
   if not folders:
     raise InputError('--data_folders: is empty')
   if data is None:
-    if not all(Path(name).is_dir() for name in folders):
+    if not own:
       raise InputError('no data: pass --data=FOLDER or set ZSSR_JAX_DATA')
     data = Path()
   for name in folders:
     parts = {*Path(name).parts, *(data / name).resolve().parts}
+    with contextlib.suppress(OSError):  # which is said when it is read
+      parts.update(datasets.find(data, name).resolve().parts)
     if found := parts & set(_TEST_SETS):
       raise InputError(
         f'--data_folders={name}: {found.pop()} is a test set; train on others'
@@ -269,7 +273,15 @@ def _read_training(options: Options) -> list[np.ndarray]:
     ]
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
-  return [_read_pixels(file) for file in files]
+  images = []
+  for file in files:
+    try:
+      images.append(_read_pixels(file))
+    except InputError as error:
+      app.complain(f'{error}; trained without it', 'warning')
+  if not images:
+    raise InputError(f'{files[0]}: nor can any other image be read')
+  return images
 
 
 def _read_validation(

@@ -4,11 +4,13 @@ A data set is a folder of the data root:
 
   NAME/HR/*                          ground truth, or
   NAME/*                             the same without a subfolder
-  NAME/LR_matlab_xS/*, NAME/LR_xS/*  low-resolution images at scale S
+  NAME/LR_matlab_xS/*, NAME/LR_xS/*  low-resolution images at scale S, or
+  NAME/LR/*                          those whose names say it, as below
   NAME/kernel.mat, NAME/kernel.npy   the blur kernel that made them, if known
   NAME/kernels/*.mat, *.npy          ... or one for each image
 
-Files are paired by stem; an HR stem may end in `_GT`. Without any LR folder
+Files are paired by stem. An HR stem may end in `_GT`; a pair may be called
+STEM_SRF_S_HR and STEM_SRF_S_LR, or STEM and STEMxS. Without any LR folder
 the data set holds ground truth alone, and the low-resolution images are to be
 made from it. Any folder laid out like this works, yours included.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # commands look for data before they import JAX
@@ -38,12 +41,16 @@ class Pair(NamedTuple):
   kernel: Path | None  # the kernel that made `lr`; None: MATLAB's bicubic
 
 
-def data_root(path: str | os.PathLike[str] | None = None) -> Path | None:
+def data_root(
+  path: str | os.PathLike[str] | None = None, *, needed: bool = True
+) -> Path | None:
   """Finds the folder that holds the data sets.
 
   Args:
     path: the folder, if the user named one. Otherwise the environment
       variable ZSSR_JAX_DATA, otherwise `../shared/data` beside the checkout.
+    needed: whether something is to be read from it. Else a variable that
+      names no folder counts as none.
 
   Returns:
     The folder, or None where nothing was named and nothing lies beside the
@@ -58,24 +65,69 @@ def data_root(path: str | os.PathLike[str] | None = None) -> Path | None:
     source, path = VARIABLE, os.environ.get(VARIABLE)
   if path:
     folder = Path(path).expanduser()
-    if not folder.is_dir():
+    if folder.is_dir():
+      return folder
+    if needed or source != VARIABLE:
       raise FileNotFoundError(f'{folder}: no such data folder ({source})')
-    return folder
+    return None
   folder = Path(__file__).resolve().parents[3] / 'shared' / 'data'
   return folder if folder.is_dir() else None
 
 
-def _images(folder: Path) -> dict[str, Path]:
-  """The image files of a folder by stem, without `_GT`."""
+def find(root: str | os.PathLike[str], name: str) -> Path:
+  """Finds the folder of a data set.
+
+  Args:
+    root: the data root, see `data_root`.
+    name: of a folder in it, or the path of a folder elsewhere.
+
+  Raises:
+    FileNotFoundError: where there is neither.
+  """
+  for folder in (Path(root) / name, Path(name).expanduser()):
+    if name and folder.is_dir():
+      return folder
+  known = [p.name for p in sorted(Path(root).glob('*')) if p.is_dir()]
+  raise FileNotFoundError(
+    f'no data set {name!r} in {root}, nor a folder of this name; there are: '
+    + (', '.join(known) or 'none')
+  )
+
+
+def _files(folder: Path) -> list[Path]:
+  """The image files of a folder."""
+  return [
+    file
+    for file in sorted(folder.iterdir())
+    if file.suffix.lower() in SUFFIXES and not file.name.startswith('.')
+  ]
+
+
+def _by_name(folder: Path, named: dict[Path, str]) -> dict[str, Path]:
+  """Turns files and the names of their pairs about, each name once."""
   files: dict[str, Path] = {}
-  for file in sorted(folder.iterdir()):
-    if file.suffix.lower() not in SUFFIXES or file.name.startswith('.'):
-      continue
-    name = file.stem.removesuffix('_GT')
+  for file, name in named.items():
     if name in files:
       raise ValueError(f'{folder}: {files[name].name} and {file.name} collide')
     files[name] = file
   return files
+
+
+def _hr_name(file: Path) -> str:
+  """The name of the pair that an HR file belongs to."""
+  return re.sub(r'(_SRF_\d+(\.\d+)?_HR|_GT)$', '', file.stem)
+
+
+def _lr_name(file: Path, known: Collection[str]) -> tuple[str, str | None]:
+  """The name of the pair of an LR file, one of those that are known.
+
+  And its scale, where the name says it.
+  """
+  name = file.stem.removesuffix('_GT')
+  match = re.fullmatch(r'(.+)(?:_SRF_|x)(\d+(?:\.\d+)?)(?:_LR)?', name)
+  if name in known or match is None or match[1] not in known:
+    return name, None
+  return match[1], match[2]
 
 
 def _lr_folders(folder: Path) -> dict[str, Path]:
@@ -90,6 +142,42 @@ def _lr_folders(folder: Path) -> dict[str, Path]:
         )
       found[match[1]] = child
   return found
+
+
+def _find_lr(
+  folder: Path, known: Collection[str], scale: Scale
+) -> dict[str, Path] | None:
+  """The LR images of a data set by the names of its pairs; None: it has none.
+
+  Raises:
+    FileNotFoundError, ValueError: see `pairs`.
+  """
+  found = _lr_folders(folder)
+  plain = folder / 'LR'
+  named: dict[str, dict[Path, str]] = {}
+  for said, place in found.items():
+    named[said] = {file: _lr_name(file, known)[0] for file in _files(place)}
+  if not found and plain.is_dir():
+    for file in _files(plain):
+      name, said = _lr_name(file, known)
+      if said is None:
+        raise ValueError(
+          f'{file}: its name does not say the scale; call the folder LR_xS'
+        )
+      named.setdefault(said, {})[file] = name
+  if not named:
+    return None
+  wanted = scale if isinstance(scale, (tuple, list)) else (scale, scale)
+  matches = [s for s in named if (float(s), float(s)) == tuple(wanted)]
+  if not matches:
+    raise ValueError(
+      f'{folder}: made at scale {", ".join(named)}, not at {scale}'
+    )
+  place = found.get(matches[0], plain)
+  lr = _by_name(place, named[matches[0]])
+  if missing := sorted(set(known) - set(lr)):
+    raise FileNotFoundError(f'{place}: no image for {", ".join(missing)}')
+  return lr
 
 
 def pairs(
@@ -118,36 +206,14 @@ def pairs(
     ValueError: for a scale that the data set was not made at, or two files
       with one name.
   """
-  root = Path(root)
-  folder = root / dataset
-  if not dataset or not folder.is_dir():
-    known = [p.name for p in sorted(root.glob('*')) if p.is_dir()]
-    raise FileNotFoundError(
-      f'no data set {dataset!r} in {root}; there are: '
-      + (', '.join(known) or 'none')
-    )
+  folder = find(root, dataset)
   hr_folder = folder / 'HR' if (folder / 'HR').is_dir() else folder
-  hr = _images(hr_folder)
+  hr = _by_name(hr_folder, {f: _hr_name(f) for f in _files(hr_folder)})
   if not hr:
     raise FileNotFoundError(f'{hr_folder}: no images')
-  lr: dict[str, Path] | None = None
   if not with_lr:
     return [Pair(name, file, None, None) for name, file in sorted(hr.items())]
-  lr_folders = _lr_folders(folder)
-  if lr_folders:
-    wanted = scale if isinstance(scale, (tuple, list)) else (scale, scale)
-    matches = [
-      p for s, p in lr_folders.items() if (float(s), float(s)) == tuple(wanted)
-    ]
-    if not matches:
-      raise ValueError(
-        f'{folder}: made at scale {", ".join(lr_folders)}, not at {scale}'
-      )
-    lr = _images(matches[0])
-    if missing := sorted(set(hr) - set(lr)):
-      raise FileNotFoundError(
-        f'{matches[0]}: no image for {", ".join(missing)}'
-      )
+  lr = _find_lr(folder, hr, scale)
   return [
     Pair(name, file, None if lr is None else lr[name], _kernel(folder, name))
     for name, file in sorted(hr.items())

@@ -7,7 +7,7 @@ only when its turn comes, so that a folder of any length can be evaluated.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +67,10 @@ class Case(NamedTuple):
     )
 
 
+# Takes the file of an image that cannot be used, and why.
+Failed = Callable[[Path, Exception], None]
+
+
 def _load(
   root: Path, pair: datasets.Pair, scale: float, degradation: str, seed: int
 ) -> Pixels:
@@ -113,6 +117,7 @@ def find_cases(
   *,
   seed: int = 0,
   limit: int | None = None,
+  failed: Failed | None = None,
 ) -> list[Case]:
   """Lists the cases of a data set.
 
@@ -124,10 +129,12 @@ def find_cases(
       applied where it has none), or a name of `protocols`.
     seed: of what the degradation draws.
     limit: the first so many images only.
+    failed: called with the file of an image that cannot be used, and why;
+      None: it ends all.
 
   Raises:
-    FileNotFoundError, ValueError: see `datasets.pairs` and
-      `protocols.degrade`; both in one line.
+    OSError, ValueError: see `datasets.pairs` and `protocols.degrade`, in one
+      line; also where no image can be used.
   """
   own = degradation == OWN
   pairs = datasets.pairs(root, dataset, scale, with_lr=own)
@@ -135,7 +142,13 @@ def find_cases(
   for pair in pairs[:limit]:
     # Where there are no LR images, `own` has nothing but the HR ones.
     name = 'ideal' if own and pair.lr is None else degradation
-    pixels = _load(root, pair, scale, name, seed)
+    try:
+      pixels = _load(root, pair, scale, name, seed)
+    except (OSError, ValueError) as error:
+      if failed is None or (pair == pairs[:limit][-1] and not cases):
+        raise
+      failed(pair.hr, error)
+      continue
     cases.append(
       Case(
         dataset=Path(dataset).name,
@@ -165,6 +178,7 @@ def find_all(
   *,
   seed: int = 0,
   limit: int | None = None,
+  failed: Failed | None = None,
 ) -> list[Case]:
   """Calls `find_cases` for every combination, in this order."""
   return [
@@ -172,5 +186,7 @@ def find_all(
     for name in names
     for scale in scales
     for kind in degradation
-    for case in find_cases(root, name, scale, kind, seed=seed, limit=limit)
+    for case in find_cases(
+      root, name, scale, kind, seed=seed, limit=limit, failed=failed
+    )
   ]
