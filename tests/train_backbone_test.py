@@ -63,9 +63,10 @@ def command(output, photos, *arguments):
     '--patch': 8,
     '--output': output,
   }
-  chosen = {str(a).split('=')[0] for a in arguments}
+  # A flag may come once.
+  chosen = {str(a).split('=')[0]: str(a) for a in arguments}
   kept = [f'{k}={v}' for k, v in defaults.items() if k not in chosen]
-  return [str(SCRIPT), *kept, *map(str, arguments)]
+  return [str(SCRIPT), *kept, *chosen.values()]
 
 
 def curve(tmp_path):

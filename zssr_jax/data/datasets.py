@@ -155,8 +155,8 @@ def _find_lr(
   found = _lr_folders(folder)
   plain = folder / 'LR'
   named: dict[str, dict[Path, str]] = {}
-  for said, place in found.items():
-    named[said] = {file: _lr_name(file, known)[0] for file in _files(place)}
+  for scale_said, place in found.items():
+    named[scale_said] = {file: _lr_name(file, known)[0] for file in _files(place)}
   if not found and plain.is_dir():
     for file in _files(plain):
       name, said = _lr_name(file, known)

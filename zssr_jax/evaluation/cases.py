@@ -138,7 +138,7 @@ def find_cases(
   """
   own = degradation == OWN
   pairs = datasets.pairs(root, dataset, scale, with_lr=own)
-  cases = []
+  cases: list[Case] = []
   for pair in pairs[:limit]:
     # Where there are no LR images, `own` has nothing but the HR ones.
     name = 'ideal' if own and pair.lr is None else degradation
