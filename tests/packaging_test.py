@@ -11,7 +11,9 @@ import sys
 import sysconfig
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import zssr_jax
 
@@ -117,11 +119,13 @@ def test_the_wheel_says_what_it_needs_and_may_be_used_for(wheel, tmp_path):
   ).read_bytes()
   needed = [text for text in metadata.requires or () if 'extra' not in text]
   assert any(text.startswith('jax>=') for text in needed)
-  assert not any(text.startswith('torch') for text in needed)
+  assert not any(text.startswith(('torch', 'gradio')) for text in needed)
 
 
-@pytest.mark.slow
-def test_installed_elsewhere_it_upscales_an_image(wheel, tmp_path):
+@pytest.fixture(scope='module')
+def home(wheel, tmp_path_factory):
+  """An environment that holds the wheel, and nothing of this checkout."""
+  tmp_path = tmp_path_factory.mktemp('installed')
   home = tmp_path / 'environment'
   run(sys.executable, '-m', 'venv', '--without-pip', home, cwd=tmp_path)
   python = home / 'bin/python'
@@ -137,11 +141,36 @@ def test_installed_elsewhere_it_upscales_an_image(wheel, tmp_path):
   )
   paths = dict.fromkeys(map(sysconfig.get_path, ('purelib', 'platlib')))
   (pathlib.Path(site) / 'borrowed.pth').write_text('\n'.join(paths) + '\n')
+  return home
+
+
+@pytest.mark.slow
+def test_installed_elsewhere_it_upscales_an_image(home, tmp_path):
   elsewhere = tmp_path / 'elsewhere'
   elsewhere.mkdir()
-  seen = json.loads(run(python, '-c', PROGRAM, cwd=elsewhere))
+  seen = json.loads(run(home / 'bin/python', '-c', PROGRAM, cwd=elsewhere))
   assert pathlib.Path(seen['file']).is_relative_to(home)
   assert seen['versions'] == [zssr_jax.__version__] * 2
   assert seen['shape'] == [32, 32, 3] and seen['finite']
   assert seen['steps'] == 2
   assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.slow
+def test_installed_elsewhere_the_commands_run(home, tmp_path):
+  pixels = np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)
+  Image.fromarray(pixels).save(tmp_path / 'photo.jpg')
+  flags = ('--config=fast', '--config.start_steps=2')
+  said = run(home / 'bin/zssr', 'photo.jpg', *flags, cwd=tmp_path)
+  assert said.startswith('photo_x2.png  ')
+  with Image.open(tmp_path / 'photo_x2.png') as image:
+    assert image.size == (48, 40)
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    'photo.jpg',
+    'photo_x2.json',
+    'photo_x2.png',
+  ]
+  for command in ('zssr', 'zssr-eval', 'zssr-train', 'zssr-convert'):
+    assert f'  {command} ' in run(
+      home / 'bin' / command, '--help', cwd=tmp_path
+    )

@@ -1,17 +1,19 @@
 r"""Converts published weights into a file of this project.
 
-  bin/convert_weights --network=vdsr --input=vdsr.pth --output=vdsr.safetensors
-  bin/convert_weights --network=srcnn --scale=3 --input=x3.mat \
+  zssr-convert --network=vdsr --input=vdsr.pth --output=vdsr.safetensors
+  zssr-convert --network=srcnn --scale=3 --input=x3.mat \
     --output=srcnn_x3.safetensors
-  bin/convert_weights --network=vgg16 --half --input=vgg16.h5 \
+  zssr-convert --network=vgg16 --half --input=vgg16.h5 \
     --output=vgg16.safetensors
-  bin/convert_weights --input=start.npz --output=start.safetensors
+  zssr-convert --input=start.npz --output=start.safetensors
 
 Reads .safetensors, .npz, Keras .h5 and MATLAB .mat by itself, and state dicts
 of PyTorch (.pth, .pt) where it is installed: pip install 'zssr_jax[convert]'.
 No code in a file is run. An .npz of zssr_jax 0.1.0 needs no --network. Exit
 code: 0; 2 when nothing was written, with one line that says why; 130 after
 Ctrl-C.
+
+bin/convert_weights is the same from a clone.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Evaluates methods on data sets: one row an image, a table, a report.
 
-  bin/eval_all --datasets=Set5,Set14,B100 --methods=nearest,bilinear,bicubic
-  bin/eval_all --datasets=Set5 --scales=2 --config=fast --lpips
-  bin/eval_all --datasets=B100 --degradation=gaussian --seeds=0,1 --devices=8
-  bin/eval_all --datasets=my/photos --config.max_steps=300 --output=out/mine
+  zssr-eval --datasets=Set5,Set14,B100 --methods=nearest,bilinear,bicubic
+  zssr-eval --datasets=Set5 --scales=2 --config=fast --lpips
+  zssr-eval --datasets=B100 --degradation=gaussian --seeds=0,1 --devices=8
+  zssr-eval --datasets=my/photos --config.max_steps=300 --output=out/mine
 
 Appends to OUTPUT/rows.jsonl as images finish and goes on where an earlier run
 stopped; writes OUTPUT/table.md and OUTPUT/report.html at the end. Methods:
@@ -13,6 +13,8 @@ learn nothing; zssr, which takes --config; and pixel_shuffle, transposed,
 vdsr_backbone, transferred, mzsr, hybrid_loss, which take the shipped
 config of their name. --config.FIELD holds for all. Exit code: 0; 1 when some
 images failed; 2 for bad arguments; 130 after Ctrl-C.
+
+bin/eval_all is the same from a clone.
 """
 
 from __future__ import annotations

@@ -1,18 +1,20 @@
 r"""Trains a network on folders of images: a start to transfer, or a baseline.
 
-  bin/train_backbone --output=out/start_x2.safetensors --validate=Set5
-  bin/train_backbone --scale=3 --init=out/start_x2.safetensors \
+  zssr-train --output=out/start_x2.safetensors --validate=Set5
+  zssr-train --scale=3 --init=out/start_x2.safetensors \
     --output=out/start_x3.safetensors
-  bin/train_backbone --network=vdsr --scales=2,3,4 --patch=48 \
+  zssr-train --network=vdsr --scales=2,3,4 --patch=48 \
     --data_folders=BSDS300_train --output=out/vdsr.safetensors
-  bin/train_backbone --network=edsr --rate=1e-4 --output=out/edsr_x2.safetensors
-  bin/train_backbone --kernels=gaussian --meta=5 --batch=32 --init=... \
+  zssr-train --network=edsr --rate=1e-4 --output=out/edsr_x2.safetensors
+  zssr-train --kernels=gaussian --meta=5 --batch=32 --init=... \
     --output=out/meta_x2.safetensors
 
 Writes OUTPUT, the parameters (.safetensors); OUTPUT.jsonl, the training curve;
 and OUTPUT.checkpoint, from which the same command, without --overwrite, goes
 on after an interruption, exactly as if there had been none. Exit code: 0; 2 for
 bad arguments or data, or when it had to stop; 130 after Ctrl-C.
+
+bin/train_backbone is the same from a clone.
 """
 
 from __future__ import annotations

@@ -156,7 +156,9 @@ def _find_lr(
   plain = folder / 'LR'
   named: dict[str, dict[Path, str]] = {}
   for scale_said, place in found.items():
-    named[scale_said] = {file: _lr_name(file, known)[0] for file in _files(place)}
+    named[scale_said] = {
+      file: _lr_name(file, known)[0] for file in _files(place)
+    }
   if not found and plain.is_dir():
     for file in _files(plain):
       name, said = _lr_name(file, known)
