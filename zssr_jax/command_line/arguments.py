@@ -299,8 +299,7 @@ def _choose_start(
   """Returns the config with random parameters, where there is no other way.
 
   That is with --zero-shot, which rules out all that was learnt from other
-  images, and where a config decides by itself how to train,
-  and no start for this scale comes with the package.
+  images, and where `starts.choose` says so.
 
   Raises:
     InputError: for a start that is asked for together with --zero-shot.
@@ -313,12 +312,7 @@ def _choose_start(
         ' parameters; leave one of the two out'
       )
     return config.replace(start='random', find_shake=False)
-  missing = config.start == 'transferred' and not starts.is_shipped(
-    parse_scale(scale)
-  )
-  if missing and config.automatic and not asked:
-    return config.replace(start='random')
-  return config
+  return config if asked else starts.choose(config, parse_scale(scale))
 
 
 def parse_scale(text: str) -> Scale:

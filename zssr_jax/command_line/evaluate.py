@@ -12,12 +12,12 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from zssr_jax import presets
+from zssr_jax import compile_cache, presets
 from zssr_jax.baselines import interpolation, learned
 from zssr_jax.command_line import app, arguments, networks
-from zssr_jax.command_line.display import Display
 from zssr_jax.config import Config
 from zssr_jax.data import datasets, files, image_io
+from zssr_jax.display import Display
 from zssr_jax.errors import InputError
 from zssr_jax.evaluation import (
   cases,
@@ -359,7 +359,7 @@ def main(
 
   def work() -> int:
     options = parse_options(argv, define, configs=configs)
-    app.use_compile_cache()
+    compile_cache.use_compile_cache()
     return run(options)
 
   return app.run_command(argv, define, work, usage=usage)

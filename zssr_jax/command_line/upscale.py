@@ -31,8 +31,10 @@ import zssr_jax
 from zssr_jax import (
   blur_kernels,
   checks,
+  compile_cache,
   forecast,
   inference,
+  pictures,
   super_resolution,
 )
 from zssr_jax import stages as stages_lib
@@ -43,20 +45,19 @@ from zssr_jax.command_line import (
   findings,
   jobs,
   networks,
-  pictures,
   record,
 )
 from zssr_jax.command_line.arguments import Options
-from zssr_jax.command_line.display import Display, minutes
 from zssr_jax.command_line.jobs import Job
-from zssr_jax.command_line.pictures import Picture, Unit
 from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
+from zssr_jax.display import Display, minutes
 from zssr_jax.errors import InputError, printable
 from zssr_jax.evaluation.judge import Judge, Scores
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices as parallel
+from zssr_jax.pictures import Picture, Unit
 from zssr_jax.report import page
 from zssr_jax.report.side_by_side import find_detail, side_by_side
 
@@ -198,7 +199,7 @@ class _Done(NamedTuple):
   job: Job
   summary: str
   explanation: str  # '' where none is asked for
-  result: zssr_jax.Result  # without its image, planes, parameters
+  result: zssr_jax.Result  # without its image, planes, networks
   scores: Scores | None
   seconds: float
   notes: tuple[str, ...]  # on what of the input was converted
@@ -232,8 +233,7 @@ def _read(job: Job, plan: _Plan) -> _Read:
   )
   known = findings.Known(plan.known)
   if plan.options.reads_tables:
-    is_jpeg = picture.photo.container == 'JPEG'
-    tables = image_io.read_jpeg(job.input) if is_jpeg else None
+    tables = pictures.read_tables(picture, job.input)
     known = findings.Known(
       plan.known.replace(jpeg=tables), of_file=tables is not None
     )
@@ -300,7 +300,11 @@ def _finish(
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
     explanation,
     dataclasses.replace(
-      result, image=np.empty((0, 0, 0)), params=None, planes=None
+      result,
+      image=np.empty((0, 0, 0)),
+      params=None,
+      planes=None,
+      upscaler=None,
     ),
     scores,
     seconds['total'],
@@ -599,7 +603,7 @@ def main(
 
   def work() -> int:
     options = arguments.parse_options(argv, define, root=root)
-    app.use_compile_cache()
+    compile_cache.use_compile_cache()
     return run(options)
 
   return app.run_command(argv, define, work, usage=usage)

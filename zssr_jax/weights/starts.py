@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from zssr_jax.config import Config
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.weights import parameters
@@ -28,10 +29,22 @@ def is_shipped(scale: Scale) -> bool:
   return y == x and y in _SCALES
 
 
+def choose(config: Config, scale: Scale) -> Config:
+  """Returns the config with random parameters, where there is no other way.
+
+  That is where a config decides by itself how to train, and no start for this
+  scale comes with the package.
+  """
+  missing = config.start == 'transferred' and not is_shipped(scale)
+  return (
+    config.replace(start='random') if missing and config.automatic else config
+  )
+
+
 def load_start(
   name: str | os.PathLike[str], scale: Scale
 ) -> dict[str, Any] | None:
-  """Loads what `config.start` names, for `train_image(..., start=)`.
+  """Loads what `config.start` names, as `train_image` does by itself.
 
   Args:
     name: 'random', 'transferred', or a file of bin/train_backbone.
