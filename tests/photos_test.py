@@ -181,7 +181,7 @@ def test_all_channels_of_an_array_are_bands(plain, pixels, tmp_path):
   with pytest.raises(errors.InputError, match='cannot hold 4 bands'):
     four.save(tmp_path / 'a.png')
   four.save(tmp_path / 'a.tif')
-  assert plain.upscaler(tmp_path / 'a.tif').image.shape == (80, 88, 4)
+  assert plain.upscaler(tmp_path / 'a.tif').image.shape == (160, 176, 4)
   # Of Pillow's the fourth is alpha.
   image = Image.fromarray(five[..., :4])
   plain.upscaler(image).save(tmp_path / 'b.png')
@@ -357,6 +357,7 @@ def test_interpolation_stays_in_an_upscaler(plain, pixels, tmp_path):
   np.testing.assert_allclose(loaded(pixels).image, image, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_enlarges_but_is_not_saved(pixels, tmp_path):
   result = zssr_jax.train_image(
     pixels.astype(np.float32) / 255, model=zssr.Zssr(3, 4), config=TINY
