@@ -61,7 +61,8 @@ def test_a_library_keeps_its_programs_and_takes_them(tmp_path):
   next(cache.iterdir()).unlink()
   third = run(cache, 'locked')
   assert third['folder'] == str(cache)
-  assert third['misses'] >= 1 and third['hits'] >= len(kept) - 1
+  # (JAX counts as misses only what it writes.)
+  assert len(kept) - 1 <= third['hits'] < second['hits']
   assert len(list(cache.iterdir())) == len(kept) - 1
 
 

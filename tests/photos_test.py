@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import pathlib
+import sys
 import types
 import warnings
 
@@ -408,6 +409,13 @@ def test_files_that_are_no_upscalers_are_refused(plain, tmp_path):
     ({}, {'degradation': {'kernel': np.zeros(3)}}, 'the kernel is'),
     ({}, {'degradation': {'noise_std': np.zeros(3)}}, 'noise is no number'),
     ({}, {'jpeg': {'tables': np.zeros((2, 3))}}, 'does not fit together'),
+    ({}, {'params': np.zeros(3)}, 'does not fit together'),
+    (
+      {},
+      {'degradation': {'kernel': {'a': np.zeros(3)}}},
+      'does not fit together',
+    ),
+    ({'config': '[' * 10**5}, {}, 'does not fit together'),
   ],
 )
 def test_a_file_that_does_not_fit_together_is_refused(
@@ -543,11 +551,12 @@ def test_progress_is_shown_where_there_is_a_notebook(pixels, monkeypatch):
     assert raw and display_id is True
     return Handle()
 
-  ipython = types.SimpleNamespace(
-    get_ipython=lambda: types.SimpleNamespace(kernel=object()),
-    display=types.SimpleNamespace(display=display),
-  )
-  monkeypatch.setitem(__import__('sys').modules, 'IPython', ipython)
+  shell = types.SimpleNamespace(kernel=object())
+  for name, module in (
+    ('IPython', types.SimpleNamespace(get_ipython=lambda: shell)),
+    ('IPython.display', types.SimpleNamespace(display=display)),
+  ):
+    monkeypatch.setitem(sys.modules, name, module)
   enlarge(pixels)
   assert shown[0].startswith('the image  ─') and 'reading' in shown[0]
   assert any('step 2/2' in line for line in shown)

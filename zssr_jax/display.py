@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import math
 import sys
 import threading
@@ -230,11 +231,9 @@ class _Line:
 
   _WIDTH = 20  # characters of the bar
 
-  def __init__(self, name: str, ipython: Any):
+  def __init__(self, name: str, notebook: Any):
     self._image = _Image(name)
-    self._handle = ipython.display.display(
-      self._bundle(''), raw=True, display_id=True
-    )
+    self._handle = notebook.display(self._bundle(''), raw=True, display_id=True)
 
   def show(self, p: Progress) -> None:
     """Shows how far the image is."""
@@ -257,11 +256,12 @@ class _Line:
 
 
 def _notebook() -> Any:
-  """Returns IPython, where this runs in a kernel of it; else None."""
-  ipython = sys.modules.get('IPython')
-  find = getattr(ipython, 'get_ipython', None)
+  """Returns IPython's display, where this runs in a kernel of it; else None."""
+  find = getattr(sys.modules.get('IPython'), 'get_ipython', None)
   shell = find() if find else None
-  return ipython if getattr(shell, 'kernel', None) is not None else None
+  if getattr(shell, 'kernel', None) is None:
+    return None
+  return importlib.import_module('IPython.display')
 
 
 @contextlib.contextmanager
@@ -281,8 +281,8 @@ def shown(
   """
   if callable(progress):
     yield progress
-  elif progress is not False and (ipython := _notebook()) is not None:
-    line = _Line(name, ipython)
+  elif progress is not False and (notebook := _notebook()) is not None:
+    line = _Line(name, notebook)
     try:
       yield line.show
     finally:

@@ -17,6 +17,7 @@ import numpy as np
 
 from zssr_jax import checks, inference, registry, stages
 from zssr_jax.config import Config
+from zssr_jax.data import files
 from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
 from zssr_jax.ops.jpeg import BLOCK, Jpeg
@@ -98,8 +99,8 @@ def load(path: str | os.PathLike[str]) -> tuple[inference.Upscaler, int]:
     )
   try:
     return _rebuilt(tree, facts), int(facts['channels'])
-  except (KeyError, TypeError, ValueError) as error:
-    words = ' '.join(str(error).split())
+  except Exception as error:  # whatever stands there instead
+    words = files.one_line(error)
     raise InputError(
       f'{os.fspath(path)}: does not fit together ({words}); it was written by'
       ' another version or by hand: train it again'
