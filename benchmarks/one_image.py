@@ -37,8 +37,9 @@ import time
 clock = time.time()
 import sys
 import numpy as np
-from zssr_jax.command_line import app, upscale
-app.use_compile_cache()
+from zssr_jax.command_line import upscale
+from zssr_jax.compile_cache import use_compile_cache
+use_compile_cache()
 from zssr_jax import Config, train_image
 image = np.random.default_rng(0).random((160, 160, 3), np.float32)
 class Started(Exception): pass

@@ -1,9 +1,12 @@
-"""The bundled example is what examples/README.md says it is."""
+"""The bundled example is what its README says, and the notebook runs."""
 
 import importlib.util
 import pathlib
+import re
+import shutil
 import socket
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,3 +105,60 @@ def test_knowing_the_kernel_is_worth_more_than_a_decibel(lr, hr, kernel):
       sr[..., c] += resize.imresize((lr[..., c] - again)[..., None], 2)[..., 0]
   known = metrics.score((sr / 255).astype(np.float32), hr, 2)[0]
   assert known > metrics.score(bicubic, hr, 2)[0] + 1
+
+
+def cells():
+  """Title and code of the notebook's cells, as jupytext divides them."""
+  text = (FOLDER / 'photo.py').read_text()
+  title, found = '', []
+  for cell in re.split(r'(?m)^# %%', text)[1:]:
+    kind, _, body = cell.partition('\n')
+    if kind.strip() == '[markdown]':
+      lines = body.strip().splitlines()
+      assert all(line.startswith('#') for line in lines)
+      title = lines[0].lstrip('# ')
+    else:
+      assert kind == ''
+      found.append((title, body))
+  return found
+
+
+def test_the_notebook_asks_in_the_order_of_a_newcomer():
+  assert [title for title, _ in cells()] == [
+    'Enlarge a photo',
+    'Twice as large',
+    'Look at it',
+    'Save it',
+    'What was found',
+    'Another scale',
+    'Another preset',
+    'Another photo, without training',
+    'Arrays in and out',
+    'A blur that is known',
+  ]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+  with Image.open(FOLDER / 'astronaut_lr.png') as image:
+    image.crop((40, 30, 96, 94)).save(tmp_path / 'astronaut_lr.png')
+  shutil.copy(FOLDER / 'astronaut_kernel.npy', tmp_path)
+  monkeypatch.chdir(tmp_path)
+  seen = {}
+  # As for users, who are not held to the suite's strictness.
+  with jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow'):
+    for title, code in cells():
+      exec(compile(code, f'photo.py: {title}', 'exec'), seen)
+  assert seen['result'].image.shape == (128, 112, 3)
+  assert seen['wider'].image.shape == (64, 84, 3)
+  assert seen['result']._repr_png_().startswith(b'\x89PNG')
+  assert seen['result'].said
+  assert seen['other'].image.shape == (128, 112, 3)
+  assert np.abs(seen['fast'].image - seen['faster'].image).max() > 0
+  assert seen['sharper'].result.kernel.shape == (15, 15)
+  assert {p.name for p in (tmp_path / 'out').iterdir()} == {
+    'photo_x2.png',
+    'photo_x2.jpg',
+    'mine.safetensors',
+  }
+  assert '(64, 56, 3) uint8 -> (128, 112, 3) float32' in capsys.readouterr().out

@@ -6,11 +6,13 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import zssr_jax
-from zssr_jax import Config, errors, presets
+from zssr_jax import Config, errors, presets, super_resolution
 
+IMAGE = np.full((32, 32, 3), 0.5, np.float32)
 FILES = sorted((pathlib.Path(__file__).parents[1] / 'configs').glob('*.py'))
 
 
@@ -90,6 +92,22 @@ def test_steps_that_are_asked_for_hold_with_a_start_and_without(
 def test_an_unknown_name_is_told_its_nearest(name, message):
   with pytest.raises(errors.InputError, match=message):
     zssr_jax.load_config(name)
+
+
+def test_a_config_goes_by_its_name_wherever_one_is_taken():
+  fast = zssr_jax.load_config('fast')
+  assert presets.config_of('fast') == presets.config_of(fast) == fast
+  assert presets.preview('fast') == presets.preview(fast)
+  assert presets.override('fast', {'width': 8}).width == 8
+  shape = (64, 64, 3)
+  expected = super_resolution.expect(shape, 2, fast)
+  assert super_resolution.expect(shape, 2, 'fast') == expected
+  start = zssr_jax.load_start('transferred', 2)
+  super_resolution.check_start(start, 2, 'fast')
+  with pytest.raises(errors.InputError, match='did you mean fast'):
+    zssr_jax.train_image(IMAGE, 2, config='fats')
+  with pytest.raises(TypeError, match='Config or the name of one, not 3'):
+    zssr_jax.train_image(IMAGE, 2, config=3)
 
 
 @pytest.mark.slow

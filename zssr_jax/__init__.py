@@ -15,6 +15,12 @@ if TYPE_CHECKING:
   from zssr_jax.config import Config
   from zssr_jax.degradation import Degradation
   from zssr_jax.kernel_estimation.diagnosis import estimate_degradation
+  from zssr_jax.photos import (
+    Enlarged,
+    Upscaler,
+    load_upscaler,
+    super_resolve,
+  )
   from zssr_jax.presets import load_config
   from zssr_jax.super_resolution import Result, train_image
   from zssr_jax.training.history import History
@@ -26,25 +32,33 @@ if TYPE_CHECKING:
 _HOMES = {
   'Config': 'config',
   'Degradation': 'degradation',
+  'Enlarged': 'photos',
   'History': 'training.history',
   'Progress': 'training.loop',
   'Result': 'super_resolution',
+  'Upscaler': 'photos',
   'estimate_degradation': 'kernel_estimation.diagnosis',
   'load_config': 'presets',
   'load_start': 'weights.starts',
+  'load_upscaler': 'photos',
+  'super_resolve': 'photos',
   'train_image': 'super_resolution',
 }
 
 __all__ = [
   'Config',
   'Degradation',
+  'Enlarged',
   'History',
   'Progress',
   'Result',
+  'Upscaler',
   '__version__',
   'estimate_degradation',
   'load_config',
   'load_start',
+  'load_upscaler',
+  'super_resolve',
   'train_image',
 ]
 

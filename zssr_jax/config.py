@@ -106,8 +106,7 @@ class Config:
     _read_start,
     "'random', 'transferred' or a file",
     "'random' is zero-shot; 'transferred' was trained on other images and comes"
-    ' with the package; a file is one of bin/train_backbone. `train_image`'
-    ' takes it loaded, as `start`',
+    ' with the package; a file is one of bin/train_backbone',
   )
   start_steps: int = ranged(
     -1, -1, 10_000_000, 'max_steps where start is not random; -1: the same'

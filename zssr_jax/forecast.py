@@ -238,6 +238,8 @@ class Tracker:
     rest = max(
       expected * self._pace * (1 - share), expected * self._pace - spent
     )
+    if share >= 1:
+      rest = 0.0
     if share > 0:
       if self._first is None:
         self._first = spent, share  # until now it compiled

@@ -229,7 +229,26 @@ def load_config(name: str, **changes: Any) -> Config:
   return override(PRESETS[name], changes)
 
 
-def override(config: Config, changes: dict[str, Any]) -> Config:
+def config_of(config: Config | str) -> Config:
+  """Returns a config that is given as such, or by its name.
+
+  Args:
+    config: a config, or what `load_config` takes.
+
+  Raises:
+    InputError: as `load_config`.
+    TypeError: for neither.
+  """
+  if isinstance(config, str):
+    return load_config(config)
+  if not isinstance(config, Config):
+    raise TypeError(
+      f'config must be a Config or the name of one, not {config!r}'
+    )
+  return config
+
+
+def override(config: Config | str, changes: dict[str, Any]) -> Config:
   """Returns a config with the fields changed that a user asks for.
 
   Other than by `Config.replace`, what is asked for as `max_steps` or
@@ -240,7 +259,7 @@ def override(config: Config, changes: dict[str, Any]) -> Config:
     for field, of_start in OF_START.items()
     if field in changes
   }
-  return config.replace(**{**freed, **changes})
+  return config_of(config).replace(**{**freed, **changes})
 
 
 def is_shipped(scale: float | tuple[float, float]) -> bool:
@@ -249,11 +268,24 @@ def is_shipped(scale: float | tuple[float, float]) -> bool:
   return y == x and y in SHIPPED_SCALES
 
 
-def preview(config: Config) -> Config:
+def choose_start(config: Config, scale: float | tuple[float, float]) -> Config:
+  """Returns the config with random parameters, where there is no other way.
+
+  That is where a config decides by itself how to train, and no start for this
+  scale comes with the package.
+  """
+  missing = config.start == 'transferred' and not is_shipped(scale)
+  if missing and config.automatic:
+    return config.replace(start='random')
+  return config
+
+
+def preview(config: Config | str) -> Config:
   """Returns the quickest of a config: one copy of the image, one stage.
 
   Where it has a start, nothing is trained.
   """
+  config = config_of(config)
   changes: dict[str, Any] = {'copies': 1, 'networks': 1, 'gradual': ()}
   if config.start != 'random':
     changes['start_steps'] = 0

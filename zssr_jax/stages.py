@@ -169,7 +169,7 @@ def run_stage(
     told.append(trained.told)
     histories.append(trained.history)
   upscaler = inference.Upscaler(
-    model, tuple(members), config, _reach(run.network, model, config)
+    model, tuple(members), config, reach_of(run.network, model, config)
   )
   results = carried.results
   if number < len(run.stages) - 1:
@@ -234,7 +234,26 @@ def make_model(
   )
 
 
-def _reach(network: Network, model: nn.Module, config: Config) -> int:
+def shapes_of(
+  model: nn.Module, factors: tuple[float, float], channels: int
+) -> Any:
+  """Returns the shapes of a module's parameters; computes nothing.
+
+  Args:
+    model: from `make_model`.
+    factors: that it is made for, (y, x).
+    channels: of the images.
+
+  Returns:
+    A tree of `jax.ShapeDtypeStruct`.
+  """
+  son = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
+  shape = resize.scaled_shape(son.shape[1:3], factors)
+  father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), son, father)['params']
+
+
+def reach_of(network: Network, model: nn.Module, config: Config) -> int:
   """How many input pixels away the layers look; a module may say it itself."""
   return getattr(model, 'reach', None) or network.reach(config.depth)
 

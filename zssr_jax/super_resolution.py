@@ -24,9 +24,11 @@ import numpy as np
 from zssr_jax import (
   automatic,
   checks,
+  compile_cache,
   forecast,
   inference,
   parts,
+  presets,
   registry,
   stages,
   wiener,
@@ -37,12 +39,12 @@ from zssr_jax.kernel_estimation import diagnosis as diagnosis_lib
 from zssr_jax.kernel_estimation import estimate as estimation
 from zssr_jax.kernel_estimation import noise
 from zssr_jax.models.network import Network
-from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices
 from zssr_jax.training import history, joint_kernel, kernel_source, loop, pool
 from zssr_jax.training import losses as loss_lib
 from zssr_jax.units import MOST_NOISE, ROUNDING
+from zssr_jax.weights import starts
 
 # Pixels in which a degradation is looked for: the busiest of a larger image.
 _LOOKED_AT = 2_000_000
@@ -76,6 +78,8 @@ class Result:
   # PSNR, dB: `image` degraded again, and the input; of a large one, of a part
   consistency: float = math.nan
   planes: np.ndarray | None = None  # float32 [H', W', k] in [0, 1], enlarged
+  # What made the image, for others; see `photos.Upscaler`.
+  upscaler: inference.Upscaler | None = None
 
   @property
   def said(self) -> str:
@@ -114,7 +118,7 @@ def train_image(
   *,
   kernel: Kernel | None = None,
   degradation: Degradation | None = None,
-  config: Config = Config(),
+  config: Config | str = Config(),
   start: Any = None,
   vgg: Any = None,
   model: Model | None = None,
@@ -136,10 +140,11 @@ def train_image(
       says.
     degradation: what is known of it: parts that are not None hold whatever
       the config says, the others are as it says. Its scale is not read.
-    config: every other setting.
-    start: parameters to start from instead of random ones, whole or some of
-      the modules at the top of the tree (a trained `backbone`, say); see
-      `load_start`.
+    config: every other setting, or the name of a shipped config, see
+      `load_config`.
+    start: parameters to start from, whole or some of the modules at the top of
+      the tree (a trained `backbone`, say). None: those that `config.start`
+      names; random ones where an `automatic` config has none for this scale.
     vgg: variables of VGG16, `weights.parameters.load_vgg16`, which a config
       with a content loss needs.
     model: a network of your own in place of `config.model`: a flax module
@@ -165,8 +170,9 @@ def train_image(
 
   Raises:
     ValueError: with one line that says what is wrong, for an image, planes, a
-      scale, kernel or start that cannot be used, or when the config needs a
-      start or VGG16 and there is none.
+      scale, kernel, config or start that cannot be used, or when the config
+      needs a start or VGG16 and there is none.
+    OSError: when the file of a start is missing or cannot be read.
   """
   tracker = forecast.Tracker(progress, forecast.PHASES[1:-1])  # without files
   run = run_image(
@@ -193,7 +199,7 @@ def run_image(
   *,
   kernel: Kernel | None = None,
   degradation: Degradation | None = None,
-  config: Config = Config(),
+  config: Config | str = Config(),
   start: Any = None,
   vgg: Any = None,
   model: Model | None = None,
@@ -211,6 +217,51 @@ def run_image(
   `train_image`; errors come at the first `next`. A `tracker` is told of all but
   the training, which is for the caller to report to it.
   """
+  compile_cache.use_compile_cache()
+  scale, config = checks.check_scale(scale), presets.config_of(config)
+  if start is None:
+    config = presets.choose_start(config, scale)
+    start = starts.load_start(config.start, scale)
+  return (
+    yield from run_config(
+      image,
+      scale,
+      kernel=kernel,
+      degradation=degradation,
+      config=config,
+      start=start,
+      vgg=vgg,
+      model=model,
+      losses=losses,
+      planes=planes,
+      rows=rows,
+      key=key,
+      tracker=tracker,
+    )
+  )
+
+
+def run_config(
+  image: np.ndarray | jax.Array,
+  scale: Scale,
+  *,
+  kernel: Kernel | None,
+  degradation: Degradation | None,
+  config: Config,
+  start: Any,
+  vgg: Any,
+  model: Model | None,
+  losses: Losses | None,
+  planes: np.ndarray | jax.Array | None,
+  rows: Rows | None,
+  key: jax.Array | None,
+  tracker: forecast.Tracker | None,
+) -> Run:
+  """`run_image` once it is known by what config, and from what start.
+
+  All that a result depends on is below here (`evaluation.code`); the settings
+  of the shipped configs, which are found by name, are not.
+  """
   tracker = tracker or forecast.Tracker(None)
   image, scale = checks.check_image(image), checks.check_scale(scale)
   planes = checks.check_planes(planes, image.shape)
@@ -219,9 +270,9 @@ def run_image(
   variables = {} if vgg is None else {'vgg16': vgg}
   terms = loss_lib.terms_of(config.losses, image.shape[2], config, losses)
   given = kernel is not None or (degradation and degradation.kernel) is not None
-  _check_complete(config, given, start, terms, variables)
+  _check_complete(config, given, terms, variables)
   clock = stages.Clock()
-  tracker.expect(expect(image.shape, scale, config))
+  tracker.expect(_expect(image.shape, scale, config))
   tracker.enter('estimate')
   with clock('estimate'):
     # A key of its own keeps the training the same when a kernel is passed in.
@@ -242,7 +293,7 @@ def run_image(
     key=key,
   )
   # What was found may have changed how it is trained.
-  tracker.expect(expect(image.shape, scale, config))
+  tracker.expect(_expect(image.shape, scale, config))
   tracker.enter('prepare')
   carried = yield from _train(run, found.source, clock)
   tracker.enter('infer')
@@ -269,7 +320,7 @@ def _conclude(
       run, found, carried, fitted, clock
     )
   with clock('infer'):
-    made = _enlarge(fitted, run.image, planes, rows, tracker.at)
+    made = enlarge(fitted, run.image, planes, rows, tracker.at)
   tracker.enter('write')
   used = carried.source.degradation
   return Result(
@@ -285,11 +336,12 @@ def _conclude(
     warning=warning,
     consistency=_consistency(used, fitted),
     planes=made.planes,
+    upscaler=fitted.upscaler,
   )
 
 
 def expect(
-  shape: tuple[int, ...], scale: Scale, config: Config
+  shape: tuple[int, ...], scale: Scale, config: Config | str
 ) -> dict[str, float]:
   """Estimates how long the phases of a run take, before there is an image.
 
@@ -298,7 +350,7 @@ def expect(
   Args:
     shape: of the image, `(H, W, C)`.
     scale: upscaling factor or pair (y, x).
-    config: of the run.
+    config: of the run, or its name.
 
   Returns:
     Seconds by phase, those of `forecast.PHASES`.
@@ -306,6 +358,12 @@ def expect(
   Raises:
     ValueError: for an image that is too small, or a scale out of range.
   """
+  return _expect(shape, scale, presets.config_of(config))
+
+
+def _expect(
+  shape: tuple[int, ...], scale: Scale, config: Config
+) -> dict[str, float]:
   config = inference.settle(config.in_force, shape)
   factors, side, _ = stages.plan_stages(shape, scale, config)[-1]
   model = stages.make_model(registry.MODELS[config.model], factors, config)
@@ -364,21 +422,29 @@ def _judge(
   return carried, fitted._replace(upscaler=upscaler), warning
 
 
-class _Made(NamedTuple):
+class Made(NamedTuple):
   """What is returned of an image; nothing where it was handed out by rows."""
 
   image: np.ndarray
   planes: np.ndarray | None
 
 
-def _enlarge(
+def enlarge(
   fitted: inference.Fitted,
   image: np.ndarray,
   planes: np.ndarray | None,
   rows: Rows | None,
   report: Callable[[float], None],
-) -> _Made:
-  """Enlarges an image and the planes beside it, each as a grey image."""
+) -> Made:
+  """Enlarges an image and the planes beside it, each as a grey image.
+
+  Args:
+    fitted: what was trained, fitted to the image.
+    image: float32 `[H, W, C]` in [0, 1].
+    planes: float32 `[H, W, k]` in [0, 1], or None.
+    rows: as in `train_image`.
+    report: called with the share that is done.
+  """
   upscaler, trial = fitted
   channels = image.shape[2]
   # Views, since there may be many bands.
@@ -387,9 +453,9 @@ def _enlarge(
   if rows is None:
     made = inference.enlarge_rest(fitted, image, report)
     if planes is None:
-      return _Made(made, None)
+      return Made(made, None)
     enlarged = [inference.enlarge(upscaler, grey).mean(2) for grey in greys]
-    return _Made(made, np.stack(enlarged, axis=2))
+    return Made(made, np.stack(enlarged, axis=2))
   if trial.is_whole:
     sources = [iter([(0, inference.enlarge_rest(fitted, image))])]
   else:
@@ -400,13 +466,12 @@ def _enlarge(
   for (first, strip), *others in zip(*sources, strict=True):
     beside = [plane.mean(2, keepdims=True) for _, plane in others]
     rows(first, np.concatenate([strip, *beside], axis=2))
-  return _Made(np.empty((0, 0, channels), np.float32), None)
+  return Made(np.empty((0, 0, channels), np.float32), None)
 
 
 def _check_complete(
   config: Config,
   given: bool,
-  start: Any,
   terms: tuple[loss_lib.Term, ...],
   variables: Mapping[str, Any],
 ) -> None:
@@ -415,11 +480,6 @@ def _check_complete(
     raise ValueError(
       'this config needs a blur kernel: pass one, or set kernel to estimate'
       ' or bicubic'
-    )
-  if start is None and config.start != 'random':
-    raise ValueError(
-      f'config.start is {config.start}: load it by load_start, and pass it as'
-      ' start'
     )
   for term in terms:
     if term.network is not None and term.network not in variables:
@@ -537,29 +597,27 @@ def _consistency(degradation: Degradation, fitted: inference.Fitted) -> float:
   return float(-10 * np.log10(np.mean(np.asarray(rest) ** 2) + 1e-12))
 
 
-def check_start(start: Any, scale: Scale, config: Config) -> None:
+def check_start(start: Any, scale: Scale, config: Config | str) -> None:
   """Checks whether a start fits what a config trains, before there is an image.
 
   Args:
     start: as in `train_image`, or None.
     scale: upscaling factor or pair (y, x).
-    config: of the training.
+    config: of the training, or its name.
 
   Raises:
     ValueError: when it fits neither colour nor grey images.
   """
+  config = presets.config_of(config)
   factors = stages.stage_factors(checks.check_scale(scale), config)[0]
   network = registry.MODELS[config.model]
   model = stages.make_model(network, factors, config)
   error = None
   for channels in (3, 1):
-    son = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
-    shape = resize.scaled_shape(son.shape[1:3], factors)
-    father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
-    fresh = jax.eval_shape(model.init, jax.random.key(0), son, father)
+    fresh = stages.shapes_of(model, factors, channels)
     try:
       name = stages.describe_network(config)
-      stages.complete_start(fresh['params'], start, network, name)
+      stages.complete_start(fresh, start, network, name)
       return
     except ValueError as misfit:
       error = error or misfit

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 
-from zssr_jax.command_line import pictures
+from zssr_jax import pictures
 from zssr_jax.data import image_io
 from zssr_jax.data import photo as photo_lib
 from zssr_jax.ops import resize

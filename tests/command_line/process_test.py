@@ -1,4 +1,4 @@
-"""bin/main.py as a process: pipes, terminals, progress, Ctrl-C, its cache."""
+"""bin/main.py as a process: pipes, terminals, progress, Ctrl-C."""
 
 import os
 import pty
@@ -6,11 +6,10 @@ import re
 import signal
 import time
 
-import jax
 import pytest
 
 import zssr_jax
-from zssr_jax.command_line import app, display
+from zssr_jax import display
 
 from .helpers import SMOKE, save, start
 
@@ -101,37 +100,3 @@ def test_interrupt_ends_at_once_and_leaves_nothing(tmp_path):
   assert err.splitlines()[-1] == 'interrupted'
   assert 'Traceback' not in err
   assert os.listdir(tmp_path) == ['a.png']
-
-
-@pytest.mark.parametrize(
-  ('variables', 'folder'),
-  [
-    ({'ZSSR_JAX_CACHE': 'chosen'}, 'chosen'),
-    ({'XDG_CACHE_HOME': 'xdg'}, 'xdg/zssr_jax'),
-    ({'HOME': 'home'}, 'home/.cache/zssr_jax'),
-    ({'ZSSR_JAX_CACHE': ''}, None),
-    ({'ZSSR_JAX_CACHE': 'file/below'}, None),  # unwritable: done without
-  ],
-)
-def test_compile_cache_lies_where_told(
-  tmp_path, monkeypatch, variables, folder
-):
-  (tmp_path / 'file').touch()
-  for name in ('ZSSR_JAX_CACHE', 'XDG_CACHE_HOME'):
-    monkeypatch.delenv(name, raising=False)
-  for name, value in variables.items():
-    monkeypatch.setenv(name, value and str(tmp_path / value))
-  names = (
-    'jax_compilation_cache_dir',
-    'jax_persistent_cache_min_compile_time_secs',
-  )
-  before = [getattr(jax.config, name) for name in names]
-  jax.config.update(names[0], None)
-  try:
-    app.use_compile_cache()
-    chosen = jax.config.jax_compilation_cache_dir
-    assert chosen == (folder and str(tmp_path / folder))
-    assert not chosen or os.path.isdir(chosen)
-  finally:
-    for name, value in zip(names, before, strict=True):
-      jax.config.update(name, value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import zssr_jax
-from zssr_jax import registry
+from zssr_jax import presets, registry
 from zssr_jax.models import backbone, vdsr
 from zssr_jax.ops import resize
 from zssr_jax.weights import parameters, starts
@@ -104,9 +104,47 @@ def test_the_start_of_the_package_takes_grey_images():
     zssr_jax.train_image(smooth(24, 4), 3, config=config, start=start)
 
 
-def test_a_config_that_wants_a_start_does_not_train_without():
-  with pytest.raises(ValueError, match='load_start'):
-    zssr_jax.train_image(smooth(), 2, config=TINY.replace(start='transferred'))
+def test_a_start_is_found_by_its_name_and_the_config_by_its():
+  still = zssr_jax.load_config('fast', start_steps=0, copies=1)
+  found = zssr_jax.train_image(smooth(), 2, config=still)
+  start = zssr_jax.load_start('transferred', 2)
+  given = zssr_jax.train_image(smooth(), 2, config=still, start=start)
+  np.testing.assert_array_equal(found.image, given.image)
+  told = []
+
+  class Enough(Exception):
+    pass
+
+  def stop(part):
+    told.append(part)
+    if part.phase == 'train':
+      raise Enough
+
+  with pytest.raises(Enough):
+    zssr_jax.train_image(smooth(), 2, config='fast', progress=stop)
+  assert told[-1].max_steps == 100  # of a start
+
+
+def test_a_start_that_is_missing_is_told_in_a_line(tmp_path):
+  fast = zssr_jax.load_config('fast')
+  with pytest.raises(ValueError, match='no transferred start for scale 1.5'):
+    zssr_jax.train_image(smooth(), 1.5, config='fast')
+  path = tmp_path / 'mine.safetensors'
+  with pytest.raises(OSError, match='mine.safetensors: no such weight file'):
+    zssr_jax.train_image(smooth(), 2, config=fast.replace(start=str(path)))
+
+
+def test_only_a_config_that_decides_itself_does_without_a_start():
+  auto, fast = (zssr_jax.load_config(name) for name in ('auto', 'fast'))
+  assert presets.choose_start(auto, 1.5).start == 'random'
+  assert presets.choose_start(auto, (2, 3)).start == 'random'
+  assert presets.choose_start(auto, 3) == auto
+  assert presets.choose_start(fast, 1.5) == fast
+  config = zssr_jax.load_config(
+    'auto', width=8, depth=3, max_steps=1, kernel='bicubic'
+  )
+  result = zssr_jax.train_image(smooth(), 1.5, config=config)
+  assert result.config.start == 'random'
 
 
 def test_a_start_completes_or_fits_or_is_refused():

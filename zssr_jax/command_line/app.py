@@ -1,4 +1,4 @@
-"""What every command needs: errors in one line, Ctrl-C, the compile cache."""
+"""What every command needs: errors in one line, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,31 +54,6 @@ def data_root() -> Path | None:
     return datasets.data_root()
   except OSError as error:
     raise InputError(str(error)) from None
-
-
-def use_compile_cache() -> None:
-  """Keeps compiled programs on disk, so that a second run starts at once.
-
-  They lie in `$ZSSR_JAX_CACHE` (empty: nowhere), else in `zssr_jax` in the
-  user's cache folder; a setting of JAX's own goes first. Without a place to
-  write to, the programs are compiled each time.
-  """
-  default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  import jax  # not before the arguments are checked
-
-  folder = os.environ.get('ZSSR_JAX_CACHE', f'{default}/zssr_jax')
-  if not folder or jax.config.values['jax_compilation_cache_dir']:
-    return
-  path = Path(folder).expanduser()
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path):
-      pass
-  except OSError:
-    return
-  jax.config.update('jax_compilation_cache_dir', str(path))
-  # A run compiles dozens of small programs; together they take seconds.
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 
 
 def forbid_repeats(values: flags.FlagValues) -> None:

@@ -386,8 +386,7 @@ def _choose_start(
   """Returns the config with random parameters, where there is no other way.
 
   That is with --zero-shot, which rules out all that was learnt from other
-  images, and where a config decides by itself how to train,
-  and no start for this scale comes with the package.
+  images, and where `presets.choose_start` says so.
 
   Raises:
     InputError: for a start that is asked for together with --zero-shot.
@@ -400,10 +399,7 @@ def _choose_start(
         ' parameters; leave one of the two out'
       )
     return config.replace(start='random', find_shake=False)
-  missing = config.start == 'transferred' and not presets.is_shipped(scale)
-  if missing and config.automatic and not asked:
-    return config.replace(start='random')
-  return config
+  return config if asked else presets.choose_start(config, scale)
 
 
 def parse_scale(text: str) -> Scale:

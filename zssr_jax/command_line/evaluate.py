@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from zssr_jax import presets
+from zssr_jax import compile_cache, presets
 from zssr_jax.baselines import interpolation, learned
 from zssr_jax.command_line import app, arguments, networks
-from zssr_jax.command_line.display import Display
 from zssr_jax.data import datasets, files, image_io
+from zssr_jax.display import Display
 from zssr_jax.errors import InputError
 from zssr_jax.evaluation import (
   cases,
@@ -414,7 +414,7 @@ def main(argv: list[str]) -> int:
 
   def work() -> int:
     options = parse_options(argv)
-    app.use_compile_cache()
+    compile_cache.use_compile_cache()
     return run(options)
 
   return app.run_command(argv, define_flags, work, usage=__doc__ or '')

@@ -35,8 +35,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from zssr_jax import registry
-from zssr_jax.command_line import app, display, jobs
+from zssr_jax import compile_cache, display, registry
+from zssr_jax.command_line import app, jobs
 from zssr_jax.data import datasets, files, image_io
 from zssr_jax.errors import InputError, is_out_of_memory
 from zssr_jax.ops import color, resize
@@ -653,7 +653,7 @@ def main(argv: list[str]) -> int:
 
   def work() -> int:
     options = parse_options(argv)
-    app.use_compile_cache()
+    compile_cache.use_compile_cache()
     return run(options)
 
   return app.run_command(argv, define_flags, work, usage=__doc__ or '')

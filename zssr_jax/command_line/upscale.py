@@ -32,6 +32,7 @@ from zssr_jax import (
   checks,
   forecast,
   inference,
+  pictures,
   super_resolution,
 )
 from zssr_jax import stages as stages_lib
@@ -43,21 +44,20 @@ from zssr_jax.command_line import (
   jobs,
   known,
   networks,
-  pictures,
   record,
 )
 from zssr_jax.command_line.arguments import Options
-from zssr_jax.command_line.display import Display, minutes
 from zssr_jax.command_line.jobs import Job
 from zssr_jax.command_line.manifest import Manifest
-from zssr_jax.command_line.pictures import Picture, Unit
 from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
+from zssr_jax.display import Display, minutes
 from zssr_jax.errors import InputError, printable
 from zssr_jax.evaluation.judge import Judge, Scores
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices as parallel
+from zssr_jax.pictures import Picture, Unit
 from zssr_jax.report import page
 from zssr_jax.report.side_by_side import find_detail, side_by_side
 
@@ -205,7 +205,7 @@ class _Done(NamedTuple):
   summary: str
   explanation: str  # '' where none is asked for
   outputs: tuple[Path, ...]
-  result: zssr_jax.Result  # without its image, planes, parameters
+  result: zssr_jax.Result  # without its image, planes, networks
   scores: Scores | None
   seconds: float
   notes: tuple[str, ...]  # on what of the input was converted
@@ -239,8 +239,7 @@ def _read(job: Job, plan: _Plan) -> _Read:
   )
   known = findings.Known(plan.known)
   if plan.options.reads_tables:
-    is_jpeg = picture.photo.container == 'JPEG'
-    tables = image_io.read_jpeg(job.input) if is_jpeg else None
+    tables = pictures.read_tables(picture, job.input)
     known = findings.Known(
       plan.known.replace(jpeg=tables), of_file=tables is not None
     )
@@ -309,7 +308,11 @@ def _finish(
     explanation,
     tuple(map(Path, contents)),
     dataclasses.replace(
-      result, image=np.empty((0, 0, 0)), params=None, planes=None
+      result,
+      image=np.empty((0, 0, 0)),
+      params=None,
+      planes=None,
+      upscaler=None,
     ),
     scores,
     seconds['total'],

@@ -154,9 +154,10 @@ def main(
   def work() -> int:
     options = arguments.parse_options(argv, define, example=example)
     # Not before: JAX takes a second or two.
+    from zssr_jax import compile_cache
     from zssr_jax.command_line import upscale
 
-    app.use_compile_cache()
+    compile_cache.use_compile_cache()
     return upscale.run(options)
 
   usage = (

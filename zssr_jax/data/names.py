@@ -12,7 +12,7 @@ IMAGE_SUFFIXES = frozenset('.png .jpg .jpeg .bmp .tif .tiff .webp'.split())
 INPUT_SUFFIXES = IMAGE_SUFFIXES | {'.gif', '.avif', '.heic', '.heif', '.jfif'}
 # Of the containers that are written.
 SUFFIXES = {'PNG': '.png', 'JPEG': '.jpg', 'TIFF': '.tif'}
-_OTHER_SUFFIXES = {'.jpeg': 'JPEG', '.tiff': 'TIFF'}
+_OTHER_SUFFIXES = {'.jpeg': 'JPEG', '.jfif': 'JPEG', '.tiff': 'TIFF'}
 
 
 def container_of(path: Path) -> str | None:

@@ -36,9 +36,11 @@ __all__ = [
   'Tiff',
   'bleed',
   'check_writable',
+  'container_of',
   'encode',
   'fill',
   'left_out',
+  'of_pillow',
   'read_photo',
   'read_shape',
 ]
@@ -56,6 +58,9 @@ _RAW_SUFFIXES = frozenset(
   ' .mef .mos .mrw .nef .nrw .orf .pef .raf .rw2 .rwl .sr2 .srf .srw'
   ' .x3f'.split()
 )
+# Of an image that Pillow holds, the modes that say what its numbers mean.
+_HELD_MODES = frozenset('1 L LA P PA RGB RGBA RGBX CMYK YCbCr HSV I;16'.split())
+_MODES = {'1': '1 bit a pixel', 'P': 'palette', 'PA': 'palette'}
 # The brands with which a HEIF file begins, after four bytes and 'ftyp'.
 _HEIF_BRANDS = frozenset(
   b'heic heix heim heis hevc hevx hevm hevs mif1 msf1'.split()
@@ -251,8 +256,25 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
   samples, notes = _samples(image, content)
   image.load()  # also reads what stands behind the pixels
   notes += _left_behind(image)
+  return _photo_of(image, samples, name, _chunks(image, content), notes)
+
+
+def _photo_of(
+  image: Any,
+  samples: np.ndarray,
+  name: str,
+  chunks: png_chunks.Chunks,
+  notes: list[str],
+) -> Photo:
+  """Returns the photo of samples and of what an image of Pillow's says."""
+
+  def load() -> Image.Exif:
+    exif = Image.Exif()  # a copy, for what is taken out of it
+    exif.load(image.getexif().tobytes())
+    return exif
+
   white = int(np.iinfo(samples.dtype).max)
-  orientation, exif, lost = photo_parts.upright_exif(image.getexif)
+  orientation, exif, lost = photo_parts.upright_exif(load)
   colour, alpha = _split_alpha(samples, white, orientation)
   dpi = image.info.get('dpi')
   xmp = image.info.get('xmp') or image.info.get('XML:com.adobe.xmp')
@@ -266,9 +288,60 @@ def _read_with_pillow(image: Any, content: bytes, name: str) -> Photo:
     exif=exif,
     xmp=photo_parts.upright_xmp(xmp),
     dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None,
-    chunks=_chunks(image, content),
+    chunks=chunks,
     notes=(*notes, *lost),
   )
+
+
+def of_pillow(image: Image.Image, name: str) -> Photo:
+  """Takes an image that Pillow holds for a photo, upright.
+
+  Its pixels are what Pillow has made of a file: 8 bits of an RGB PNG that has
+  16, the frame that it shows. Profile, EXIF, XMP and dpi are kept; what else
+  stands in the file, such as a JPEG's tables, its path alone tells.
+
+  Args:
+    image: left as it is.
+    name: for messages.
+
+  Returns:
+    The photo. What was converted is in its notes.
+
+  Raises:
+    InputError: when it is too large, damaged, or of a mode that holds neither
+      8-bit samples nor 16-bit grey.
+  """
+  with photo_parts.reading(name):
+    image_io.check_size(image.width, image.height, MAX_PIXELS)
+    if image.mode not in _HELD_MODES:
+      raise Refusal(
+        f'is of the mode {image.mode}; convert it to RGB or L, or pass its'
+        ' numbers as an array'
+      )
+    notes = []
+    if _is_deep(image) and image.mode != 'I;16':
+      notes.append('Pillow cut 16 bits a sample to 8; name the file instead')
+    image.load()
+    samples, converted = _held(image)
+    notes += [*converted, *_left_behind(image)]
+    return _photo_of(image, samples, name, (), notes)
+
+
+def _held(image: Any) -> tuple[np.ndarray, list[str]]:
+  """Returns the samples `[H, W, 1 to 4]` of an image that is loaded."""
+  if image.mode == 'I;16':
+    return np.asarray(image, np.uint16)[..., None], []
+  if image.mode == 'CMYK':
+    icc = image.info.get('icc_profile')
+    samples, note = photo_parts.cmyk_to_rgb(np.asarray(image), icc)
+    return samples, [note]
+  mode = _plain_mode(image)
+  notes = []
+  if image.mode != mode:
+    kind = '8-bit grey' if mode == 'L' else '8-bit RGB'
+    notes.append(f'{_MODES.get(image.mode, image.mode)} converted to {kind}')
+  direct = image if image.mode == mode else image.convert(mode)
+  return np.atleast_3d(np.asarray(direct)), notes
 
 
 def _left_behind(image: Any) -> list[str]:

@@ -15,7 +15,7 @@ from zssr_jax.evaluation import bodies, methods
 
 _ROOT = Path(zssr_jax.__file__).parent
 _SCORE = 'zssr_jax.ops.metrics:score'
-_TRAIN = 'zssr_jax.super_resolution:train_image'
+_TRAIN = 'zssr_jax.super_resolution:run_config'
 _NETWORK = 'zssr_jax.baselines.learned:make_upscale'
 _REGISTRY = 'zssr_jax.registry'
 

@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(__file__).parent
 def load_start(
   name: str | os.PathLike[str], scale: Scale
 ) -> dict[str, Any] | None:
-  """Loads what `config.start` names, for `train_image(..., start=)`.
+  """Loads what `config.start` names, as `train_image` does by itself.
 
   Args:
     name: 'random', 'transferred', or a file of bin/train_backbone.

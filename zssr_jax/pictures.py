@@ -8,9 +8,10 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import scipy.ndimage
 
-from zssr_jax.data import photo, photo_parts
+from zssr_jax.data import image_io, photo, photo_parts
 from zssr_jax.data.photo import Photo
 from zssr_jax.ops import resize
+from zssr_jax.ops.jpeg import Jpeg
 from zssr_jax.ops.resize import Scale
 
 _DEPTHS = {'8': 'uint8', '16': 'uint16', '32': 'float32'}
@@ -69,13 +70,36 @@ def read(path: Path, page: int | None, unit: Unit | None = None) -> Picture:
   Args:
     path: the file.
     page: which of its pages, from 1, or None.
-    unit: of another photo, to be shown with the same brightness; what lies
-      outside is clipped. None: its own.
+    unit: as in `divide`.
 
   Raises:
     InputError: see `photo.read_photo`.
   """
-  found = photo.read_photo(path, page=page)
+  return divide(photo.read_photo(path, page=page), unit)
+
+
+def read_tables(picture: Picture, path: Path) -> Jpeg | None:
+  """Returns how a picture's file compressed it, where that says it.
+
+  Args:
+    picture: from `read`.
+    path: the file.
+
+  Raises:
+    InputError: see `image_io.read_jpeg`.
+  """
+  is_jpeg = picture.photo.container == 'JPEG'
+  return image_io.read_jpeg(path) if is_jpeg else None
+
+
+def divide(found: Photo, unit: Unit | None = None) -> Picture:
+  """Divides a photo into image and planes.
+
+  Args:
+    found: the photo.
+    unit: of another photo, to be shown with the same brightness; what lies
+      outside is clipped. None: its own.
+  """
   colour, alpha = photo.fill(found), found.alpha
   if alpha is not None:
     colour = photo.bleed(colour, alpha)

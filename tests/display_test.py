@@ -9,8 +9,7 @@ import types
 import pytest
 import rich.console
 
-from zssr_jax import Progress
-from zssr_jax.command_line import display
+from zssr_jax import Progress, display
 
 Console = rich.console.Console
 

@@ -1,19 +1,25 @@
-"""Progress on stderr: of the images that train, and of all there are."""
+"""Progress of the images that train, and of all there are.
+
+It is shown on stderr, or of one image in a notebook.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import math
 import sys
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
 
 import rich.console
 import rich.progress
 
-from zssr_jax import Progress
 from zssr_jax.errors import printable
+from zssr_jax.training.loop import Progress
 
 _NAME = 16  # characters of a bar's name
 _BEFORE = ('read', 'estimate', 'prepare')
@@ -59,10 +65,29 @@ class _Image:
   """What is known of an image that trains."""
 
   def __init__(self, name: str):
-    self.name = name
+    self.name = printable(name)
     self.clock = _Clock()
     self.tenths = 0
     self.line: rich.progress.TaskID | None = None
+
+  def words(self, p: Progress) -> tuple[float, str, list[str]]:
+    """Returns the share that is done, the stage, and words for the rest."""
+    share, left = p.share, []
+    if math.isfinite(p.seconds_left):
+      left = [f'{minutes(p.seconds_left)} left']
+    elif p.phase == 'train':  # which is all that is known
+      share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
+      left = self.clock.left(share)
+    stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
+    words = [_PHASES.get(p.phase, p.phase)]
+    if p.phase == 'train':
+      words = [
+        f'step {p.step}/{p.max_steps}',
+        f'loss {p.loss:.4f}',
+        f'error {p.error:.1e}',
+        f'lr {p.learning_rate:.0e}',
+      ]
+    return share, stage, words + left
 
 
 class Display:
@@ -145,7 +170,7 @@ class Display:
     with self._lock:
       if key in self._images:
         return
-      image = self._images[key] = _Image(printable(name))
+      image = self._images[key] = _Image(name)
       if self._bars:
         image.line = self._bars.add_task(
           _shorten(image.name, _NAME), total=1.0, state='starting'
@@ -157,22 +182,7 @@ class Display:
       if key not in self._images:  # over already
         return
       image = self._images[key]
-      share, left = p.share, []
-      if math.isfinite(p.seconds_left):
-        left = [f'{minutes(p.seconds_left)} left']
-      elif p.phase == 'train':  # which is all that is known
-        share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
-        left = image.clock.left(share)
-      stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
-      words = [_PHASES.get(p.phase, p.phase)]
-      if p.phase == 'train':
-        words = [
-          f'step {p.step}/{p.max_steps}',
-          f'loss {p.loss:.4f}',
-          f'error {p.error:.1e}',
-          f'lr {p.learning_rate:.0e}',
-        ]
-      words += left
+      share, stage, words = image.words(p)
       if self._bars and image.line is not None:
         self._bars.update(
           image.line,
@@ -214,3 +224,74 @@ class Display:
       elif line is not None:
         words = '  '.join([head, line, state, *left])
         print(words, file=sys.stderr, flush=True)
+
+
+class _Line:
+  """A line of a notebook that is written anew, as long as an image trains."""
+
+  _WIDTH = 20  # characters of the bar
+
+  def __init__(self, name: str, notebook: Any):
+    self._image = _Image(name)
+    self._handle = notebook.display(self._bundle(''), raw=True, display_id=True)
+
+  def show(self, p: Progress) -> None:
+    """Shows how far the image is."""
+    share, stage, words = self._image.words(p)
+    done = round(self._WIDTH * share) if math.isfinite(share) else 0
+    bar = '━' * done + '─' * (self._WIDTH - done)
+    name = self._image.name
+    self._update('  '.join([f'{name}{stage}', bar, *words]))
+
+  def end(self) -> None:
+    """Leaves an empty line."""
+    self._update('')
+
+  def _update(self, line: str) -> None:
+    if self._handle is not None:
+      self._handle.update(self._bundle(line), raw=True)
+
+  def _bundle(self, line: str) -> dict[str, str]:
+    return {'text/plain': line}
+
+
+def _notebook() -> Any:
+  """Returns IPython's display, where this runs in a kernel of it; else None."""
+  find = getattr(sys.modules.get('IPython'), 'get_ipython', None)
+  shell = find() if find else None
+  if getattr(shell, 'kernel', None) is None:
+    return None
+  return importlib.import_module('IPython.display')
+
+
+@contextlib.contextmanager
+def shown(
+  progress: Callable[[Progress], None] | bool | None, name: str
+) -> Iterator[Callable[[Progress], None] | None]:
+  """Gives what is to be called with the progress of one image.
+
+  Args:
+    progress: a function of the caller's own; False: nothing is shown; None: a
+      bar on stderr where that is a terminal, a line in a notebook; True: lines
+      on stderr where it is neither.
+    name: what the image is called.
+
+  Yields:
+    The function, or None.
+  """
+  if callable(progress):
+    yield progress
+  elif progress is not False and (notebook := _notebook()) is not None:
+    line = _Line(name, notebook)
+    try:
+      yield line.show
+    finally:
+      line.end()
+  elif progress or (
+    progress is None and sys.stderr is not None and sys.stderr.isatty()
+  ):
+    with Display() as bars:
+      bars.begin(name, name)
+      yield functools.partial(bars.show, name)
+  else:
+    yield None
