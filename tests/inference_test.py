@@ -259,13 +259,19 @@ def back_project_slowly(sr, lr, scale, kernel, iterations, border='replicate'):
 @pytest.mark.parametrize('border', ['replicate', 'symmetric'])
 @pytest.mark.parametrize('scale', [2, 3, (1, 2), 1.5])
 @pytest.mark.parametrize('shape', [(16, 22), (15, 21)])
-def test_back_projection_equals_plain_numpy(shape, scale, border):
+@pytest.mark.parametrize('library', [np, jnp])
+def test_back_projection_equals_plain_numpy(shape, scale, border, library):
   scale = resize.scale_pair(scale)
   lr = random_image(*shape, 2)
   sr = random_image(*resize.scaled_shape(shape, scale), 2, seed=1)
   made = inference.back_project(
-    sr, lr, Degradation(scale, border=border), iterations=3
+    library.asarray(sr),
+    library.asarray(lr),
+    Degradation(scale, border=border),
+    iterations=3,
   )
+  assert isinstance(made, np.ndarray) == (library is np)
+  assert made.dtype == np.float32
   expected = back_project_slowly(sr, lr, scale, None, 3, border)
   np.testing.assert_allclose(made, expected, atol=1e-5)
 

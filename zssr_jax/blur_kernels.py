@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
+import scipy  # loads its parts when they are first used
 
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale

@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
+import scipy  # loads its parts when they are first used
 
 from zssr_jax import blur_kernels
 from zssr_jax.ops import dihedral, resize
@@ -97,11 +97,12 @@ class Degradation:
     """Returns a copy with the named fields changed."""
     return dataclasses.replace(self, **changes)
 
-  def down(self, image: jax.Array, *, transposed: bool = False) -> jax.Array:
+  def down(self, image: Any, *, transposed: bool = False) -> Any:
     """Blurs and subsamples without noise, linear in the image; runs inside jit.
 
     Args:
-      image: `[H, W, C]`.
+      image: `[H, W, C]`, NumPy or JAX array; without a kernel the result is an
+        array of the same library, with one of JAX.
       transposed: see `resize.sample_axis`.
 
     Returns:
@@ -201,7 +202,9 @@ class Degradation:
     Args:
       image: `[h, w, C]` in [0, 1], the degraded one.
     """
-    noise = self._noise_at(jnp.asarray(image))
+    noise = self.noise_std
+    if self.shot is not None or self.speckle is not None:
+      noise = self._noise_at(jnp.asarray(image))
     variance = (0.7 * ROUNDING) ** 2
     if noise is not None:
       measured = float(jnp.mean(jnp.square(noise)))
@@ -253,18 +256,18 @@ class Degradation:
 
   def explained(
     self,
-    result: jax.Array,
+    result: Any,
     shape: tuple[int, ...],
     *,
     transposed: bool = False,
-  ) -> jax.Array:
+  ) -> Any:
     """Returns what `down(result)` says of an image, where both have pixels.
 
     Where the scale does not divide the size, `down` may have a row less than
     the image (kernel) or one more (bicubic).
 
     Args:
-      result: `[H, W, C]`.
+      result: `[H, W, C]`, NumPy or JAX array as in `down`.
       shape: rows and columns of the image.
       transposed: see `resize.sample_axis`.
 
@@ -277,11 +280,11 @@ class Degradation:
     )
     return again[:rows, :columns]
 
-  def unexplained(self, result: jax.Array, image: jax.Array) -> jax.Array:
+  def unexplained(self, result: Any, image: Any) -> Any:
     """Returns `image - down(result)`, where both have pixels.
 
     Args:
-      result: `[H, W, C]`.
+      result: `[H, W, C]`, NumPy or JAX array as in `down`.
       image: `[h, w, C]`.
 
     Returns:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -38,6 +38,8 @@ _TRIAL = 256
 # from copies beside each other, for they push each other out of its cache.
 _AT_ONCE = {'cpu': 0}
 _AT_ONCE_DEFAULT = 1 << 22
+# Samples of a result up to which NumPy corrects it.
+_ON_HOST = 1 << 20
 _TINY = 1e-20  # a sum of squares that divides nothing
 # The transforms that keep the first pixel first: identity and transposing.
 _UNMIRRORED = (0, 5)
@@ -49,6 +51,8 @@ _COPIES = (1_000_000, 8), (4_000_000, 4), (math.inf, 2)
 # Of each number of copies the best (`benchmarks/copies.py`): 24 photos of B100
 # had 31.77 dB by two, 31.79 by four or eight; by one 31.71 to 31.73.
 _PREFERRED = {1: (0,), 2: (4, 6), 4: (2, 3, 4, 6), 8: ()}
+
+Array = TypeVar('Array', np.ndarray, jax.Array)
 
 
 @functools.lru_cache(maxsize=64)
@@ -223,28 +227,45 @@ def upscale_copies(
   return [outputs[k] for k in members]
 
 
-@functools.partial(jax.jit, static_argnames='iterations')
 def back_project(
-  sr: jax.Array, lr: jax.Array, degradation: Degradation, *, iterations: int
-) -> jax.Array:
+  sr: Array, lr: Array, degradation: Degradation, *, iterations: int
+) -> Array:
   """Makes `sr` explain `lr`: `sr += up(lr - down(sr))`, clipped, repeated.
+
+  A small NumPy image without a kernel stays on the host: it takes less time
+  than compiling for its size.
 
   Args:
     sr: `[H, W, C]` in [0, 1].
-    lr: `[h, w, C]`.
+    lr: `[h, w, C]`, an array of the same library.
     degradation: that made `lr`.
     iterations: how often.
 
   Returns:
-    `[H, W, C]` in [0, 1].
+    `[H, W, C]` in [0, 1], NumPy where it stayed on the host, else JAX.
   """
+  is_small = isinstance(sr, np.ndarray) and sr.size <= _ON_HOST
+  if not is_small or degradation.kernel is not None:
+    return _back_project(sr, lr, degradation, iterations=iterations)
+  for _ in range(iterations):
+    sr = _explain_more(sr, lr, degradation)
+  return sr
 
-  def once(_, sr):
-    rest = degradation.unexplained(sr, lr)
-    rest = jnp.zeros_like(lr).at[: rest.shape[0], : rest.shape[1]].set(rest)
-    return jnp.clip(sr + degradation.up(rest, sr.shape), 0.0, 1.0)
 
-  return jax.lax.fori_loop(0, iterations, once, sr)
+@functools.partial(jax.jit, static_argnames='iterations')
+def _back_project(sr, lr, degradation, *, iterations: int) -> jax.Array:
+  return jax.lax.fori_loop(
+    0, iterations, lambda _, sr: _explain_more(sr, lr, degradation), sr
+  )
+
+
+def _explain_more(sr: Array, lr: Array, degradation: Degradation) -> Array:
+  """Takes a step of back-projection."""
+  xp: Any = np if isinstance(sr, np.ndarray) else jnp
+  rest = degradation.unexplained(sr, lr)
+  missing = [(0, n - m) for n, m in zip(lr.shape, rest.shape, strict=True)]
+  change = degradation.up(xp.pad(rest, missing), sr.shape)
+  return xp.clip(sr + change, 0.0, 1.0)
 
 
 def settle(config: Config, shape: tuple[int, ...]) -> Config:

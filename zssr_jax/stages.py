@@ -267,21 +267,31 @@ def _begin(
   windows: step.Windows,
 ) -> Any:
   """Returns the parameters of a network's first step in a stage."""
-  fresh = _init_params(model, key, windows.son[:1], windows.interpolated[:1])
+  pair = windows.son, windows.interpolated
+  # Of random parameters the shapes are known without compiling for them.
+  begin = _init_params.eval_shape(model, key, *pair)
   if not carried.params:
-    return complete_start(fresh, run.start, run.network, run.name)
-  earlier = carried.params[member]
+    begin = complete_start(begin, run.start, run.network, run.name)
+  elif _shapes(earlier := carried.params[member]) == _shapes(begin):
+    begin = earlier
+  if not any(
+    isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(begin)
+  ):
+    return begin
   # Where the factors change the shapes, the network starts anew.
-  return earlier if _shapes(earlier) == _shapes(fresh) else fresh
+  fresh = _init_params(model, key, *pair)
+  if carried.params:
+    return fresh
+  return complete_start(fresh, run.start, run.network, run.name)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _init_params(model, key, son, interpolated) -> Any:
-  return model.init(key, son, interpolated)['params']
+def _init_params(model, key, sons, interpolated) -> Any:
+  return model.init(key, sons[:1], interpolated[:1])['params']
 
 
 def _shapes(tree) -> Any:
-  return jax.tree.map(jnp.shape, tree)
+  return jax.tree.map(lambda leaf: leaf.shape, tree)
 
 
 def describe_network(config: Config) -> str:

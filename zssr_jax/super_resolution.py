@@ -593,7 +593,7 @@ def _consistency(degradation: Degradation, fitted: inference.Fitted) -> float:
   """Measures how well a result, degraded again, explains the input: in dB."""
   (image, result, _), share = fitted.trial, fitted.upscaler.share
   result = inference.blend(result, image, degradation.scale, share)
-  rest = degradation.unexplained(jnp.asarray(result), jnp.asarray(image))
+  rest: Any = degradation.unexplained(result, image)
   return float(-10 * np.log10(np.mean(np.asarray(rest) ** 2) + 1e-12))
 
 

@@ -259,7 +259,7 @@ def test_transposed_images_share_a_class_and_larger_ones_do_not():
   others = [
     shape_class(48, 40, 1),  # channels
     shape_class(48, 30, 3),  # a smaller crop
-    shape_class(48, 140, 3),  # a larger pool
+    shape_class(48, 300, 3),  # a larger pool
     shape_class(48, 40, 3, kernel=np.ones((3, 3))),
   ]
   assert len({shape_class(48, 40, 3), *others}) == 5

@@ -1,5 +1,6 @@
 """The draw of fathers and crops: its odds, and what it must never return."""
 
+import contextlib
 import math
 
 import jax
@@ -156,7 +157,7 @@ def test_without_symmetries_the_crop_stays_upright(book):
 
 @pytest.mark.parametrize('affine', [0.0, 0.5])
 def test_a_draw_does_not_depend_on_the_padding(book, affine, monkeypatch):
-  monkeypatch.setattr(pool, '_BUCKET', 200)
+  monkeypatch.setattr(pool, 'BUCKET', 200)
   monkeypatch.setattr(pool, '_SLOTS', 32)
   roomy = pool.make_pool(book[0], (64, 90))
   assert roomy.images.shape == (32, 200, 200, 3)
@@ -283,8 +284,53 @@ def test_a_crop_divides_into_whole_sons(shape, scale):
   assert side <= max(config.crop_fraction * min(shape), 8)
   for s in resize.scale_pair(scale):
     assert abs(side / s - round(side / s)) < 1e-9
-  # Nothing larger would do as well.
-  assert side > min(config.crop, config.crop_fraction * min(shape)) - 6
+  # Nothing much larger would do as well.
+  assert side > 0.8 * min(config.crop, config.crop_fraction * min(shape)) - 6
+
+
+def crop_sides(scale, config, shorter=range(16, 400)):
+  """The crop's side by the shorter side of images that can be trained on."""
+  scale = resize.scale_pair(scale)
+  sides = {}
+  for n in shorter:
+    with contextlib.suppress(ValueError):
+      sides[n] = pool.crop_side((n, 400), scale, config)
+  return sides
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4, 1.5, 1.3, (2, 3), (1.5, 1), 7, 16])
+@pytest.mark.parametrize('crop', [8, 96, 128, 100, 300])
+def test_crops_have_few_sides_and_grow_with_the_image(scale, crop):
+  config = Config(crop=crop)
+  sides = crop_sides(scale, config)
+  limits = {n: min(crop, max(math.floor(0.75 * n), 8)) for n in sides}
+  assert all(side <= limits[n] for n, side in sides.items())
+  found = list(sides.values())
+  assert found == sorted(found)
+  # Those of the full crop are as they were, and some of the smallest images.
+  full = [side for n, side in sides.items() if limits[n] == crop]
+  assert len(set(full)) <= 1
+  least = 4 * max(resize.scale_pair(scale)) + 16
+  others = {s for n, s in sides.items() if least <= limits[n] < crop}
+  assert len(others) <= 4 * math.log2(300 / 8)
+  for n, side in sides.items():
+    assert side > 0.8 * limits[n] - 16
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4, (2, 3), 16])
+def test_no_image_is_too_small_for_having_its_crop_rounded(scale):
+  least = max(8, 4 * max(resize.scale_pair(scale)))
+  # The shorter side from which 3/4 of it, or 8, holds a crop.
+  first = min(crop_sides(scale, Config()))
+  assert first <= math.ceil((least + 5) / 0.75)
+
+
+def test_images_below_a_size_have_pools_of_one_shape():
+  pools = [
+    pool.make_pool(address_book((rows, columns)), (rows, columns))
+    for rows, columns in [(64, 64), (131, 97), (90, 140), (250, 200)]
+  ]
+  assert len({p.images.shape for p in pools}) == 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 
 import numpy as np
-import scipy.linalg
+import scipy  # loads its parts when they are first used
 
 from zssr_jax.ops import jpeg
 

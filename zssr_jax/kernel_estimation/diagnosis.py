@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
+import scipy  # loads its parts when they are first used
 
 from zssr_jax import blur_kernels, checks
 from zssr_jax.degradation import Degradation
@@ -28,7 +28,6 @@ from zssr_jax.kernel_estimation import (
   compression_error,
   edges,
   families,
-  learned,
   noise,
   spectrum,
 )
@@ -341,6 +340,9 @@ def _with_shake(
     The degradation, None if the kernel is not to be used; and what the fit of
     the kernel costs, taken for right or for as wrong as it may be.
   """
+  # Not at the top: few images need its network.
+  from zssr_jax.kernel_estimation import learned
+
   shake = learned.find(image, found.scale)
   doubtful = _with_kernel(
     found.replace(doubt=np.float32(shake.doubt)), shake.kernel, image

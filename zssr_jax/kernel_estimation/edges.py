@@ -8,7 +8,7 @@ after a shake none is.
 from __future__ import annotations
 
 import numpy as np
-import scipy.ndimage
+import scipy  # loads its parts when they are first used
 
 _REACH = 7  # pixels, within which an edge rises
 _LEAST_RISE = 0.2  # of an edge that counts

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
+import scipy  # loads its parts when they are first used
 
 from zssr_jax import blur_kernels
 from zssr_jax.ops import resize

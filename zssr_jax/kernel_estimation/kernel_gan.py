@@ -32,8 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.ndimage
-import scipy.signal
+import scipy  # loads its parts when they are first used
 
 from zssr_jax import blur_kernels, errors
 from zssr_jax.kernel_estimation.estimator import Estimator

@@ -26,8 +26,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.fft
-import scipy.optimize
+import scipy  # loads its parts when they are first used
 
 _SIDE = 8  # of a patch
 _SMALL_SIDE = 4  # ... of an image with few

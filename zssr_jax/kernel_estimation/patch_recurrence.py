@@ -29,7 +29,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.ndimage
+import scipy  # loads its parts when they are first used
 
 from zssr_jax import blur_kernels, errors
 from zssr_jax.kernel_estimation.estimator import Estimator

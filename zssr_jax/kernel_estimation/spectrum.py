@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import scipy.optimize
+import scipy  # loads its parts when they are first used
 
 from zssr_jax.kernel_estimation import families, noise
 from zssr_jax.kernel_estimation.estimator import Estimator

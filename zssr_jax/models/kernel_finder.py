@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
+import scipy  # loads its parts when they are first used
 
 from zssr_jax.models import layers, upsamplers
 

@@ -22,7 +22,7 @@ import os
 import queue
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -31,15 +31,13 @@ import numpy as np
 
 from zssr_jax.config import Config
 from zssr_jax.errors import concerns_one_image
-from zssr_jax.pretraining import loop as pretraining_loop
-from zssr_jax.pretraining import step as pretraining_step
 from zssr_jax.training import loop, pool
 from zssr_jax.training import losses as loss_lib
 from zssr_jax.training import step as step_lib
 
-# Padded pool sides are multiples of this, so that images of nearly one size
-# share a program. (`make_pool` rounds the slots already.)
-_SIDE_BUCKET = 128
+if TYPE_CHECKING:
+  from zssr_jax.pretraining import loop as pretraining_loop
+  from zssr_jax.pretraining import step as pretraining_step
 
 T = TypeVar('T')
 
@@ -99,7 +97,7 @@ def shape_class(
   largest = max(shape[:2])
   padded = []
   for factors, _, _ in plan:
-    padded.append(_up(largest, _SIDE_BUCKET))
+    padded.append(_up(largest, pool.BUCKET))
     largest = max(largest, round(max(shape[:2]) * max(factors)))
   # A window as long as the image comes alone instead of in pairs.
   windows = [(shape[0] > side) + (shape[1] > side) for _, _, side in plan]
@@ -457,6 +455,10 @@ def data_parallel(
   Raises:
     ValueError: when they cannot share the batch, or its tasks, evenly.
   """
+  # Not at the top: an image is trained without it.
+  from zssr_jax.pretraining import loop as pretraining_loop
+  from zssr_jax.pretraining import step as pretraining_step
+
   count, devices = len(devices), tuple(devices)
   name = 'tasks' if recipe.meta else 'batch'
   if getattr(recipe, name) % count:
@@ -494,7 +496,7 @@ def _pad_alike(data: Sequence[step_lib.Data]) -> list[step_lib.Data]:
   taps = tuple(np.max(shapes, axis=0).tolist()) if shapes else (1, 1)
   return [
     d._replace(
-      fathers=pool.pad_pool(d.fathers, slots, _up(side, _SIDE_BUCKET)),
+      fathers=pool.pad_pool(d.fathers, slots, _up(side, pool.BUCKET)),
       source=d.source.padded(taps),
     )
     for d in data

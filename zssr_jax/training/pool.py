@@ -21,8 +21,9 @@ from zssr_jax import parts
 from zssr_jax.config import Config
 from zssr_jax.ops import dihedral, resize
 
-# Padded sides are multiples of this, so that few shapes are ever compiled.
-_BUCKET = 64
+# Padded sides are multiples of this, so that few shapes are ever compiled: one
+# for all images whose crop is not the full one.
+BUCKET = 256
 # Father slots are padded to multiples of this for the same reason.
 _SLOTS = 8
 _PART = 256  # side of a part of a large image, pixels; at least
@@ -42,8 +43,10 @@ def crop_side(
 ) -> int:
   """Returns the side of the square crop from a father of `shape`, in pixels.
 
-  It is the largest side within `config.crop` and `config.crop_fraction` of the
-  father's shorter side that both factors divide into whole sons.
+  It is `config.crop`, or of a father for which that is too large the largest
+  of a few sides within `config.crop_fraction` of its shorter side, so that
+  images of nearly one size share their programs; and then as much of it as both
+  factors divide into whole sons.
 
   Raises:
     ValueError: when the input is too small to train on at this scale.
@@ -53,14 +56,32 @@ def crop_side(
   )
   shorter = min(shape[:2])
   limit = min(config.crop, max(math.floor(shorter * config.crop_fraction), 8))
-  side = limit // step * step if step <= limit else limit
-  if side < 8 or side / max(scale) < 4 or side > shorter:
+
+  def whole(side: int) -> int:
+    return side // step * step if step <= side else side
+
+  def is_enough(side: int) -> bool:
+    return side >= 8 and side / max(scale) >= 4
+
+  side = whole(limit)
+  if limit < config.crop and is_enough(rounded := whole(_round_down(limit))):
+    side = rounded
+  if not is_enough(side) or side > shorter:
     raise ValueError(
       f'an image of {shape[0]}x{shape[1]} pixels is too small to be trained on'
       f' at scale {max(scale):g}: its shorter side needs at least'
       f' {max(8, math.ceil(4 * max(scale)))} pixels'
     )
   return side
+
+
+def _round_down(side: int) -> int:
+  """Rounds a side of 8 or more down to one of four an octave.
+
+  These are 8, 16, 24, and so on up to 64, then 80, 96, 112, 128, 160, ...
+  """
+  step = max(8, 1 << (side.bit_length() - 3))
+  return side // step * step
 
 
 def choose_parts(image: np.ndarray, config: Config) -> tuple[parts.Part, ...]:
@@ -131,8 +152,8 @@ def make_pool(
     return -(-n // step) * step
 
   count = bucket(len(fathers), _SLOTS)
-  rows = bucket(max(f.shape[0] for f in fathers), _BUCKET)
-  columns = bucket(max(f.shape[1] for f in fathers), _BUCKET)
+  rows = bucket(max(f.shape[0] for f in fathers), BUCKET)
+  columns = bucket(max(f.shape[1] for f in fathers), BUCKET)
   images = np.zeros((count, rows, columns, fathers[0].shape[2]), np.float32)
   sizes = np.ones((count, 2), np.int32)
   ratios = np.ones(count, np.float32)

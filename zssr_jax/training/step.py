@@ -195,14 +195,11 @@ def make_windows(
 
 @jax.jit
 def _pair_windows(key, fathers, degradation) -> Windows:
-  pairs = [
-    make_pair(k, father, degradation)
-    for k, father in zip(
-      jax.random.split(key, fathers.shape[0]), fathers, strict=True
-    )
-  ]
-  sons, interpolated = zip(*pairs, strict=True)
-  return Windows(fathers, jnp.stack(sons), jnp.stack(interpolated))
+  keys = jax.random.split(key, fathers.shape[0])
+  sons, interpolated = jax.lax.map(
+    lambda pair: make_pair(*pair, degradation), (keys, fathers)
+  )
+  return Windows(fathers, sons, interpolated)
 
 
 def make_step(
