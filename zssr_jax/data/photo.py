@@ -36,7 +36,6 @@ __all__ = [
   'Tiff',
   'bleed',
   'check_writable',
-  'container_of',
   'encode',
   'fill',
   'left_out',
