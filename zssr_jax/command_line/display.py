@@ -17,7 +17,7 @@ from zssr_jax.errors import printable
 
 _NAME = 16  # characters of a bar's name
 _BEFORE = ('read', 'estimate', 'prepare')
-_PHASES = {  # in words, what is not training
+PHASES = {  # in words, what is not training
   'read': 'reading',
   'estimate': 'looking for blur, noise, compression',
   'prepare': 'preparing',
@@ -164,7 +164,7 @@ class Display:
         share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
         left = image.clock.left(share)
       stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
-      words = [_PHASES.get(p.phase, p.phase)]
+      words = [PHASES.get(p.phase, p.phase)]
       if p.phase == 'train':
         words = [
           f'step {p.step}/{p.max_steps}',
