@@ -26,7 +26,7 @@ _SERVED = re.compile(
 _POLICY = (
   "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:;"
   " style-src 'self' 'unsafe-inline';"
-  " script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self';"
+  " script-src 'self' 'unsafe-inline'; connect-src 'self';"
   " worker-src 'self' blob:; object-src 'none'; base-uri 'self';"
   " form-action 'self'; frame-ancestors 'none'"
 )

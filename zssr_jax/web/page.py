@@ -31,7 +31,10 @@ _Update = dict[str, Any]
 
 def theme() -> Any:
   """Returns the theme: plain, with the fonts that a machine has."""
-  return gr.themes.Default(font=_SYSTEM, font_mono=('ui-monospace',))
+  # White letters on this blue can be read.
+  return gr.themes.Default(
+    primary_hue='blue', font=_SYSTEM, font_mono=('ui-monospace',)
+  )
 
 
 def _read(package: str, name: str) -> str:
@@ -287,7 +290,7 @@ def build(sessions: work.Sessions, max_megapixels: float) -> Any:
         )
         example = gr.Button('Use the example', size='sm', elem_id='example')
         scale = gr.Radio(
-          [(f'{factor} times', factor) for factor in work.SCALES],
+          [(f'{factor}×', factor) for factor in work.SCALES],
           value=2,
           label='Enlarge',
           elem_id='scale',
@@ -299,6 +302,7 @@ def build(sessions: work.Sessions, max_megapixels: float) -> Any:
           label='How',
           elem_id='preset',
         )  # fmt: skip
+      with gr.Column(scale=5, min_width=300):
         with gr.Row():
           start = gr.Button(
             'Enlarge', variant='primary', interactive=False, elem_id='start'
@@ -306,7 +310,6 @@ def build(sessions: work.Sessions, max_megapixels: float) -> Any:
           stop = gr.Button(
             'Stop', variant='stop', interactive=False, elem_id='stop'
           )
-      with gr.Column(scale=5, min_width=300):
         said, bar, picture, found = (
           gr.HTML(
             value,

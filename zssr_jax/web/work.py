@@ -317,13 +317,13 @@ def _enlarge(
   )
   result = devices.drive(run, tracker.trained)
   name = f'{taken.path.stem}_x{scale:.4g}'
-  downloads = {
+  downloads: dict[str | os.PathLike[str], files.Content] = {
     folder / (name + photo.SUFFIXES[container]): canvas.save
     for container, canvas in zip(containers, canvases, strict=True)
   }
-  files.write_files(dict(downloads))
+  files.write_files(downloads)
   return Done(
-    downloads=tuple(downloads),
+    downloads=tuple(Path(path) for path in downloads),
     after=screen.save(folder / 'after.png'),
     kernel=_kernel_picture(result, folder),
     kernel_shape=() if result.kernel is None else result.kernel.shape,

@@ -11,7 +11,7 @@ function view(box) {
 // at (x, y) in pixels of the screen, never beyond its own edges.
 function place(box, zoom, x, y) {
   const {clientWidth: w, clientHeight: h} = box, v = view(box);
-  const most = Math.max(8 * box.dataset.width / Math.max(w, 1), 1);
+  const most = Math.max(16 * box.dataset.width / Math.max(w, 1), 1);
   v.zoom = Math.min(Math.max(zoom, 1), most);
   v.x = Math.min(Math.max(x, w - w * v.zoom), 0);
   v.y = Math.min(Math.max(y, h - h * v.zoom), 0);
