@@ -23,10 +23,11 @@ _SERVED = re.compile(
   r'|heartbeat/[^/]+|startup-events|info/?|app_id/?|user/?|login_check/?)'
 )
 # The page may load nothing from elsewhere, whatever a library would like.
+# Gradio has scripts within its page, and evaluates the templates of its HTML.
 _POLICY = (
   "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:;"
   " style-src 'self' 'unsafe-inline';"
-  " script-src 'self' 'unsafe-inline'; connect-src 'self';"
+  " script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self';"
   " worker-src 'self' blob:; object-src 'none'; base-uri 'self';"
   " form-action 'self'; frame-ancestors 'none'"
 )
