@@ -309,6 +309,26 @@ def test_the_bytes_are_those_of_the_command_line(
   assert shares == sorted(shares)
 
 
+def test_of_a_large_picture_every_nth_pixel_is_shown(tmp_path, monkeypatch):
+  picture = work.pictures.read(save(tmp_path / 'a.png'), None)
+  rows, columns = 80, 96
+  monkeypatch.setattr(work, '_SHOWN', rows * columns // 9)
+  larger = np.random.default_rng(0).random((rows, columns, 3), np.float32)
+  screen = work._Screen(picture, rows, columns)
+  for first in (0, 7, 20, 50):  # strips of rows that the step does not divide
+    last = {0: 7, 7: 20, 20: 50, 50: rows}[first]
+    screen.paint(first, larger[first:last])
+  shown = screen.save(tmp_path / 'after.png')
+  assert (shown.rows, shown.columns, shown.step) == (rows, columns, 3)
+  with Image.open(shown.path) as image:
+    pixels = np.asarray(image)
+  expected = np.floor(255 * larger[::3, ::3].astype(float) + 0.5)
+  np.testing.assert_array_equal(pixels, expected)
+  before = work.bicubic(picture, 2, tmp_path / 'before.png')
+  assert before[1:] == shown[1:]
+  assert size(before.path) == size(shown.path)
+
+
 @pytest.mark.slow
 def test_stop_ends_the_training(sessions, tmp_path):
   session = sessions.get('a')
