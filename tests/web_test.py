@@ -312,7 +312,7 @@ def test_the_bytes_are_those_of_the_command_line(
 def test_of_a_large_picture_every_nth_pixel_is_shown(tmp_path, monkeypatch):
   picture = work.pictures.read(save(tmp_path / 'a.png'), None)
   rows, columns = 80, 96
-  monkeypatch.setattr(work, '_SHOWN', rows * columns // 9)
+  monkeypatch.setattr(work, '_SHOWN', rows * columns / 9)
   larger = np.random.default_rng(0).random((rows, columns, 3), np.float32)
   screen = work._Screen(picture, rows, columns)
   for first in (0, 7, 20, 50):  # strips of rows that the step does not divide
