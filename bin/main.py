@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # The script belongs to the package beside it, installed or not.
 sys.path.insert(0, str(ROOT))
 
-from zssr_jax.command_line import app, zssr  # noqa: E402
+from zssr_jax.command_line import commands, zssr  # noqa: E402
 
 
 def main(argv: list[str]) -> int:
@@ -34,4 +34,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(app.run_interruptibly(lambda: main(sys.argv)))
+  sys.exit(commands.zssr(output='out', example=ROOT / 'examples'))

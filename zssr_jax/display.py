@@ -23,7 +23,7 @@ from zssr_jax.training.loop import Progress
 
 _NAME = 16  # characters of a bar's name
 _BEFORE = ('read', 'estimate', 'prepare')
-_PHASES = {  # in words, what is not training
+PHASES = {  # in words, what is not training
   'read': 'reading',
   'estimate': 'looking for blur, noise, compression',
   'prepare': 'preparing',
@@ -79,7 +79,7 @@ class _Image:
       share = min((p.stage + p.step / max(p.max_steps, 1)) / p.stages, 1.0)
       left = self.clock.left(share)
     stage = f' stage {p.stage + 1}/{p.stages}' if p.stages > 1 else ''
-    words = [_PHASES.get(p.phase, p.phase)]
+    words = [PHASES.get(p.phase, p.phase)]
     if p.phase == 'train':
       words = [
         f'step {p.step}/{p.max_steps}',

@@ -183,24 +183,24 @@ PRESETS: dict[str, Config] = {
   ),
 }
 
-
-# What each is for, in a line.
-SUMMARIES = {
-  'auto': 'any photo: finds blur, noise and compression, trains accordingly',
-  'fast': 'photos that were only shrunk, in seconds, from a trained start',
-  'gradual': 'the same without a start, by way of scales between, in minutes',
-  'best': 'the best score, whatever it takes',
-  'nonideal': 'blurred photos: the kernel is estimated, or given',
-  'nonideal_fast': 'the same in seconds, from a trained start',
-  'real': 'unknown noise and compression, without looking for a blur',
-  'ideal': "the publication's procedure, for images shrunk by bicubic",
-  'pixel_shuffle': '`ideal` with sub-pixel upsampling inside the network',
-  'transposed': '`ideal` with a transposed convolution inside the network',
-  'transferred': 'the start of `fast` as a method of the tables, 100 steps',
-  'mzsr': 'the same by 10 steps of gradient descent',
-  'vdsr_backbone': 'an experiment: a frozen VDSR underneath',
-  'hybrid_loss': 'an experiment: a perceptual loss beside L1',
-  'smoke': 'tests only: tiny',
+# What each is for, in one line; `auto`, the choice of who does not choose,
+# comes first.
+SUMMARIES: dict[str, str] = {
+  'auto': 'any photo; finds its blur, noise and compression first; seconds',
+  'fast': 'a sharp, clean photo that was only shrunk; the quickest',
+  'nonideal_fast': 'a blurred photo; finds the blur; seconds',
+  'nonideal': 'a blurred photo, from that photo alone; half a minute or more',
+  'real': 'a noisy or compressed photo, from that photo alone; half a minute',
+  'gradual': 'a clean photo, from that photo alone, in stages; minutes',
+  'best': 'a clean photo, the best score from that photo alone; many minutes',
+  'ideal': "the paper's procedure in one jump, for a clean photo; minutes",
+  'pixel_shuffle': 'ideal with pixel shuffle inside the network; an experiment',
+  'transposed': 'ideal with a transposed convolution; an experiment',
+  'transferred': 'the start of fast and 100 steps of Adam; for comparison',
+  'mzsr': 'the start of fast and ten steps of SGD, as MZSR; for comparison',
+  'vdsr_backbone': 'ideal on top of a trained VDSR, whose weights it needs',
+  'hybrid_loss': 'L1 and a perceptual loss; needs the weights of VGG16',
+  'smoke': 'tests only: does everything run?',
 }
 
 

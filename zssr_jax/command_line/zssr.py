@@ -140,10 +140,6 @@ def main(
     output: where results go without --output.
     example: folder of the example that is taken without an input.
   """
-  if argv[1:2] == ['app']:
-    from zssr_jax.web import server  # needs what only the page needs
-
-    return server.serve(argv[2:])
   if {'--list-configs', '--list_configs'} & set(argv[1:]):
     print(list_configs(), end='', flush=True)
     return 0

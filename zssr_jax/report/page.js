@@ -1,5 +1,6 @@
 'use strict';
-for (const box of document.querySelectorAll('.compare')) {
+// Makes two pictures above each other follow pointer and keys.
+function compare(box) {
   const input = box.querySelector('input');
   let start = null;  // of a touch that may still turn out to be a scroll
 
@@ -44,3 +45,4 @@ for (const box of document.querySelectorAll('.compare')) {
   input.addEventListener('input', show);
   show();  // browsers restore the value when a page is loaded again
 }
+document.querySelectorAll('.compare').forEach(compare);

@@ -319,7 +319,9 @@ def make_report(
     links.setdefault(entry.title, f'p{number}')
     del entry  # before the next one is made
   folder = importlib.resources.files('zssr_jax.report')
-  style = (folder / 'page.css').read_text('utf-8')
+  style = ''.join(
+    (folder / name).read_text('utf-8') for name in ('page.css', 'compare.css')
+  )
   script = (folder / 'page.js').read_text('utf-8')
   digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
   paragraphs = ''.join(f'<p>{_escape(note)}</p>' for note in notes)
