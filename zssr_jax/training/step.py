@@ -197,7 +197,7 @@ def make_windows(
 def _pair_windows(key, fathers, degradation) -> Windows:
   keys = jax.random.split(key, fathers.shape[0])
   sons, interpolated = jax.lax.map(
-    lambda pair: make_pair(*pair, degradation), (keys, fathers)
+    lambda pair: make_pair(pair[0], pair[1], degradation), (keys, fathers)
   )
   return Windows(fathers, sons, interpolated)
 
