@@ -67,8 +67,8 @@ result.result
 # Any number from 1 to 16, or one for each axis, (y, x).
 
 # %%
-wider = zssr_jax.super_resolve(photo, (1, 1.5))
-wider
+larger = zssr_jax.super_resolve(photo, 3)
+larger
 
 # %% [markdown]
 # ## Another preset

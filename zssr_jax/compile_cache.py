@@ -34,8 +34,6 @@ def use_compile_cache() -> None:
   # which JAX would warn each time.
   least = 0.0 if writable else math.inf
   jax.config.update('jax_persistent_cache_min_compile_time_secs', least)
-  if not writable:  # the compiler of an accelerator has files of its own there
-    jax.config.update('jax_persistent_cache_enable_xla_caches', 'none')
   jax.config.update('jax_compilation_cache_dir', str(path))
 
 
