@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # The script belongs to the package beside it, installed or not.
 sys.path.insert(0, str(ROOT))
 
-from zssr_jax.command_line import commands, zssr  # noqa: E402
+from zssr_jax import commands  # noqa: E402
+from zssr_jax.command_line import zssr  # noqa: E402
 
 
 def main(argv: list[str]) -> int:

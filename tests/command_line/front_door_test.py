@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax import presets
-from zssr_jax.command_line import commands, zssr
+from zssr_jax import commands, presets
+from zssr_jax.command_line import zssr
 from zssr_jax.data import image_io
 
 from .helpers import ROOT, SMOKE, outputs, photo, save
@@ -279,8 +279,7 @@ def run(*arguments, cwd, **variables):
     [
       sys.executable,
       '-c',
-      'import sys; from zssr_jax.command_line import commands;'
-      'sys.exit(commands.zssr())',
+      'import sys; from zssr_jax import commands;sys.exit(commands.zssr())',
       *map(str, arguments),
     ],
     cwd=cwd,
@@ -293,7 +292,7 @@ def run(*arguments, cwd, **variables):
 
 def test_wrong_flags_are_answered_without_jax(tmp_path):
   program = (
-    'import sys; from zssr_jax.command_line import commands;'
+    'import sys; from zssr_jax import commands;'
     'sys.argv = ["zssr", "--sacle=3"]; code = commands.zssr();'
     'print(code, sorted({"jax", "numpy", "scipy", "flax"} & set(sys.modules)))'
   )
@@ -370,7 +369,5 @@ def test_commands_are_those_of_the_package():
   text = (ROOT / 'pyproject.toml').read_text()
   for name in ('zssr', 'zssr_eval', 'zssr_train', 'zssr_convert'):
     assert callable(getattr(commands, name))
-    entry = (
-      f'{name.replace("_", "-")} = "zssr_jax.command_line.commands:{name}"'
-    )
+    entry = f'{name.replace("_", "-")} = "zssr_jax.commands:{name}"'
     assert entry in text
