@@ -9,10 +9,11 @@ import pytest
 MISSING = ('fcntl', 'resource', 'pwd', 'grp', 'termios', 'tty', 'pty', 'spwd')
 PROGRAM = f"""
 import os, runpy, sys
+os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
 # JAX and others know where they run; what counts is what we import ourselves.
 import filelock, flax, h5py, imagecodecs, jax, jax.numpy, optax, orbax, rich
 import rich.console, rich.progress, safetensors.numpy, scipy.io, tifffile
-import absl.flags, ml_collections.config_flags, PIL.Image, psutil
+import absl.flags, ml_collections.config_flags, PIL.Image, psutil, gradio
 for name in {MISSING}:
   sys.modules[name] = None
 for name in ('sched_getaffinity', 'fork', 'getuid', 'mkfifo'):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -138,11 +139,15 @@ def test_the_order_of_the_inputs_is_kept_whoever_ends_first(
     return result
 
   monkeypatch.setattr(super_resolution, 'run_image', first_last)
-  # Those of one shape go first; the other one, b, is second of the inputs.
+  # Those of one class go first; the other one, b, is second of the inputs.
+  for name in 'ad':
+    shutil.copy(photos / f'{name}.png', tmp_path)
+  with Image.open(photos / 'b.png') as image:
+    image.resize((90, 90)).save(tmp_path / 'b.png')
   code, out, _ = cli(
-    *(f'--input={photos}/[abd].png', f'--output={tmp_path}', '--devices=2')
+    *(f'--input={tmp_path}/[abd].png', f'--output={tmp_path}', '--devices=2')
   )
-  assert code == 0 and ended == [48, 48, 36]
+  assert code == 0 and ended == [48, 48, 90]
   assert [line[:8] for line in out.splitlines()] == [
     f'{name}_x2.png' for name in 'abd'
   ]

@@ -16,6 +16,7 @@ from zssr_jax.evaluation import bodies, methods
 _ROOT = Path(zssr_jax.__file__).parent
 _SCORE = 'zssr_jax.ops.metrics:score'
 _TRAIN = 'zssr_jax.super_resolution:run_config'
+_DRIVE = 'zssr_jax.parallel.devices:drive'  # which takes the steps
 _NETWORK = 'zssr_jax.baselines.learned:make_upscale'
 _REGISTRY = 'zssr_jax.registry'
 
@@ -57,7 +58,7 @@ def method_version(name: str, config: Config | None = None) -> str:
   method = methods.find(name)
   if method.trains:
     named = _named(config or Config())
-    return code_version(_TRAIN, _SCORE, *named, without=_REGISTRY)
+    return code_version(_TRAIN, _DRIVE, _SCORE, *named, without=_REGISTRY)
   if method.upscale is None:
     sizes = registry.families()[str(method.network)]
     named = [registry.EXTERNAL.place(size) for size in sizes]
