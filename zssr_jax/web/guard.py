@@ -99,9 +99,7 @@ class Guard:
       return
     headers = [(b'content-type', b'text/plain; charset=utf-8')]
     if status == 401:
-      headers.append(
-        (b'www-authenticate', b'Basic realm="zssr", charset="UTF-8"')
-      )
+      headers.append((b'www-authenticate', _CHALLENGE))
     await with_headers(
       {'type': 'http.response.start', 'status': status, 'headers': headers}
     )
