@@ -5,6 +5,7 @@
 LOCK ?= requirements.lock
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 KIND := $(if $(LOCK),,-newest)
 FILLED := $(VENV)/.filled$(KIND)
 READY := $(VENV)/.ready$(KIND)
@@ -52,8 +53,9 @@ demo: $(READY)  ## Super-resolve the bundled photo
 	@rm -f out/astronaut_lr_x2*  # an earlier demo's; main.py overwrites nothing
 	$(BIN)/python bin/main.py
 
-test: $(READY)  ## Run all tests (ARGS='-k resize' for some)
-	$(BIN)/python -m pytest $(ARGS)
+# A file of tests goes to one process: its tests share what they make.
+test: $(READY)  ## Run all tests (ARGS='-k resize' for some, JOBS=4 at a time)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-fast: $(READY)  ## Run the tests that are not marked slow
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
