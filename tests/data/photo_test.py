@@ -531,6 +531,18 @@ def world(tags, column, row):
   return np.array([x + (column - i) * size[0], y - (row - j) * size[1]])
 
 
+def test_tie_points_of_another_type_become_doubles(tmp_path):
+  tags = [
+    (33550, 'd', 3, (2.0, 2.0, 0.0), True),
+    (33922, 'I', 6, (0, 0, 0, 7, 9, 0), True),
+  ]
+  found = read(tmp_path, plain_tiff(random_samples(3, 'uint8'), extratags=tags))
+  with tifffile.TiffFile(io.BytesIO(encode_doubled(found))) as file:
+    made = file.pages[0].tags
+    assert made[33550].value == (1, 1, 0)
+    assert made[33922].dtype == 12 and made[33922].value[3:5] == (7, 9)
+
+
 @pytest.mark.parametrize('raster', [1, 2])
 @pytest.mark.parametrize('kind', ['scale', 'matrix'])
 def test_georeference_names_the_same_places(tmp_path, raster, kind):
@@ -651,6 +663,16 @@ def test_other_integers_keep_their_numbers(tmp_path, kind, depth, bands):
   assert found.depth == depth and found.alpha is None
   assert len(found.notes) == 1 and 'converted to' in found.notes[0]
   np.testing.assert_array_equal(decode(encode_doubled(found)), doubled(samples))
+
+
+def test_numbers_beyond_32_bit_floats_are_refused(tmp_path):
+  samples = rng.random((8, 9))
+  samples[0, 0], samples[1, 1] = np.nan, 1e39
+  path = written(tmp_path, tiff(samples))
+  assert_refused(path, '32-bit floats do not reach')
+  samples[1, 1] = 3e38
+  found = photo.read_photo(written(tmp_path, tiff(samples)))
+  assert np.isfinite(found.colour[found.missing == 0]).all()
 
 
 def test_complex_numbers_are_refused(tmp_path):

@@ -36,6 +36,7 @@ _POSITIONS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION)
 _NO_DATA = 42113
 _IPTC = 33723
 _GEOGRAPHIC = (*_POSITIONS, _GEO_KEYS, 34736, 34737, 42112, _NO_DATA)
+_DOUBLE = 12  # a type of tags
 _BYTES = (1, 7)  # types of tags that no byte order changes
 _UNSIGNED = ('uint8', 'uint16')  # depths
 
@@ -273,8 +274,9 @@ def _pixels(
   whole = bands == list(range(samples.shape[-1]))  # which needs no copy
   colours, note = _converted(page, samples if whole else samples[..., bands])
   notes += [note] if note else []
-  colour = _fractions(page, colours)
   missing = None if mixed else _missing(page, colours)
+  _check_extent(colours, missing)
+  colour = _fractions(page, colours)
   alpha = None
   if place is not None:
     alpha = samples[..., place : place + 1]
@@ -284,6 +286,19 @@ def _pixels(
       colour = colour / np.where(alpha > 0, alpha, 1)
       colour = colour.clip(0, 1) if white > 1 else colour
   return colour, alpha, missing, notes
+
+
+def _check_extent(colours: np.ndarray, missing: np.ndarray | None) -> None:
+  """Refuses 64-bit floats that are no data, and too large for 32 bits."""
+  if colours.dtype.kind != 'f' or colours.dtype.itemsize <= 4:
+    return
+  beyond = np.abs(colours) > np.finfo(np.float32).max
+  if missing is not None:
+    beyond &= ~missing
+  if beyond.any():
+    raise Refusal(
+      'holds numbers that 32-bit floats do not reach; scale them down'
+    )
 
 
 def _missing(page: tifffile.TiffPage, samples: np.ndarray) -> np.ndarray | None:
@@ -468,8 +483,10 @@ def _finer(tags: Tags, scale: tuple[float, float]) -> Tags:
       matrix[:, 3] += matrix[:, axis] * (centre / factor - centre)
       matrix[:, axis] /= factor
     new[_TRANSFORMATION] = tuple(matrix.ravel().tolist())
+  # Whatever a file keeps them as, these are doubles by GeoTIFF.
   return tuple(
-    (tag, kind, count, new.get(tag, old)) for tag, kind, count, old in tags
+    (tag, _DOUBLE if tag in new else kind, count, new.get(tag, old))
+    for tag, kind, count, old in tags
   )
 
 
