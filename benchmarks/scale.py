@@ -7,7 +7,8 @@ Photos are mosaics of BSDS300 train, JPEGs of 8 bits or, with --tiff, TIFFs of
 16, x2. Each run is a process of its own; with --before=CHECKOUT one of that
 checkout follows it, with --before-flags where its flags differ. Prints a
 Markdown table of medians over --repeat runs: the seconds of the whole process,
-those of training and enlarging, and the most memory that it held.
+those of training and enlarging, and the most memory that it held. Before it
+stands at what rate matrix products go, on which convolutions rest.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import ceiling
 import numpy as np
 import tifffile
 from PIL import Image
 
 from zssr_jax.data import datasets
+from zssr_jax.ops import conv
 
 ROOT = Path(__file__).resolve().parents[1]
 _PATCH = 320, 480  # rows and columns of a photo in the mosaic
@@ -118,6 +121,8 @@ def main() -> None:
   options = parser.parse_args()
   root = datasets.data_root()
   assert root is not None, 'needs the test images'
+  rate = ceiling.matrix_rate(2048) / 1e9
+  print(f'{conv.cores()} cores, matrix products at {rate:.0f} GFLOP/s\n')
   print('| megapixels | code | seconds | training | enlarging | memory, GB |')
   print('|---|---|---|---|---|---|')
   for megapixels in options.megapixels:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -49,3 +50,54 @@ def cases(data_root) -> pathlib.Path:
   if not folder.is_dir():
     pytest.skip(f'no folder of cases beside {data_root}')
   return folder
+
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
+FLAGS = (
+  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run'
+  ' --disable-background-networking --disable-component-update'
+  ' --disable-sync --disable-dev-shm-usage --force-device-scale-factor=1'
+)
+
+
+def _missing(what):
+  if os.environ.get('ZSSR_JAX_NEED_BROWSER') == '1':
+    pytest.fail(f'{what}, but ZSSR_JAX_NEED_BROWSER=1')
+  pytest.skip(what)
+
+
+@pytest.fixture(scope='module')
+def open_browser(tmp_path_factory):
+  """Opens a browser: `open_browser(*flags, **prefs)`, with logs that are empty.
+
+  Skips the test where there is none, or fails it if ZSSR_JAX_NEED_BROWSER is 1.
+  """
+  opened = []
+
+  def start(*flags, **prefs):
+    try:
+      from selenium import webdriver
+    except ImportError:
+      _missing('selenium is not installed')
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    service = shutil.which('chromedriver')
+    if not (browser and service):
+      _missing('neither Chromium nor Chrome with chromedriver is on the PATH')
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    profile = tmp_path_factory.mktemp('browser') / 'profile'
+    for flag in (*FLAGS.split(), *flags, f'--user-data-dir={profile}'):
+      options.add_argument(flag)
+    logs = {'performance': 'ALL', 'browser': 'ALL'}
+    options.set_capability('goog:loggingPrefs', logs)
+    if prefs:
+      options.add_experimental_option('prefs', prefs)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(service))
+    opened.append(driver)
+    driver.get('about:blank')
+    driver.get_log('performance')  # of the browser's own first page
+    return driver
+
+  yield start
+  for driver in opened:
+    driver.quit()

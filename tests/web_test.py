@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -34,12 +33,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 START = (
   'import sys; from zssr_jax.web import server;'
   ' sys.exit(server.serve(sys.argv[1:]))'
-)
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
-FLAGS = (
-  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run'
-  ' --disable-background-networking --disable-component-update'
-  ' --disable-sync --disable-dev-shm-usage --force-device-scale-factor=1'
 )
 ONLY_HERE = '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'
 DESKTOP, PHONE = (1280, 1000), (390, 844)
@@ -585,47 +578,18 @@ def test_a_killed_server_is_cleaned_up_after(tmp_path, monkeypatch):
 # --- The browser
 
 
-def missing(what):
-  if os.environ.get('ZSSR_JAX_NEED_BROWSER') == '1':
-    pytest.fail(f'{what}, but ZSSR_JAX_NEED_BROWSER=1')
-  pytest.skip(what)
-
-
 @pytest.fixture(scope='module')
 def downloads(tmp_path_factory):
   return tmp_path_factory.mktemp('downloads')
 
 
 @pytest.fixture(scope='module')
-def driver(page, downloads, tmp_path_factory):
+def driver(page, downloads, open_browser):
   """A browser that shows the page, and can reach nothing but this machine."""
-  try:
-    from selenium import webdriver
-  except ImportError:
-    missing('selenium is not installed')
-  browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-  service = shutil.which('chromedriver')
-  if not (browser and service):
-    missing('neither Chromium nor Chrome with chromedriver is on the PATH')
-  folder = tmp_path_factory.mktemp('browser')
-  options = webdriver.ChromeOptions()
-  options.binary_location = browser
-  profile = f'--user-data-dir={folder / "profile"}'
-  for flag in (*FLAGS.split(), ONLY_HERE, profile):
-    options.add_argument(flag)
-  logs = {'performance': 'ALL', 'browser': 'ALL'}
-  options.set_capability('goog:loggingPrefs', logs)
-  options.add_experimental_option(
-    'prefs', {'download.default_directory': str(downloads)}
-  )
-  driver = webdriver.Chrome(options, webdriver.ChromeService(service))
-  try:
-    driver.get('about:blank')
-    driver.get_log('performance')  # of the browser's own first page
-    open_page(driver, page)
-    yield driver
-  finally:
-    driver.quit()
+  place = {'download.default_directory': str(downloads)}
+  driver = open_browser(ONLY_HERE, **place)
+  open_page(driver, page)
+  return driver
 
 
 def open_page(driver, page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -29,32 +30,25 @@ def zssr(output: str = '.', example: Path | None = None) -> int:
 
 def zssr_eval() -> int:
   """Evaluates methods on data sets; see `zssr-eval --help`."""
-
-  def work() -> int:
-    from zssr_jax.command_line import evaluate
-
-    return evaluate.main(sys.argv)
-
-  return app.run_interruptibly(work)
+  return _run('evaluate')
 
 
 def zssr_train() -> int:
   """Trains a network on folders of images; see `zssr-train --help`."""
-
-  def work() -> int:
-    from zssr_jax.command_line import pretrain
-
-    return pretrain.main(sys.argv)
-
-  return app.run_interruptibly(work)
+  return _run('pretrain')
 
 
 def zssr_convert() -> int:
   """Converts published weights; see `zssr-convert --help`."""
+  return _run('convert')
+
+
+def _run(name: str) -> int:
+  """Runs a command of `command_line`; each imports only what it needs."""
 
   def work() -> int:
-    from zssr_jax.command_line import convert
-
-    return convert.main(sys.argv)
+    module = importlib.import_module(f'zssr_jax.command_line.{name}')
+    code: int = module.main(sys.argv)
+    return code
 
   return app.run_interruptibly(work)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import psutil
 
 from zssr_jax.config import Config
+from zssr_jax.errors import InputError
 from zssr_jax.ops import conv, resize
 from zssr_jax.training import loop
 
@@ -158,6 +159,25 @@ def free_memory() -> int:
     used = int((group / 'memory.current').read_text())
     return min(free, most - used)
   return free
+
+
+def check_memory(name: object, needed: int, remedy: str) -> None:
+  """Refuses what needs more memory than is free.
+
+  Args:
+    name: of the input.
+    needed: bytes.
+    remedy: what to do about it.
+
+  Raises:
+    InputError: in one line.
+  """
+  free = free_memory()
+  if needed > free:
+    raise InputError(
+      f'{name}: needs about {needed / 1e9:.1f} GB of memory,'
+      f' {free / 1e9:.1f} GB are free; {remedy}'
+    )
 
 
 class Tracker:

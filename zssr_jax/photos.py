@@ -16,7 +16,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 
 from zssr_jax import (
   checks,
@@ -31,7 +30,7 @@ from zssr_jax import (
   super_resolution,
 )
 from zssr_jax.config import Config
-from zssr_jax.data import files, kernel_io, names, photo
+from zssr_jax.data import files, image_io, kernel_io, names, photo
 from zssr_jax.degradation import Degradation
 from zssr_jax.errors import InputError
 from zssr_jax.ops import color, resize
@@ -163,14 +162,12 @@ def _check_room(
   """Refuses what would take more memory than there is."""
   shape = picture.photo.colour.shape
   settled = inference.settle(config.in_force, shape)
-  needed = forecast.bytes_of(shape, factors, settled, held=_HELD)
-  free = forecast.free_memory()
-  if needed > free:
-    raise InputError(
-      f'{picture.photo.name}: needs about {needed / 1e9:.1f} GB of memory,'
-      f' {free / 1e9:.1f} GB are free; choose a smaller scale, or let the'
-      ' command line write a TIFF piece by piece'
-    )
+  forecast.check_memory(
+    picture.photo.name,
+    forecast.bytes_of(shape, factors, settled, held=_HELD),
+    'choose a smaller scale, or let the command line write a TIFF piece by'
+    ' piece',
+  )
 
 
 class Upscaler:
@@ -333,11 +330,7 @@ class Enlarged:
   @property
   def warning(self) -> str | None:
     """What had to be given up, in one line; None as a rule."""
-    if self.result is None:
-      return None
-    estimate = self.result.estimate
-    found = (estimate and estimate.warning, self.result.warning)
-    return '; '.join(' '.join(w.split()) for w in found if w) or None
+    return '; '.join(self.result.warnings) or None if self.result else None
 
   @property
   def notes(self) -> tuple[str, ...]:
@@ -407,8 +400,7 @@ class Enlarged:
     bands = thinned[..., :count]
     if thinned.shape[2] > found.colour.shape[-1]:  # alpha, the last
       bands = np.concatenate([bands, thinned[..., -1:]], 2)
-    pixels = color.to_uint8(bands)
-    shown = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    shown = image_io.to_pillow(color.to_uint8(bands))
     shown.thumbnail((_SHOWN, _SHOWN))
     stream = io.BytesIO()
     profile = {'icc_profile': found.icc} if found.icc else {}

@@ -88,6 +88,12 @@ class Result:
     done = automatic.describe(self.config, self.degradation)
     return f'{self.diagnosis}: {done}'
 
+  @property
+  def warnings(self) -> tuple[str, ...]:
+    """All that had to be given up, the kernel's estimate included."""
+    found = (self.estimate and self.estimate.warning, self.warning)
+    return tuple(' '.join(words.split()) for words in found if words)
+
   def __repr__(self) -> str:
     """What came out and at what cost, in three lines without arrays."""
     y, x, _ = self.history.stages[-1]

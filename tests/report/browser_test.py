@@ -6,8 +6,6 @@ are missing the tests are skipped, or fail if ZSSR_JAX_NEED_BROWSER is 1.
 
 import io
 import json
-import os
-import shutil
 
 import numpy as np
 import pytest
@@ -18,21 +16,9 @@ from zssr_jax.training.history import History
 
 pytestmark = pytest.mark.slow
 
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
-FLAGS = (
-  '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run'
-  ' --disable-background-networking --disable-component-update'
-  ' --disable-sync --disable-dev-shm-usage --force-device-scale-factor=1'
-)
 DESKTOP, PHONE = (1280, 900), (375, 812)
 # Requests for these would be in the log, were they not escaped.
 EVIL = '<img src="http://127.0.0.1:9/a.png"><script>throw 1</script>'
-
-
-def missing(what):
-  if os.environ.get('ZSSR_JAX_NEED_BROWSER') == '1':
-    pytest.fail(f'{what}, but ZSSR_JAX_NEED_BROWSER=1')
-  pytest.skip(what)
 
 
 def make_page():
@@ -66,33 +52,13 @@ def make_page():
 
 
 @pytest.fixture(scope='module')
-def driver(tmp_path_factory):
+def driver(open_browser, tmp_path_factory):
   """A browser that shows the page, with a log of what happened since."""
-  try:
-    from selenium import webdriver
-  except ImportError:
-    missing('selenium is not installed')
-  browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-  service = shutil.which('chromedriver')
-  if not (browser and service):
-    missing('neither Chromium nor Chrome with chromedriver is on the PATH')
-  folder = tmp_path_factory.mktemp('browser')
-  options = webdriver.ChromeOptions()
-  options.binary_location = browser
-  for flag in (*FLAGS.split(), f'--user-data-dir={folder / "profile"}'):
-    options.add_argument(flag)
-  logs = {'performance': 'ALL', 'browser': 'ALL'}
-  options.set_capability('goog:loggingPrefs', logs)
-  page = folder / 'report.html'
+  page = tmp_path_factory.mktemp('page') / 'report.html'
   page.write_text(make_page(), 'utf-8')
-  driver = webdriver.Chrome(options, webdriver.ChromeService(service))
-  try:
-    driver.get('about:blank')
-    driver.get_log('performance')  # of the browser's own first page
-    driver.get(page.as_uri())
-    yield driver
-  finally:
-    driver.quit()
+  driver = open_browser()
+  driver.get(page.as_uri())
+  return driver
 
 
 def resize(driver, size, *, dark=False, touch=False):

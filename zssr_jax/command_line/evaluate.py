@@ -293,7 +293,7 @@ def run(options: Options) -> int:
 
   def failed(path: Path, error: Exception) -> None:
     unusable.append(path)
-    app.complain(app.explain(error, path) or error)
+    app.complain(app.explain(error, path))
 
   try:
     devices = parallel.available(options.devices)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from zssr_jax import Result, registry
+from zssr_jax import Result, pictures, registry
 from zssr_jax.degradation import Degradation
 from zssr_jax.kernel_estimation import diagnosis
 from zssr_jax.ops.jpeg import Jpeg
+from zssr_jax.pictures import Picture
 
 # Pixels per chroma sample (y, x), as programs call it.
 _SAMPLINGS = {(1, 1): '4:4:4', (1, 2): '4:2:2', (2, 2): '4:2:0'}
@@ -21,6 +23,21 @@ class Known(NamedTuple):
 
   degradation: Degradation  # None what was not
   of_file: bool = False  # whether its tables are those of the input file
+
+
+def with_tables(known: Degradation, picture: Picture, path: Path) -> Known:
+  """Adds what a JPEG file says of its compression.
+
+  Args:
+    known: of the image.
+    picture: read from the file.
+    path: the file.
+
+  Raises:
+    InputError: see `image_io.read_jpeg`.
+  """
+  tables = pictures.read_tables(picture, path)
+  return Known(known.replace(jpeg=tables), of_file=tables is not None)
 
 
 def summary(result: Result) -> str:

@@ -21,6 +21,9 @@ from zssr_jax.ops.resize import Scale
 _COMPARISON, _KERNEL = '_side_by_side.png', '_kernel.npy'
 _KERNEL_PICTURE = '_kernel.png'
 _LONGEST = 200  # bytes of a name; most file systems end at 255
+# Of records, kernels, manifests and reports, which nobody takes for photos.
+_OWN_SUFFIXES = frozenset('.json .npy .jsonl .html'.split())
+_FOLDER = 'a folder; pass --recursive to go into it'
 _OVERWRITE = 'exists already; pass --overwrite to replace it'
 
 
@@ -118,22 +121,18 @@ def _walk(
   for path in sorted(folder.iterdir()):
     if path.name.startswith('.'):
       continue
+    suffix = path.suffix.lower()
     if path.is_dir():
       subfolders.append(path)
-    elif not path.is_file() or path.suffix.lower() not in names.INPUT_SUFFIXES:
-      if path.suffix.lower() not in _OWN_SUFFIXES:
-        yield _Left(path, 'not an image by its name')
-    else:
+    elif path.is_file() and suffix in names.INPUT_SUFFIXES:
       yield _Input(path, below=below)
+    elif suffix not in _OWN_SUFFIXES:
+      yield _Left(path, 'not an image by its name')
   for path in subfolders:
     if not recursive:
-      yield _Left(path, 'a folder; pass --recursive to go into it')
+      yield _Left(path, _FOLDER)
     elif not path.is_symlink():  # which may lead back here
       yield from _walk(path, below / path.name, recursive)
-
-
-# Of records, kernels, manifests and reports, which nobody takes for photos.
-_OWN_SUFFIXES = frozenset('.json .npy .jsonl .html'.split())
 
 
 def _find(
@@ -158,7 +157,7 @@ def _find(
     below = Path() if alone else Path(path.resolve().name)
     found = list(_walk(path, below, recursive))
     if not any(isinstance(item, _Input) for item in found):
-      deeper = any('--recursive' in item.why for item in found)  # type: ignore[union-attr]
+      deeper = _FOLDER in [i.why for i in found if isinstance(i, _Left)]
       hint = '; pass --recursive to go into its folders' if deeper else ''
       raise InputError(f'{pattern}: no images in this folder{hint}')
     yield from found
@@ -179,7 +178,7 @@ def _find(
     elif recursive:
       yield from _walk(match, Path(match.name), recursive)
     else:
-      yield _Left(match, 'a folder; pass --recursive to go into it')
+      yield _Left(match, _FOLDER)
 
 
 class _Found(NamedTuple):
@@ -240,17 +239,6 @@ def _find_reference(reference: Path, item: _Input) -> tuple[Path, int | None]:
   return same[0], None
 
 
-def _container(path: Path, output_format: str | None) -> str:
-  """Returns the container of the result.
-
-  It goes by the input's name, not by what the file is, so that nothing has to
-  be read for it: a TIFF named .png becomes a PNG named .png.
-  """
-  if output_format:
-    return OUTPUT_FORMATS[output_format]
-  return 'TIFF' if path.suffix.lower() in ('.tif', '.tiff') else 'PNG'
-
-
 def _job(item: _Input, name: str, options: Options) -> Job:
   """Makes the job of an input, whose outputs are called `name`.
 
@@ -258,7 +246,9 @@ def _job(item: _Input, name: str, options: Options) -> Job:
     InputError: where the name is too long, the ground truth missing, or the
       input in the place of the result.
   """
-  container = _container(item.path, options.output_format)
+  container = names.default_container(item.path)
+  if options.output_format:
+    container = OUTPUT_FORMATS[options.output_format]
   folder = options.folder / item.below
   image = folder / (name + names.SUFFIXES[container])
   if (file := options.output_file) is not None:
@@ -309,8 +299,7 @@ def plan(options: Options, scale: Scale) -> Plan:
   truth = Path(options.reference or '.').expanduser()
   if count > 1 and not truth.is_dir():
     raise InputError(f'{truth}: must be a folder when there are {count} inputs')
-  factors = scale if isinstance(scale, tuple) else (scale,)
-  suffix = '_x' + 'x'.join(f'{f:.4g}' for f in factors)
+  suffix = names.result_suffix(scale)
   # Names that differ in their suffix alone are told apart by it.
   stems = Counter(
     (below, Path(name).stem)

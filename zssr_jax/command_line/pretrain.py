@@ -76,78 +76,87 @@ class Options(NamedTuple):
   devices: int
 
 
+_DEFAULT = step_lib.Recipe()
+_TEXTS = {
+  'network': ('pixel_shuffle', f'One of {", ".join(_NETWORKS)}.'),
+  'kernels': (
+    _DEFAULT.kernels,
+    f'What makes LR patches: {", ".join(patches.KERNELS)}.',
+  ),
+  'loss': (
+    _DEFAULT.loss,
+    f"One of {', '.join(step_lib.LOSSES)} (VDSR's is sum), or several with"
+    ' weights: luma:0.9,l1:0.1.',
+  ),
+  'optimizer': (_DEFAULT.optimizer, "adam, or sgd by VDSR's recipe."),
+  'data': (None, 'Data root; else ZSSR_JAX_DATA.'),
+  'output': (None, 'File of the parameters, .safetensors.'),
+  'validate': (None, 'Data set whose PSNR is measured now and then.'),
+  'init': (None, 'Parameters to start from, where their shapes fit.'),
+}
+_LISTS = {
+  'scale': (['2'], 'Upscaling factor; several for one network of all.'),
+  'data_folders': (
+    ['BSDS300_train', 'T91'],
+    'Training images: folders of the data root, or paths of your own.',
+  ),
+}
+_COUNTS = {
+  'steps': (_DEFAULT.steps, 'Steps.'),
+  'batch': (_DEFAULT.batch, 'Patches a step.'),
+  'patch': (
+    _DEFAULT.patch,
+    'Side of one, LR pixels; HR with several scales.',
+  ),
+  'warmup': (_DEFAULT.warmup, 'Steps in which the rate grows.'),
+  'meta': (_DEFAULT.meta, 'Inner steps of meta-learning; 0: none.'),
+  'tasks': (_DEFAULT.tasks, 'Kernels a batch of meta-learning.'),
+  'seed': (0, 'Random seed.'),
+  'devices': (1, 'Devices that share each batch.'),
+}
+_REALS = {
+  'rate': (_DEFAULT.rate, 'Highest learning rate.'),
+  'clip': (_DEFAULT.clip, 'Largest gradient times the rate; 0: any.'),
+  'weight_decay': (_DEFAULT.weight_decay, 'Share of the weights.'),
+  'average': (_DEFAULT.average, 'Decay of the running average of weights.'),
+  'inner_rate': (_DEFAULT.inner_rate, 'Rate of the inner steps.'),
+  'validate_minutes': (2.0, 'Minutes between validations.'),
+  'checkpoint_minutes': (2.0, 'Minutes between checkpoints.'),
+}
+_SWITCHES = {
+  'half': 'Write the parameters as float16.',
+  'overwrite': (
+    'Remove an earlier result and checkpoint and begin anew. Leave it out to go'
+    ' on after an interruption.'
+  ),
+}
+
+
 def define_flags(values: flags.FlagValues) -> None:
   """Defines the flags of the command."""
-  default = step_lib.Recipe()
-  kernels = ', '.join(patches.KERNELS)
-  for name, value, text in (
-    ('network', 'pixel_shuffle', f'One of {", ".join(_NETWORKS)}.'),
-    ('kernels', default.kernels, f'What makes LR patches: {kernels}.'),
-    (
-      'loss',
-      default.loss,
-      f"One of {', '.join(step_lib.LOSSES)} (VDSR's is sum), or several with"
-      ' weights: luma:0.9,l1:0.1.',
-    ),
-    ('optimizer', default.optimizer, "adam, or sgd by VDSR's recipe."),
-    ('data', None, 'Data root; else ZSSR_JAX_DATA.'),
-    ('output', None, 'File of the parameters, .safetensors.'),
-    ('validate', None, 'Data set whose PSNR is measured now and then.'),
-    ('init', None, 'Parameters to start from, where their shapes fit.'),
-  ):
+  for name, (value, text) in _TEXTS.items():
     flags.DEFINE_string(name, value, text, flag_values=values)
-  for name, items, text in (
-    ('scale', ['2'], 'Upscaling factor; several for one network of all.'),
-    (
-      'data_folders',
-      ['BSDS300_train', 'T91'],
-      'Training images: folders of the data root, or paths of your own.',
-    ),
-  ):
+  for name, (items, text) in _LISTS.items():
     flags.DEFINE_list(name, items, text, flag_values=values)
   flags.DEFINE_alias('scales', 'scale', flag_values=values)
-  for name, number, text, low, high in (
-    ('depth', _SIZE['depth'], 'Convolution layers', 2, 64),
-    ('width', _SIZE['width'], 'Channels of the hidden layers', 1, 1024),
+  for name, text, low, high in (
+    ('depth', 'Convolution layers', 2, 64),
+    ('width', 'Channels of the hidden layers', 1, 1024),
   ):
     flags.DEFINE_integer(
       name,
-      number,
+      _SIZE[name],
       f'{text}, of {", ".join(_STARTS)}.',
       low,
       high,
       flag_values=values,
     )
-  for name, number, text in (
-    ('steps', default.steps, 'Steps.'),
-    ('batch', default.batch, 'Patches a step.'),
-    ('patch', default.patch, 'Side of one, LR pixels; HR with several scales.'),
-    ('warmup', default.warmup, 'Steps in which the rate grows.'),
-    ('meta', default.meta, 'Inner steps of meta-learning; 0: none.'),
-    ('tasks', default.tasks, 'Kernels a batch of meta-learning.'),
-    ('seed', 0, 'Random seed.'),
-    ('devices', 1, 'Devices that share each batch.'),
-  ):
+  for name, (number, text) in _COUNTS.items():
     most = 2**32 - 1 if name == 'seed' else 10**7  # patches need 32 bits
     flags.DEFINE_integer(name, number, text, 0, most, flag_values=values)
-  for name, real, text in (
-    ('rate', default.rate, 'Highest learning rate.'),
-    ('clip', default.clip, 'Largest gradient times the rate; 0: any.'),
-    ('weight_decay', default.weight_decay, 'Share of the weights.'),
-    ('average', default.average, 'Decay of the running average of weights.'),
-    ('inner_rate', default.inner_rate, 'Rate of the inner steps.'),
-    ('validate_minutes', 2.0, 'Minutes between validations.'),
-    ('checkpoint_minutes', 2.0, 'Minutes between checkpoints.'),
-  ):
+  for name, (real, text) in _REALS.items():
     flags.DEFINE_float(name, real, text, 0.0, flag_values=values)
-  for name, text in (
-    ('half', 'Write the parameters as float16.'),
-    (
-      'overwrite',
-      'Remove an earlier result and checkpoint and begin anew. Leave it out'
-      ' to go on after an interruption.',
-    ),
-  ):
+  for name, text in _SWITCHES.items():
     flags.DEFINE_boolean(name, False, text, flag_values=values)
 
 

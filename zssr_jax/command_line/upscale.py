@@ -89,15 +89,11 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
     held += 6 if job.reference else 0  # the result as floats, and a copy
     return forecast.bytes_of(shape, factors, config, held=held)
 
-  memory, free = needed(job.container), forecast.free_memory()
-  told = f'{memory / 1e9:.1f} GB of memory'
-  if memory > free:
-    remedy = 'choose a smaller --scale, or cut the image into parts'
-    if needed('TIFF') <= free:
-      remedy = 'pass --output_format=tif, which is written piece by piece'
-    raise InputError(
-      f'{job.input}: needs about {told}, {free / 1e9:.1f} GB are free; {remedy}'
-    )
+  memory = needed(job.container)
+  remedy = 'choose a smaller --scale, or cut the image into parts'
+  if needed('TIFF') <= forecast.free_memory():
+    remedy = 'pass --output_format=tif, which is written piece by piece'
+  forecast.check_memory(job.input, memory, remedy)
   samples = math.prod(resize.scaled_shape(shape, factors)) * bands
   disk = samples * depth * (2 if job.container == 'TIFF' else 1)
   if disk > max(files.free_disk(job.image.parent), _SMALL_FILE):
@@ -119,7 +115,7 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
     memory,
     tuple(size),
     f'{megapixels:.1f} megapixels: about {minutes(sum(seconds.values()))}'
-    f' minutes and {told}, {copies} of the image',
+    f' minutes and {memory / 1e9:.1f} GB of memory, {copies} of the image',
   )
 
 
@@ -239,10 +235,7 @@ def _read(job: Job, plan: _Plan) -> _Read:
   )
   known = findings.Known(plan.known)
   if plan.options.reads_tables:
-    tables = pictures.read_tables(picture, job.input)
-    known = findings.Known(
-      plan.known.replace(jpeg=tables), of_file=tables is not None
-    )
+    known = findings.with_tables(plan.known, picture, job.input)
   reference, judge = None, None
   if job.reference:
     reference = _read_reference(job, picture, scale)
@@ -376,12 +369,10 @@ class _Reports:
     if true_kernel := self._plan.options.true_kernel:
       words = _compare_kernels(outcome, true_kernel, self._plan.scale)
       print(words, flush=True)
-    estimate = outcome.result.estimate
     for note in outcome.notes:
       app.complain(f'{job.input}: {note}', 'note')
-    for warning in (estimate and estimate.warning, outcome.result.warning):
-      if warning:
-        app.complain(f'{job.input}: {warning}', 'warning')
+    for warning in outcome.result.warnings:
+      app.complain(f'{job.input}: {warning}', 'warning')
     self.finished.append(outcome)
 
 
@@ -570,7 +561,7 @@ def _foresee(plan: _Plan, planned: jobs.Plan) -> list[Path]:
     try:
       needs = _check_room(job, plan.options, plan.scale)
     except (ValueError, OSError) as error:
-      app.complain(app.explain(error, job.input) or error)
+      app.complain(app.explain(error, job.input))
       failed.append(job.input)
       continue
     seconds = sum(needs.seconds.values())
@@ -615,13 +606,12 @@ def _say_before(planned: jobs.Plan, manifest: Manifest) -> None:
     )
 
 
-def _prepare(options: Options, planned: jobs.Plan) -> _Plan:
+def _prepare(options: Options, scale: Scale, planned: jobs.Plan) -> _Plan:
   """Loads what all jobs of a run share.
 
   Raises:
     InputError: before any training, for what concerns the whole run.
   """
-  scale = arguments.parse_scale(options.scale)
   try:
     devices = parallel.available(options.devices)
   except ValueError as error:
@@ -658,8 +648,9 @@ def run(options: Options) -> int:
   Raises:
     InputError: before any training, for what concerns the whole run.
   """
-  planned = jobs.plan(options, arguments.parse_scale(options.scale))
-  plan = _prepare(options, planned)
+  scale = arguments.parse_scale(options.scale)
+  planned = jobs.plan(options, scale)
+  plan = _prepare(options, scale, planned)
   _say_before(planned, plan.manifest)
   failed = [path for path, _ in planned.refused]
   if options.dry_run:
@@ -668,7 +659,7 @@ def run(options: Options) -> int:
     reports = _run_jobs(planned.jobs, plan)
     failed += reports.failed_inputs
     if options.report and reports.finished:
-      _write_report(reports.finished, options, plan.scale)
+      _write_report(reports.finished, options, scale)
   if not failed:
     return 0
   if planned.total == 1:

@@ -223,13 +223,15 @@ def read_jpeg(
     return found.transposed() if is_turned(orientation) else found
 
 
+def to_pillow(pixels: np.ndarray) -> Image.Image:
+  """Returns uint8 `[H, W, 1 to 4]` as an image of Pillow's."""
+  return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
 def encode_png(image: np.ndarray) -> bytes:
   """Returns `[H, W, C]` in [0, 1], C = 1 or 3, as the bytes of a PNG file."""
-  pixels = color.to_uint8(image)
   stream = io.BytesIO()
-  Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
-    stream, 'PNG'
-  )
+  to_pillow(color.to_uint8(image)).save(stream, 'PNG')
   return stream.getvalue()
 
 

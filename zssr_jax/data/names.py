@@ -22,6 +22,21 @@ def container_of(path: Path) -> str | None:
   return (known | _OTHER_SUFFIXES).get(suffix)
 
 
+def default_container(path: Path) -> str:
+  """Returns the container of a result by its input's name.
+
+  Not by what the file is, so that nothing has to be read for it: a TIFF named
+  .png becomes a PNG named .png.
+  """
+  return 'TIFF' if container_of(path) == 'TIFF' else 'PNG'
+
+
+def result_suffix(scale: float | tuple[float, float]) -> str:
+  """Returns what a result's stem has behind its input's, such as '_x2'."""
+  factors = scale if isinstance(scale, tuple) else (scale,)
+  return '_x' + 'x'.join(f'{f:.4g}' for f in factors)
+
+
 def split_page(text: str | os.PathLike[str]) -> tuple[Path, int | None]:
   """Tells the page from the name in 'photo.tif[3]'.
 

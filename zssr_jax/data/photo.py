@@ -739,11 +739,6 @@ def _metadata(samples: np.ndarray, like: Photo) -> dict[str, Any]:
   return {key: value for key, value in found.items() if value}
 
 
-def _as_image(samples: np.ndarray) -> Image.Image:
-  """Returns 8-bit samples `[H, W, 1 to 4]` as an image of Pillow's."""
-  return Image.fromarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
-
-
 def _encode_png(samples: np.ndarray, like: Photo) -> bytes:
   """Returns `[H, W, 1 to 4]` of 8 or 16 bits as the bytes of a PNG file."""
   metadata = _metadata(samples, like)
@@ -754,7 +749,7 @@ def _encode_png(samples: np.ndarray, like: Photo) -> bytes:
     metadata['pnginfo'] = text
   if samples.dtype == np.uint8:
     stream = io.BytesIO()
-    image = _as_image(samples)
+    image = image_io.to_pillow(samples)
     image.save(stream, 'PNG', compress_level=_PNG_LEVEL, **metadata)
     return png_chunks.insert(stream.getvalue(), like.chunks)
   # Pillow writes the metadata of a single pixel, another library the 16 bits.
@@ -777,7 +772,7 @@ def _encode_jpeg(samples: np.ndarray, like: Photo, quality: int) -> bytes:
   if like.xmp:
     metadata['xmp'] = like.xmp
   stream = io.BytesIO()
-  _as_image(samples).save(
+  image_io.to_pillow(samples).save(
     stream, 'JPEG', quality=quality, subsampling=0, **metadata
   )
   return stream.getvalue()

@@ -139,13 +139,14 @@ def find_cases(
   own = degradation == OWN
   pairs = datasets.pairs(root, dataset, scale, with_lr=own)
   cases: list[Case] = []
-  for pair in pairs[:limit]:
+  chosen = pairs[:limit]
+  for pair in chosen:
     # Where there are no LR images, `own` has nothing but the HR ones.
     name = 'ideal' if own and pair.lr is None else degradation
     try:
       pixels = _load(root, pair, scale, name, seed)
     except (OSError, ValueError) as error:
-      if failed is None or (pair == pairs[:limit][-1] and not cases):
+      if failed is None or (pair is chosen[-1] and not cases):
         raise
       failed(pair.hr, error)
       continue

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from zssr_jax.data.image_io import to_pillow
 from zssr_jax.ops.color import to_uint8
 from zssr_jax.report.charts import draw_curves, format_number
 from zssr_jax.report.side_by_side import find_detail
@@ -73,15 +74,14 @@ class _Box(NamedTuple):
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
   """Escapes text for HTML; file names may hold what UTF-8 cannot."""
   return html.escape(text.encode('utf-8', 'replace').decode())
 
 
 def _picture(image: np.ndarray) -> Image.Image:
   """Returns `[H, W, C]` in [0, 1], C = 1 or 3, for Pillow."""
-  pixels = to_uint8(image)
-  return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+  return to_pillow(to_uint8(image))
 
 
 def _img(
@@ -93,7 +93,7 @@ def _img(
   content = base64.b64encode(stream.getvalue()).decode()
   return (
     f'<img class="{name}" src="data:image/webp;base64,{content}"'
-    f' width="{picture.width}" height="{picture.height}" alt="{_escape(alt)}"'
+    f' width="{picture.width}" height="{picture.height}" alt="{escape(alt)}"'
     ' loading="lazy" decoding="async" draggable="false">'
   )
 
@@ -137,7 +137,7 @@ def _slider(
     + '<span class="tag left">bicubic</span></div>'
     f'<i class="frame" style="{detail.style(rows, columns)}"></i>'
     '<input type="range" min="0" max="100" value="50" step="1"'
-    f' aria-label="{_escape(title)}: how much is shown as bicubic"'
+    f' aria-label="{escape(title)}: how much is shown as bicubic"'
     ' aria-valuetext="50 % bicubic, 50 % ours">'
     '<i class="handle"></i></div>'
   )
@@ -184,7 +184,7 @@ def _kernel(kernel: np.ndarray) -> str:
 
 def _numbers(numbers: Mapping[str, str]) -> str:
   rows = ''.join(
-    f'<tr><th scope="row">{_escape(label)}</th><td>{_escape(value)}</td></tr>'
+    f'<tr><th scope="row">{escape(label)}</th><td>{escape(value)}</td></tr>'
     for label, value in numbers.items()
   )
   return f'<table class="numbers">{rows}</table>' if rows else ''
@@ -219,7 +219,7 @@ def _section(entry: Entry, number: int, side: int) -> str:
       f' {channels} channels.'
     )
   labels = ('bicubic', 'ours', 'ground truth')
-  title = _escape(entry.title)
+  title = escape(entry.title)
   return ''.join(
     [
       f'<section class="entry" id="p{number}"><h2>{title}</h2>'
@@ -259,14 +259,14 @@ def _summary(
     side[column] = ' class="n"' if numbers else ''
 
   def cell(row: Mapping[str, str], column: str) -> str:
-    text = _escape(row[column])
+    text = escape(row[column])
     if row[column] in links:
       text = f'<a href="#{links[row[column]]}">{text}</a>'
     if column == columns[0]:
       return f'<th scope="row">{text}</th>'
     return f'<td{side[column]}>{text}</td>'
 
-  head = ''.join(f'<th scope="col"{side[c]}>{_escape(c)}</th>' for c in columns)
+  head = ''.join(f'<th scope="col"{side[c]}>{escape(c)}</th>' for c in columns)
   body = ''.join(
     f'<tr>{"".join(cell(row, c) for c in columns)}</tr>' for row in rows
   )
@@ -324,7 +324,7 @@ def make_report(
   )
   script = (folder / 'page.js').read_text('utf-8')
   digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-  paragraphs = ''.join(f'<p>{_escape(note)}</p>' for note in notes)
+  paragraphs = ''.join(f'<p>{escape(note)}</p>' for note in notes)
   return ''.join(
     [
       '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -336,8 +336,8 @@ def make_report(
       '<meta name="viewport" content="width=device-width, initial-scale=1">'
       '<meta name="color-scheme" content="light dark">'
       '<link rel="icon" href="data:,">'  # else a server is asked for one
-      f'<title>{_escape(title)}</title><style>{style}</style></head><body>'
-      f'<header><h1>{_escape(title)}</h1>',
+      f'<title>{escape(title)}</title><style>{style}</style></head><body>'
+      f'<header><h1>{escape(title)}</h1>',
       _summary(summary, links),
       f'<div class="notes">{paragraphs}</div>' if notes else '',
       '<p class="how">Drag across a picture, or focus it and press the arrow'

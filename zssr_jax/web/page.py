@@ -6,7 +6,6 @@ HTML of our own, in which all that comes from a file is escaped.
 
 from __future__ import annotations
 
-import html
 import importlib.resources
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import gradio as gr
 from zssr_jax import presets
 from zssr_jax.data import names
 from zssr_jax.errors import InputError
+from zssr_jax.report.page import escape
 from zssr_jax.web import work
 
 EXAMPLE = 'astronaut.png'
@@ -52,19 +52,15 @@ def head() -> str:
   return f'<style>{css}</style><script>{script}</script>'
 
 
-def _escape(text: str) -> str:
-  return html.escape(text.encode('utf-8', 'replace').decode())
-
-
 def _said(words: str, kind: str = '') -> str:
-  return f'<p class="{kind}">{_escape(words)}</p>'
+  return f'<p class="{kind}">{escape(words)}</p>'
 
 
 def _bar(state: work.State) -> str:
   share = round(100 * state.share)
   return (
     f'<progress max="100" value="{share}" aria-label="Done, in per cent">'
-    f'{share} %</progress><p class="detail">{_escape(state.detail)}</p>'
+    f'{share} %</progress><p class="detail">{escape(state.detail)}</p>'
   )
 
 
@@ -87,12 +83,12 @@ def _slider(
     label: what the picture after is called.
   """
   width, height = before.columns, before.rows
-  key = _escape(f'{before.path.parent.name} {width} {height}')
+  key = escape(f'{before.path.parent.name} {width} {height}')
 
   def image(shown: work.Shown, what: str) -> str:
     return (
       f'<img src="{shelf.put(shown.path)}" width="{width}" height="{height}"'
-      f' draggable="false" class="fill" alt="{_escape(name)}, {what}">'
+      f' draggable="false" class="fill" alt="{escape(name)}, {what}">'
     )
 
   if before.step > 1:
@@ -103,7 +99,7 @@ def _slider(
       f'{image(after, label)}'
       f'<span class="tag right">{label}</span><div class="over">{inner}</div>'
       '<input type="range" min="0" max="100" value="50" step="1"'
-      f' aria-label="{_escape(name)}: how much is shown as bicubic"'
+      f' aria-label="{escape(name)}: how much is shown as bicubic"'
       ' aria-valuetext=""><i class="handle"></i>'
     )
   kind = 'compare' if after is not None else 'compare alone'
@@ -123,7 +119,7 @@ def _slider(
     f'<div class="{kind}" data-key="{key}" data-width="{width}"'
     f' style="--at:50%;--wide:{width / height:.5f};--width:{width}px;'
     f'aspect-ratio:{width}/{height}">{inner}</div>'
-    f'<figcaption>{_escape(caption)}</figcaption></figure>'
+    f'<figcaption>{escape(caption)}</figcaption></figure>'
   )
 
 
@@ -132,7 +128,7 @@ def _downloads(shelf: work.Shelf, done: work.Done) -> str:
   links = []
   for path in done.downloads:
     size = path.stat().st_size / 1e6
-    name = _escape(path.name)
+    name = escape(path.name)
     links.append(
       f'<a class="download" href="{shelf.put(path)}?save" download="{name}">'
       f'Download {name}</a><span class="size">{size:.2g} MB</span>'
@@ -159,10 +155,10 @@ def _found(shelf: work.Shelf, done: work.Done) -> str:
   if done.explanation:
     parts.append(
       '<details><summary>How it was found</summary>'
-      f'<pre tabindex="0">{_escape(done.explanation)}</pre></details>'
+      f'<pre tabindex="0">{escape(done.explanation)}</pre></details>'
     )
   if done.notes:
-    notes = ''.join(f'<li>{_escape(note)}</li>' for note in done.notes)
+    notes = ''.join(f'<li>{escape(note)}</li>' for note in done.notes)
     parts.append(f'<h2>Of the file</h2><ul>{notes}</ul>')
   return ''.join(parts)
 
@@ -268,7 +264,6 @@ def build(sessions: work.Sessions, max_megapixels: float) -> Any:
   Returns:
     The `gradio.Blocks`.
   """
-  shelf = sessions.shelf
   with gr.Blocks(
     title='zssr: a sharper, larger photo', analytics_enabled=False
   ) as blocks:
@@ -325,79 +320,95 @@ def build(sessions: work.Sessions, max_megapixels: float) -> Any:
     parts = dict(
       zip(_PARTS, (said, bar, picture, found, start, stop), strict=True)
     )
-    _connect(blocks, sessions, shelf, parts, file, example, scale, preset)
+    _connect(blocks, _Events(sessions, parts), file, example, scale, preset)
   return blocks
 
 
-def _connect(
-  blocks: Any,
-  sessions: work.Sessions,
-  shelf: work.Shelf,
-  parts: dict[str, Any],
-  file: Any,
-  example: Any,
-  scale: Any,
-  preset: Any,
-) -> None:
-  """Says what happens when the page is opened, used and closed."""
+class _Events:
+  """What happens when the page is opened, used and closed."""
 
-  def by_part(update: _Update) -> dict[Any, Any]:
-    return {parts[name]: value for name, value in update.items()}
+  def __init__(self, sessions: work.Sessions, parts: dict[str, Any]):
+    """Takes the sessions of the server, and the parts of the page."""
+    self._sessions, self.parts = sessions, parts
 
-  def opened(request: gr.Request) -> None:
-    sessions.get(request.session_hash)
+  def _by_part(self, update: _Update) -> dict[Any, Any]:
+    return {self.parts[name]: value for name, value in update.items()}
 
-  def closed(request: gr.Request) -> None:
-    sessions.close(request.session_hash)
+  def _session(self, request: gr.Request) -> work.Session:
+    return self._sessions.get(request.session_hash)
 
-  def dropped(path: str, factor: float, request: gr.Request) -> Any:
-    session = sessions.get(request.session_hash)
+  def opened(self, request: gr.Request) -> None:
+    """Opens a session."""
+    self._session(request)
+
+  def closed(self, request: gr.Request) -> None:
+    """Closes it, and deletes its files."""
+    self._sessions.close(request.session_hash)
+
+  def dropped(self, path: str, factor: float, request: gr.Request) -> Any:
+    """Takes a photo that was uploaded."""
+    session = self._session(request)
     try:
-      found = sessions.uploaded(path)
-      update = by_part(_take(session, found, factor, shelf))
+      found = self._sessions.uploaded(path)
+      return self._by_part(_take(session, found, factor, self._sessions.shelf))
     except InputError as error:
-      update = by_part({'said': _said(str(error), 'error')})
-    return update | {file: None}
+      return self._by_part({'said': _said(str(error), 'error')})
 
-  def chosen(factor: float, request: gr.Request) -> Any:
-    session = sessions.get(request.session_hash)
+  def chosen(self, factor: float, request: gr.Request) -> Any:
+    """Takes the example."""
+    session = self._session(request)
     with importlib.resources.as_file(
       importlib.resources.files('zssr_jax.web') / EXAMPLE
     ) as path:
-      return by_part(_take(session, path, factor, shelf))
+      return self._by_part(_take(session, path, factor, self._sessions.shelf))
 
-  def scaled(factor: float, request: gr.Request) -> Any:
-    session = sessions.get(request.session_hash)
+  def scaled(self, factor: float, request: gr.Request) -> Any:
+    """Shows the photo at another scale."""
+    session = self._session(request)
     run = session.run
     # A result stays until another is asked for.
     if run is not None and (run.state.done or not run.state.over):
       return gr.skip()
     if session.show(factor) is None:
       return gr.skip()
-    return by_part({'picture': _before(session, shelf), 'found': ''})
+    picture = _before(session, self._sessions.shelf)
+    return self._by_part({'picture': picture, 'found': ''})
 
-  def started(name: str, factor: float, request: gr.Request) -> Iterator[Any]:
-    session = sessions.get(request.session_hash)
+  def started(
+    self, name: str, factor: float, request: gr.Request
+  ) -> Iterator[Any]:
+    """Enlarges the photo, and shows how far that is."""
+    session = self._session(request)
     try:
-      run = session.start(name, factor, sessions.turns)
+      run = session.start(name, factor, self._sessions.turns)
     except InputError as error:
-      yield by_part({'said': _said(str(error), 'error')})
+      yield self._by_part({'said': _said(str(error), 'error')})
       return
-    for update in _watch(session, run, shelf):
-      yield by_part(update)
+    for update in _watch(session, run, self._sessions.shelf):
+      yield self._by_part(update)
 
-  def stopped(request: gr.Request) -> None:
-    sessions.get(request.session_hash).stop()
+  def stopped(self, request: gr.Request) -> None:
+    """Stops what runs."""
+    self._session(request).stop()
+
+
+def _connect(
+  blocks: Any, events: _Events, file: Any, example: Any, scale: Any, preset: Any
+) -> None:
+  """Tells Gradio what to call when."""
+
+  def dropped(path: str, factor: float, request: gr.Request) -> Any:
+    return events.dropped(path, factor, request) | {file: None}
 
   quiet = {'show_progress': 'hidden', 'api_visibility': 'private'}
-  outputs = list(parts.values())
-  blocks.load(opened, None, None, **quiet)
-  blocks.unload(closed)
+  outputs = list(events.parts.values())
+  blocks.load(events.opened, None, None, **quiet)
+  blocks.unload(events.closed)
   file.upload(dropped, [file, scale], [*outputs, file], **quiet)
-  example.click(chosen, [scale], outputs, **quiet)
-  scale.change(scaled, [scale], outputs, **quiet)
+  example.click(events.chosen, [scale], outputs, **quiet)
+  scale.change(events.scaled, [scale], outputs, **quiet)
   # As many as like may ask; `Turns` lets one at a time go on.
-  parts['start'].click(
-    started, [preset, scale], outputs, concurrency_limit=None, **quiet
+  events.parts['start'].click(
+    events.started, [preset, scale], outputs, concurrency_limit=None, **quiet
   )
-  parts['stop'].click(stopped, None, None, **quiet)
+  events.parts['stop'].click(events.stopped, None, None, **quiet)

@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 import socket
-import sys
 import tempfile
 import webbrowser
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 
 import filelock
 
+from zssr_jax.command_line import app
 from zssr_jax.errors import InputError
 from zssr_jax.web import guard
 
@@ -285,7 +285,7 @@ def serve(argv: list[str]) -> int:
       raise InputError("the page needs Gradio: pip install 'zssr_jax[app]'")
     return _serve(options)
   except InputError as error:
-    print(f'error: {error}', file=sys.stderr)
+    app.complain(error)
     return 2
   except SystemExit as end:  # of --help
     return int(end.code or 0)

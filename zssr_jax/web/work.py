@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -288,17 +288,13 @@ def _enlarge(
   tracker = forecast.Tracker(report)
   tracker.enter('read')
   picture = pictures.read(taken.path, None)
-  canvases = [
-    pictures.Canvas(
-      picture, scale, container=c, bits=None, quality=None, folder=folder
-    )
-    for c in containers
-  ]
-  known = _known(taken, scale, config.automatic)
-  if preview := _quick_look(picture, scale, config, start, folder, report):
+  canvases = _canvases(picture, scale, containers, folder)
+  known = findings.Known(Degradation(scale))
+  if config.automatic:
+    known = findings.with_tables(known.degradation, picture, taken.path)
+  if preview := _quick_look(picture, scale, start, folder, report):
     tell(preview=preview)
-  rows, columns = resize.scaled_shape(picture.image.shape, scale)
-  screen = _Screen(picture, rows, columns)
+  screen = _Screen(picture, *resize.scaled_shape(picture.image.shape, scale))
 
   def paint(first: int, strip: np.ndarray) -> None:
     for canvas in canvases:
@@ -317,14 +313,14 @@ def _enlarge(
     tracker=tracker,
   )
   result = devices.drive(run, tracker.trained)
-  name = f'{taken.path.stem}_x{scale:.4g}'
-  downloads: dict[str | os.PathLike[str], files.Content] = {
-    folder / (name + names.SUFFIXES[container]): canvas.save
+  stem = taken.path.stem + names.result_suffix(scale)
+  downloads = {
+    folder / (stem + names.SUFFIXES[container]): canvas
     for container, canvas in zip(containers, canvases, strict=True)
   }
-  files.write_files(downloads)
+  files.write_files({path: made.save for path, made in downloads.items()})
   return Done(
-    downloads=tuple(Path(path) for path in downloads),
+    downloads=tuple(downloads),
     after=screen.save(folder / 'after.png'),
     kernel=_kernel_picture(result, folder),
     kernel_shape=() if result.kernel is None else result.kernel.shape,
@@ -333,34 +329,31 @@ def _enlarge(
       '' if result.diagnosis is None else findings.explain(result, known)
     ),
     notes=pictures.notes(picture, containers[0]),
-    warnings=tuple(
-      warning
-      for warning in (
-        result.estimate and result.estimate.warning,
-        result.warning,
-      )
-      if warning
-    ),
+    warnings=result.warnings,
     seconds=time.perf_counter() - clock,
   )
 
 
+def _canvases(
+  picture: pictures.Picture,
+  scale: float,
+  containers: Sequence[str],
+  folder: Path,
+) -> list[pictures.Canvas]:
+  return [
+    pictures.Canvas(
+      picture, scale, container=c, bits=None, quality=None, folder=folder
+    )
+    for c in containers
+  ]
+
+
 def _containers(taken: Taken) -> tuple[str, ...]:
   """What a result is written as: the command line's choice comes first."""
-  if taken.path.suffix.lower() in ('.tif', '.tiff'):
-    return ('TIFF',)
-  if taken.container == 'JPEG':
-    return ('PNG', 'JPEG')  # without loss, and as it came
-  return ('PNG',)
-
-
-def _known(taken: Taken, scale: float, automatic: bool) -> findings.Known:
-  """What the file itself says of its compression, where that counts."""
-  known = Degradation(scale)
-  if not automatic or taken.container != 'JPEG':
-    return findings.Known(known)
-  tables = image_io.read_jpeg(taken.path)
-  return findings.Known(known.replace(jpeg=tables), of_file=tables is not None)
+  first = names.default_container(taken.path)
+  if first == 'PNG' and taken.container == 'JPEG':
+    return (first, 'JPEG')  # without loss, and as it came
+  return (first,)
 
 
 def _check_room(
@@ -370,14 +363,11 @@ def _check_room(
   held = canvases * np.dtype(taken.depth).itemsize + 1
   factors = (float(scale), float(scale))
   settled = inference.settle(config.in_force, taken.shape)
-  memory = forecast.bytes_of(taken.shape, factors, settled, held=held)
-  free = forecast.free_memory()
-  if memory > free:
-    raise InputError(
-      f'{taken.path.name}: needs about {memory / 1e9:.1f} GB of memory,'
-      f' {free / 1e9:.1f} GB are free; choose a smaller scale, or cut the photo'
-      ' into parts'
-    )
+  forecast.check_memory(
+    taken.path.name,
+    forecast.bytes_of(taken.shape, factors, settled, held=held),
+    'choose a smaller scale, or cut the photo into parts',
+  )
   samples = math.prod(taken.shape) * scale**2
   if 2 * held * samples > files.free_disk(folder):
     raise InputError(
@@ -389,7 +379,6 @@ def _check_room(
 def _quick_look(
   picture: pictures.Picture,
   scale: float,
-  config: Any,
   start: Any,
   folder: Path,
   report: Callable[[Progress], None],
@@ -474,8 +463,7 @@ def _save(
 ) -> None:
   """Writes uint8 `[H, W, 1 to 4]`, quickly, with the photo's profile."""
   if isinstance(pixels, np.ndarray):
-    flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    pixels = Image.fromarray(flat)
+    pixels = image_io.to_pillow(pixels)
   icc = picture.photo.icc
   fits = pixels.mode.startswith('L') == (picture.photo.colour.shape[2] < 3)
   pixels.save(
@@ -489,11 +477,11 @@ def bicubic(picture: pictures.Picture, scale: float, path: Path) -> Shown:
   if picture.photo.alpha is not None and picture.planes is not None:
     bands.append(picture.planes[..., -1:])
   pixels = color.to_uint8(np.concatenate(bands, axis=2))
-  flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
   rows, columns = resize.scaled_shape(picture.image.shape, scale)
   step = _step(rows, columns)
   size = (-(-columns // step), -(-rows // step))
-  larger = Image.fromarray(flat).resize(size, Image.Resampling.BICUBIC)
+  whole = image_io.to_pillow(pixels)
+  larger = whole.resize(size, Image.Resampling.BICUBIC)
   _save(larger, picture, path)
   return Shown(path, rows, columns, step)
 
