@@ -22,7 +22,7 @@ FIELDS = [field.name for field in dataclasses.fields(Config)]
     ('kernel', 'gauss', 'must be one of bicubic, given, auto, '),
     ('schedule', 'step', 'must be one of plateau, cosine, constant'),
     ('border', 'wrap', 'must be one of replicate, symmetric'),
-    ('optimizer', 'lion', 'must be one of adam, sgd'),
+    ('optimizer', 'lion', 'must be one of adam, muon, sgd'),
     ('ensemble', ['mean'], 'must be one of median, mean'),
     ('start', '', 'must be random, transferred or a file'),
     ('start', None, 'must be random, transferred or a file'),
@@ -119,7 +119,7 @@ def test_help_explains_every_field():
   text = ' '.join(Config.__doc__.split())
   assert 'depth (int, 2 to 64; default 8): convolution layers.' in text
   assert '(int, 8 to 4,096 pixels; default 128): side of the father' in text
-  assert "(one of 'adam', 'sgd'; default 'adam')" in text
+  assert "(one of 'adam', 'muon', 'sgd'; default 'adam')" in text
   assert 'Gradual scales (section 3.3):' in text
   assert max(map(len, Config.__doc__.splitlines())) <= 76
 

@@ -18,7 +18,7 @@ import optax
 
 from zssr_jax import registry
 from zssr_jax.pretraining import patches
-from zssr_jax.training import losses
+from zssr_jax.training import losses, optimizers
 from zssr_jax.training.step import running_average
 
 Params = Any
@@ -36,7 +36,7 @@ class Recipe:
   kernels: str = 'bicubic'  # what makes LR patches, see patches.KERNELS
   # A name of registry.LOSSES, or several with weights: 'luma:0.9,l1:0.1'.
   loss: str = 'l1'
-  # 'adam': the rate falls along a cosine to zero. 'sgd': momentum 0.9, and a
+  # 'adam', 'muon': the rate falls along a cosine to zero. 'sgd': momentum 0.9, a
   # tenth of the rate after each quarter of the run, as VDSR has it.
   optimizer: str = 'adam'
   rate: float = 2e-3  # highest learning rate
@@ -150,7 +150,7 @@ def _losses_of(text: str) -> tuple[tuple[str, float], ...]:
 
 # What turns gradients into directions.
 _DIRECTIONS: dict[str, Callable[[], optax.GradientTransformation]] = {
-  'adam': optax.scale_by_adam,
+  **optimizers.DIRECTIONS,
   'sgd': lambda: optax.trace(0.9),
 }
 

@@ -16,7 +16,7 @@ import optax
 
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
-from zssr_jax.training import kernel_source, plateau, pool
+from zssr_jax.training import kernel_source, optimizers, plateau, pool
 from zssr_jax.training import losses as loss_lib
 
 Params = Any
@@ -69,7 +69,7 @@ class Record(NamedTuple):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
-  """Builds Adam or SGD with the plateau schedule of section 3.1, or another."""
+  """Builds an optimiser with the plateau schedule of section 3.1, or another."""
   if config.schedule == 'plateau':
     schedule = plateau.scale_by_plateau_on_std(
       check_every=config.check_every,
@@ -81,7 +81,7 @@ def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
   else:
     schedule = optax.scale_by_schedule(_planned(config))
   return optax.chain(
-    optax.scale_by_adam() if config.optimizer == 'adam' else optax.identity(),
+    optimizers.DIRECTIONS[config.optimizer](),
     schedule,
     optax.scale_by_schedule(_warmup(config)),
     optax.scale(-config.learning_rate),
