@@ -36,8 +36,8 @@ class Recipe:
   kernels: str = 'bicubic'  # what makes LR patches, see patches.KERNELS
   # A name of registry.LOSSES, or several with weights: 'luma:0.9,l1:0.1'.
   loss: str = 'l1'
-  # 'adam', 'muon': the rate falls along a cosine to zero. 'sgd': momentum 0.9, a
-  # tenth of the rate after each quarter of the run, as VDSR has it.
+  # 'adam' and 'muon': the rate falls along a cosine to zero. 'sgd': momentum
+  # 0.9, and a tenth of the rate after each quarter of the run, as VDSR has it.
   optimizer: str = 'adam'
   rate: float = 2e-3  # highest learning rate
   warmup: int = 100  # steps of linear growth before

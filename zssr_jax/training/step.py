@@ -69,7 +69,7 @@ class Record(NamedTuple):
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformationExtraArgs:
-  """Builds an optimiser with the plateau schedule of section 3.1, or another."""
+  """Builds the optimiser, with the schedule of section 3.1 or another."""
   if config.schedule == 'plateau':
     schedule = plateau.scale_by_plateau_on_std(
       check_every=config.check_every,
