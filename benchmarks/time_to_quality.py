@@ -59,23 +59,6 @@ class Family(NamedTuple):
   steps: tuple[int | None, ...]  # of each stage; None: as many as the preset
 
 
-class Task(NamedTuple):
-  """What a process measures."""
-
-  image: str  # its name in `image_files`
-  scale: int
-  seed: int
-  families: list[str]
-  most: int  # steps of PyTorch's loop, at most
-  output: str  # the file of lines
-  before: str | None  # the checkout whose package is measured; None: our own
-
-  @property
-  def checkout(self) -> Path:
-    """Where the package must lie."""
-    return Path(self.before or Path(__file__).parents[1]).resolve()
-
-
 _FROM_RANDOM = 25, 50, 100, 200, 400, 800, 1600, 3200
 _ADAM = {'start': 'random', 'optimizer': 'adam', 'learning_rate': 3e-3}
 _MUON = {'start': 'random', 'optimizer': 'muon'}
@@ -95,6 +78,23 @@ PHOTOS = 10, 60, 110, 160
 SECONDS = 1, 3, 10, 30, 60, 120  # at which the results are compared
 # What tells one measurement from another.
 _KEY = ('cores', 'image', 'scale', 'family', 'seed', 'steps', 'config')
+
+
+class Task(NamedTuple):
+  """What a process measures."""
+
+  image: str  # its name in `image_files`
+  scale: int
+  seed: int
+  families: list[str]
+  most: int  # steps of PyTorch's loop, at most
+  output: str  # the file of lines
+  before: str | None  # the checkout whose package is measured; None: our own
+
+  @property
+  def checkout(self) -> Path:
+    """Where the package must lie."""
+    return Path(self.before or Path(__file__).parents[1]).resolve()
 
 
 def image_files(root: Path, scale: int) -> dict[str, datasets.Pair]:
