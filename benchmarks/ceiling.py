@@ -32,6 +32,23 @@ def operations(maps: Sequence[int], pixels: int) -> float:
   return 2 * pixels * (3 * sum(layers) - layers[0])
 
 
+def least(shuffle: bool, side: int) -> dict[str, float]:
+  """Operations and bytes that a step of one crop cannot do without.
+
+  The bytes are those of each layer's input and output, once forward and twice
+  backward, and of the optimizer's state.
+
+  Args:
+    shuffle: as in `channels`.
+    side: of the father crop, pixels.
+  """
+  maps = channels(shuffle)
+  pixels = (side // 2 if shuffle else side) ** 2
+  seen = sum(maps[:-1]) + sum(maps[1:])
+  moved = 4 * (3 * seen * pixels + 7 * sum(weights(maps)))
+  return {'operations': operations(maps, pixels), 'bytes': moved}
+
+
 def matrix_rate(side: int) -> float:
   """Operations a second of a product of two matrices of this side."""
   a = jnp.ones((side, side))

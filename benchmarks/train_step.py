@@ -164,16 +164,6 @@ def iteration(name: str, config: Config):
   return run
 
 
-def least(name: str, config: Config) -> dict[str, float]:
-  """Operations and bytes that a step cannot do without."""
-  shuffle = name == 'pixel_shuffle'
-  maps = ceiling.channels(shuffle, config.width, config.depth)
-  pixels = (_SIDE // 2 if shuffle else _SIDE) ** 2
-  seen = sum(maps[:-1]) + sum(maps[1:])
-  moved = 4 * (3 * seen * pixels + 7 * sum(ceiling.weights(maps)))
-  return {'operations': ceiling.operations(maps, pixels), 'bytes': moved}
-
-
 def measure(name: str, rounds: int) -> dict[str, float]:
   """Median seconds per iteration of each contestant."""
   config = Config(model=name, max_steps=1_000_000)
@@ -216,7 +206,7 @@ def main() -> None:
     t = measure(name, options.rounds)
     for side in ('torch ', ''):
       t[f'{side}backward'] = t[f'{side}gradient'] - t[f'{side}forward']
-    needs = least(name, Config())
+    needs = ceiling.least(name == 'pixel_shuffle', _SIDE)
     rate = needs['operations'] / t['step'] / 1e9
     report['networks'][name] = {
       'milliseconds': {k: 1e3 * v for k, v in t.items()},
