@@ -35,7 +35,7 @@ def test_a_clean_image_is_trained_as_fast_trains_it():
     assert getattr(config, name) == getattr(FAST.in_force, name)
   assert sons.noise_std is None and sons.kernel is None
   said = automatic.describe(config, sons)
-  assert said == '800 steps from a random start with bicubic sons'
+  assert said == '400 steps from a random start with bicubic sons'
 
 
 def test_what_a_user_changed_stays():

@@ -67,12 +67,12 @@ def test_changes_are_laid_over_a_preset():
 @pytest.mark.parametrize(
   ('changes', 'expected'),
   [
-    ({}, (100, 2e-4)),
-    ({'max_steps': 7}, (7, 2e-4)),
+    ({}, (100, 3e-4)),
+    ({'max_steps': 7}, (7, 3e-4)),
     ({'learning_rate': 0.5}, (100, 0.5)),
-    ({'max_steps': 7, 'start_steps': 8}, (8, 2e-4)),
-    ({'start': 'random'}, (800, 3e-3)),
-    ({'start': 'random', 'max_steps': 7}, (7, 3e-3)),
+    ({'max_steps': 7, 'start_steps': 8}, (8, 3e-4)),
+    ({'start': 'random'}, (400, 5e-3)),
+    ({'start': 'random', 'max_steps': 7}, (7, 5e-3)),
   ],
 )
 def test_steps_that_are_asked_for_hold_with_a_start_and_without(
@@ -86,7 +86,7 @@ def test_steps_that_are_asked_for_hold_with_a_start_and_without(
   ('name', 'message'),
   [
     ('fats', '^fats: no such config; did you mean fast\\?$'),
-    ('xyzzy', '^xyzzy: no such config; known: auto, best, .*vdsr_backbone$'),
+    ('xyzzy', '^xyzzy: no such config; known: auto, balanced, best, .*vdsr_backbone$'),
   ],
 )
 def test_an_unknown_name_is_told_its_nearest(name, message):

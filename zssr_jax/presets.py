@@ -26,19 +26,21 @@ SHIPPED_SCALES = (2, 3, 4)
 # How `fast` trains, and `auto`; it takes what `fast` has for an image that was
 # only shrunk.
 TRAINING_OF_FAST: dict[str, Any] = {
+  'optimizer': 'muon',
   'crop': 128,
-  'max_steps': 800,
-  'learning_rate': 3e-3,
+  'max_steps': 400,
+  'learning_rate': 5e-3,
   'start_steps': 100,
-  'start_rate': 2e-4,
+  'start_rate': 3e-4,
   'warmup': 20,
 }
 TRAINING_OF_AUTO: dict[str, Any] = {
+  'optimizer': 'muon',
   'crop': 96,
-  'max_steps': 800,
-  'learning_rate': 3e-3,
+  'max_steps': 400,
+  'learning_rate': 5e-3,
   'start_steps': 200,
-  'start_rate': 2e-3,
+  'start_rate': 1e-3,
   'warmup': 10,
 }
 
@@ -53,6 +55,18 @@ PRESETS: dict[str, Config] = {
     copies=0,
     losses=(('luma', 0.9), ('l1', 0.1)),
     **TRAINING_OF_AUTO,
+  ),
+  'balanced': Config(
+    consistency='back_projection',
+    model='pixel_shuffle',
+    optimizer='muon',
+    gradual=((1, 1),) * 4,
+    schedule='cosine',
+    learning_rate=5e-3,
+    warmup=20,
+    max_steps=400,
+    ensemble='mean',
+    losses=(('luma', 0.9), ('l1', 0.1)),
   ),
   'best': Config(
     consistency='back_projection',
@@ -188,6 +202,7 @@ PRESETS: dict[str, Config] = {
 SUMMARIES: dict[str, str] = {
   'auto': 'any photo; finds its blur, noise and compression first; seconds',
   'fast': 'a sharp, clean photo that was only shrunk; the quickest',
+  'balanced': 'a clean photo, from that photo alone; a minute',
   'nonideal_fast': 'a blurred photo; finds the blur; seconds',
   'nonideal': 'a blurred photo, from that photo alone; half a minute or more',
   'real': 'a noisy or compressed photo, from that photo alone; half a minute',

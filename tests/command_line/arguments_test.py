@@ -63,12 +63,12 @@ def test_config_files_say_how_to_run_them(name):
 @pytest.mark.parametrize(
   ('flags', 'expected'),
   [
-    ((), (100, 2e-4)),
-    (('--config.max_steps=7',), (7, 2e-4)),
+    ((), (100, 3e-4)),
+    (('--config.max_steps=7',), (7, 3e-4)),
     (('--config.learning_rate=0.5',), (100, 0.5)),
-    (('--config.max_steps=7', '--config.start_steps=8'), (8, 2e-4)),
-    (('--config.start=random',), (800, 3e-3)),
-    (('--config.start=random', '--config.max_steps=7'), (7, 3e-3)),
+    (('--config.max_steps=7', '--config.start_steps=8'), (8, 3e-4)),
+    (('--config.start=random',), (400, 5e-3)),
+    (('--config.start=random', '--config.max_steps=7'), (7, 5e-3)),
   ],
 )
 def test_steps_that_are_asked_for_hold_with_a_start_and_without(

@@ -47,7 +47,8 @@ from zssr_jax.parallel import devices
 
 # Those of `presets.PRESETS` that are for photos, not for comparison or tests.
 OFFERED = (
-  'auto', 'fast', 'nonideal_fast', 'nonideal', 'real', 'gradual', 'best',
+  'auto', 'fast', 'nonideal_fast', 'balanced', 'nonideal', 'real', 'gradual',
+  'best',
 )  # fmt: skip
 SCALES = (2, 3, 4)
 SEED = 0

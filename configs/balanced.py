@@ -1,0 +1,15 @@
+"""Zero-shot in about a minute of one core: from random parameters, one image.
+
+Four stages, all at the scale itself: each begins from the parameters of the
+last, and the results so far are fathers beside the input, which is what the
+intermediate scales of `gradual` are for, without their larger crops. Muon learns
+in a quarter of Adam's steps (docs/results/time_to_quality.md).
+
+  python bin/main.py --config=configs/balanced.py --input=photo.png
+"""
+
+from zssr_jax import presets
+
+
+def get_config():
+  return presets.config_dict('balanced')
