@@ -86,7 +86,10 @@ def test_steps_that_are_asked_for_hold_with_a_start_and_without(
   ('name', 'message'),
   [
     ('fats', '^fats: no such config; did you mean fast\\?$'),
-    ('xyzzy', '^xyzzy: no such config; known: auto, balanced, best, .*vdsr_backbone$'),
+    (
+      'xyzzy',
+      '^xyzzy: no such config; known: auto, balanced, best, .*vdsr_backbone$',
+    ),
   ],
 )
 def test_an_unknown_name_is_told_its_nearest(name, message):
