@@ -136,9 +136,7 @@ def run_stage(
     clock: takes the time.
   """
   config, stage = run.config, run.stages[number]
-  init_key, window_key, train_key = jax.random.split(
-    jax.random.fold_in(run.key, number), 3
-  )
+  init_key, window_key, train_key = _keys_of(run.key, number)
   with clock('prepare'):
     model = make_model(run.network, stage.factors, config)
     data = _prepare(run, number, carried, window_key)
@@ -183,6 +181,12 @@ def run_stage(
     histories=(*carried.histories, *histories),
     upscaler=upscaler,
   )
+
+
+@jax.jit
+def _keys_of(key: jax.Array, number: int) -> tuple[jax.Array, ...]:
+  """Returns a stage's three random keys."""
+  return tuple(jax.random.split(jax.random.fold_in(key, number), 3))
 
 
 def _prepare(
@@ -247,10 +251,24 @@ def shapes_of(
   Returns:
     A tree of `jax.ShapeDtypeStruct`.
   """
+  try:
+    return _shapes_of(model, factors, channels)
+  except TypeError:  # a module of one's own that has no hash
+    return _shapes_of.__wrapped__(model, factors, channels)
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes_of(
+  model: nn.Module, factors: tuple[float, float], channels: int
+) -> Any:
   son = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
   shape = resize.scaled_shape(son.shape[1:3], factors)
   father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), son, father)['params']
+
+  def init(son, father):
+    return model.init(jax.random.key(0), son, father)['params']
+
+  return jax.eval_shape(init, son, father)
 
 
 def reach_of(network: Network, model: nn.Module, config: Config) -> int:
@@ -267,9 +285,9 @@ def _begin(
   windows: step.Windows,
 ) -> Any:
   """Returns the parameters of a network's first step in a stage."""
-  pair = windows.son, windows.interpolated
   # Of random parameters the shapes are known without compiling for them.
-  begin = _init_params.eval_shape(model, key, *pair)
+  factors = run.stages[len(carried.histories) // run.config.networks].factors
+  begin = shapes_of(model, factors, run.image.shape[2])
   if not carried.params:
     begin = complete_start(begin, run.start, run.network, run.name)
   elif _shapes(earlier := carried.params[member]) == _shapes(begin):
@@ -279,7 +297,7 @@ def _begin(
   ):
     return begin
   # Where the factors change the shapes, the network starts anew.
-  fresh = _init_params(model, key, *pair)
+  fresh = _init_params(model, key, windows.son, windows.interpolated)
   if carried.params:
     return fresh
   return complete_start(fresh, run.start, run.network, run.name)

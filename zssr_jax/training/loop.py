@@ -17,7 +17,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from zssr_jax import programs
 from zssr_jax.config import Config
+from zssr_jax.ops import conv
 from zssr_jax.training import history as history_lib
 from zssr_jax.training import losses
 from zssr_jax.training import step as step_lib
@@ -99,6 +101,24 @@ def make_chunk(
 def chunk_length() -> int:
   """Steps per call on the default backend."""
   return _CHUNK.get(jax.default_backend(), _CHUNK_DEFAULT)
+
+
+def _kept_chunk(
+  job: Job,
+) -> Callable[..., tuple[step_lib.State, step_lib.Record]]:
+  """Returns a job's chunk, from disk where it is there."""
+  facts = job.model, job.side, job.losses, job.config, chunk_length()
+  leaf: Any = 0
+  record = step_lib.Record(
+    leaf, {term.name: leaf for term in job.losses}, *5 * [leaf]
+  )
+  return programs.keep(
+    make_chunk(*facts),
+    # The weight gradient depends on the number of cores.
+    (*facts, conv.cores()),
+    (job.state, job.data),
+    (job.state, record),
+  )
 
 
 class Watch:
@@ -210,9 +230,7 @@ def train(
     job: what to train, and on what.
     progress: called with a `Progress` after each chunk.
   """
-  chunk = make_chunk(
-    job.model, job.side, job.losses, job.config, chunk_length()
-  )
+  chunk = _kept_chunk(job)
   watch = Watch(job, progress)
   state = job.state
   while not bool(state.done):
