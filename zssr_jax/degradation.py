@@ -410,7 +410,6 @@ def _blur(
   return blurred[:: stride[0], :: stride[1]]
 
 
-@jax.jit  # outside of jit, too: it is a dozen of small operations
 def _correlate_by_fft(image: jax.Array, kernel: jax.Array) -> jax.Array:
   """Computes `correlate` at stride 1 as a product of spectra."""
   # Whatever wraps around lies outside of what is kept.
