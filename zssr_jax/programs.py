@@ -47,8 +47,8 @@ _SETTLED = 5
 # Parts of the names of those settings of JAX that change no program.
 _SILENT = ('cache', 'default_device', 'dump', 'log', 'source', 'traceback')
 _HASH = hashlib.sha256
-# LLVM's level is 3 otherwise, which compiles a third longer. Steps are as fast and
-# the same to the bit.
+# LLVM's level is 3 otherwise, which compiles a third longer. Steps are as fast,
+# and the same to the bit.
 _OPTIONS: dict[str, dict[str, Any]] = {
   'cpu': {'xla_backend_optimization_level': 2}
 }
