@@ -147,7 +147,7 @@ def run_stage(
       keys = [init_key, train_key]
       if member:
         keys = [jax.random.fold_in(k, member) for k in keys]
-      begin = _begin(run, carried, member, model, keys[0], data.windows)
+      begin = _begin(run, carried, member, model, keys[0], data)
       state = step.init_state(keys[1], begin, data.source, config)
     with clock('train'):
       trained = yield loop.Job(
@@ -261,7 +261,8 @@ def shapes_of(
 def _shapes_of(
   model: nn.Module, factors: tuple[float, float], channels: int
 ) -> Any:
-  son = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
+  # A user's network has been tried on as many pixels (`checks.check_model`).
+  son = jax.ShapeDtypeStruct((1, 16, 16, channels), jnp.float32)
   shape = resize.scaled_shape(son.shape[1:3], factors)
   father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
 
@@ -282,11 +283,11 @@ def _begin(
   member: int,
   model: nn.Module,
   key: jax.Array,
-  windows: step.Windows,
+  data: step.Data,
 ) -> Any:
   """Returns the parameters of a network's first step in a stage."""
   # Of random parameters the shapes are known without compiling for them.
-  factors = run.stages[len(carried.histories) // run.config.networks].factors
+  factors = data.source.degradation.scale
   begin = shapes_of(model, factors, run.image.shape[2])
   if not carried.params:
     begin = complete_start(begin, run.start, run.network, run.name)
@@ -297,7 +298,8 @@ def _begin(
   ):
     return begin
   # Where the factors change the shapes, the network starts anew.
-  fresh = _init_params(model, key, windows.son, windows.interpolated)
+  pair = data.windows.son, data.windows.interpolated
+  fresh = _init_params(model, key, *pair)
   if carried.params:
     return fresh
   return complete_start(fresh, run.start, run.network, run.name)
