@@ -127,7 +127,9 @@ def _find(
         content = _export(function, arguments, result)
         _write(path, content)
       # As read when it was just made: so JAX finds it compiled next time.
-      _loaded[path.name] = _callable(content)
+      call = _callable(content)
+      call.lower(*jax.tree.leaves(arguments))  # what goes wrong does so here
+      _loaded[path.name] = call
       while len(_loaded) > 64:
         _loaded.pop(next(iter(_loaded)))
     return _loaded[path.name]
