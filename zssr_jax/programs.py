@@ -127,7 +127,7 @@ def _find(
         content = _export(function, arguments, result)
         _write(path, content)
       # As read when it was just made: so JAX finds it compiled next time.
-      call = _callable(content)
+      call: Any = _callable(content)
       call.lower(*jax.tree.leaves(arguments))  # what goes wrong does so here
       _loaded[path.name] = call
       while len(_loaded) > 64:
