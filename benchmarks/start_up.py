@@ -61,6 +61,7 @@ def until(words: bytes, cache: str, *arguments: str) -> Seconds:
     stdin=other,
     stdout=other,
     stderr=other,
+    cwd=ROOT,  # or Python would import the package of another folder
     env={**environment, 'ZSSR_JAX_CACHE': cache},
   )
   os.close(other)
