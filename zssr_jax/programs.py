@@ -49,7 +49,7 @@ _SETTLED = 5
 _SILENT = ('cache', 'default_device', 'dump', 'log', 'source', 'traceback')
 _HASH = hashlib.sha256
 # LLVM's level is 3 otherwise, which compiled training chunks of `fast` and
-# `nonideal` a fifth to two fifths longer; steps were as fast, and results equal.
+# `nonideal` a fifth to two fifths longer. Steps are as fast, and the same.
 _OPTIONS: dict[str, dict[str, Any]] = {
   'cpu': {'xla_backend_optimization_level': 2}
 }
