@@ -64,7 +64,7 @@ def test_a_library_keeps_its_programs_and_takes_them(tmp_path):
   cache = tmp_path / 'cache'
   first = run(cache, 'ab')
   assert first['folder'] == str(cache)
-  kept = sorted(path.name for path in cache.iterdir())
+  kept = sorted(path.name for path in cache.glob('*-cache'))
   assert kept and first['misses'] >= len(kept)
   second = run(cache, 'ab')
   assert (second['misses'], second['hits']) == (0, first['misses'])
@@ -72,7 +72,7 @@ def test_a_library_keeps_its_programs_and_takes_them(tmp_path):
   third = run(cache, 'abc', 'locked')
   assert third['folder'] == str(cache)
   assert third['hits'] == second['hits']
-  assert sorted(path.name for path in cache.iterdir()) == kept
+  assert sorted(path.name for path in cache.glob('*-cache')) == kept
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,8 @@ def test_compile_cache_lies_where_told(
     chosen = jax.config.jax_compilation_cache_dir
     assert chosen == (folder and str(tmp_path / folder))
     assert not chosen or os.path.isdir(chosen)
+    own = compile_cache.own_folder()
+    assert own == (folder and tmp_path / folder)
   finally:
     for name, value in zip(names, before, strict=True):
       jax.config.update(name, value)
@@ -118,5 +120,6 @@ def test_a_setting_of_jaxs_own_goes_first(monkeypatch, tmp_path):
     chosen = jax.config.jax_compilation_cache_dir
     assert chosen == str(tmp_path / 'own')
     assert not (tmp_path / 'ours').exists()
+    assert compile_cache.own_folder() is None
   finally:
     jax.config.update('jax_compilation_cache_dir', before)

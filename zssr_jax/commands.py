@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 from zssr_jax.command_line import app
+
+
+def _share_cores() -> None:
+  """Keeps NumPy to one thread; JAX has its own for all cores.
+
+  The host multiplies small matrices only, and for these OpenBLAS's threads wait
+  for each other longer than they work, several times as long where other
+  processes are at work.
+  """
+  os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # read when it is loaded
 
 
 def zssr(output: str = '.', example: Path | None = None) -> int:
@@ -23,6 +34,7 @@ def zssr(output: str = '.', example: Path | None = None) -> int:
     return server.serve(sys.argv[2:])
   from zssr_jax.command_line import zssr as command
 
+  _share_cores()
   return app.run_interruptibly(
     lambda: command.main(sys.argv, output=output, example=example)
   )
@@ -51,4 +63,5 @@ def _run(name: str) -> int:
     code: int = module.main(sys.argv)
     return code
 
+  _share_cores()
   return app.run_interruptibly(work)

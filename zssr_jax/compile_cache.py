@@ -21,11 +21,9 @@ def use_compile_cache() -> None:
   folder; a setting of JAX's own goes first. From a folder that cannot be
   written programs are taken; without a folder they are compiled each time.
   """
-  default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-  folder = os.environ.get(VARIABLE, f'{default}/zssr_jax')
-  if not folder or jax.config.values['jax_compilation_cache_dir']:
+  path = _folder()
+  if path is None or jax.config.values['jax_compilation_cache_dir']:
     return
-  path = Path(folder).expanduser()
   writable = _is_writable(path)
   if not writable and not _is_readable(path):
     return
@@ -35,6 +33,23 @@ def use_compile_cache() -> None:
   least = 0.0 if writable else math.inf
   jax.config.update('jax_persistent_cache_min_compile_time_secs', least)
   jax.config.update('jax_compilation_cache_dir', str(path))
+
+
+def own_folder() -> Path | None:
+  """Returns the folder of compiled programs if it is this package's.
+
+  It is None where there is none, or a setting of JAX's own names it.
+  """
+  path = _folder()
+  used = jax.config.values['jax_compilation_cache_dir']
+  return path if path is not None and used == str(path) else None
+
+
+def _folder() -> Path | None:
+  """The folder that the environment asks for."""
+  default = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+  folder = os.environ.get(VARIABLE, f'{default}/zssr_jax')
+  return Path(folder).expanduser() if folder else None
 
 
 def _is_readable(path: Path) -> bool:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import psutil
 
+from zssr_jax import programs
 from zssr_jax.config import Config
 from zssr_jax.errors import InputError
 from zssr_jax.ops import conv, resize
@@ -66,9 +67,13 @@ def _counted(
   rows, columns = resize.scaled_shape((side, side), factors)
   son = jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
   father = jax.ShapeDtypeStruct((1, rows, columns, channels), jnp.float32)
-  params = jax.eval_shape(model.init, jax.random.key(0), son, father)
-  counted = jax.jit(model.apply).lower(params, son, father).cost_analysis()
-  return float((counted or {}).get('flops', 0.0)) / side**2
+
+  def count() -> float:
+    params = jax.eval_shape(model.init, jax.random.key(0), son, father)
+    counted = jax.jit(model.apply).lower(params, son, father).cost_analysis()
+    return float((counted or {}).get('flops', 0.0)) / side**2
+
+  return programs.remember(count, ('flops', model, factors, channels))
 
 
 def seconds_of(

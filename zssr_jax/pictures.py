@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import scipy.ndimage
+import scipy  # loads its parts when they are first used
 
 from zssr_jax.data import image_io, photo, photo_parts
 from zssr_jax.data.photo import Photo

@@ -136,9 +136,7 @@ def run_stage(
     clock: takes the time.
   """
   config, stage = run.config, run.stages[number]
-  init_key, window_key, train_key = jax.random.split(
-    jax.random.fold_in(run.key, number), 3
-  )
+  init_key, window_key, train_key = _keys_of(run.key, number)
   with clock('prepare'):
     model = make_model(run.network, stage.factors, config)
     data = _prepare(run, number, carried, window_key)
@@ -149,7 +147,7 @@ def run_stage(
       keys = [init_key, train_key]
       if member:
         keys = [jax.random.fold_in(k, member) for k in keys]
-      begin = _begin(run, carried, member, model, keys[0], data.windows)
+      begin = _begin(run, carried, member, model, keys[0], data)
       state = step.init_state(keys[1], begin, data.source, config)
     with clock('train'):
       trained = yield loop.Job(
@@ -183,6 +181,12 @@ def run_stage(
     histories=(*carried.histories, *histories),
     upscaler=upscaler,
   )
+
+
+@jax.jit
+def _keys_of(key: jax.Array, number: int) -> tuple[jax.Array, ...]:
+  """Returns a stage's three random keys."""
+  return tuple(jax.random.split(jax.random.fold_in(key, number), 3))
 
 
 def _prepare(
@@ -247,10 +251,25 @@ def shapes_of(
   Returns:
     A tree of `jax.ShapeDtypeStruct`.
   """
-  son = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
+  try:
+    return _shapes_of(model, factors, channels)
+  except TypeError:  # a module of one's own that has no hash
+    return _shapes_of.__wrapped__(model, factors, channels)
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes_of(
+  model: nn.Module, factors: tuple[float, float], channels: int
+) -> Any:
+  # A user's network has been tried on as many pixels (`checks.check_model`).
+  son = jax.ShapeDtypeStruct((1, 16, 16, channels), jnp.float32)
   shape = resize.scaled_shape(son.shape[1:3], factors)
   father = jax.ShapeDtypeStruct((1, *shape, channels), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), son, father)['params']
+
+  def init(son, father):
+    return model.init(jax.random.key(0), son, father)['params']
+
+  return jax.eval_shape(init, son, father)
 
 
 def reach_of(network: Network, model: nn.Module, config: Config) -> int:
@@ -264,12 +283,12 @@ def _begin(
   member: int,
   model: nn.Module,
   key: jax.Array,
-  windows: step.Windows,
+  data: step.Data,
 ) -> Any:
   """Returns the parameters of a network's first step in a stage."""
-  pair = windows.son, windows.interpolated
   # Of random parameters the shapes are known without compiling for them.
-  begin = _init_params.eval_shape(model, key, *pair)
+  factors = data.source.degradation.scale
+  begin = shapes_of(model, factors, run.image.shape[2])
   if not carried.params:
     begin = complete_start(begin, run.start, run.network, run.name)
   elif _shapes(earlier := carried.params[member]) == _shapes(begin):
@@ -279,6 +298,7 @@ def _begin(
   ):
     return begin
   # Where the factors change the shapes, the network starts anew.
+  pair = data.windows.son, data.windows.interpolated
   fresh = _init_params(model, key, *pair)
   if carried.params:
     return fresh

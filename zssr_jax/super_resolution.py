@@ -280,10 +280,8 @@ def run_config(
   tracker.expect(_expect(image.shape, scale, config))
   tracker.enter('estimate')
   with clock('estimate'):
-    # A key of its own keeps the training the same when a kernel is passed in.
-    kernel_key = jax.random.fold_in(key, 2**31 - 1)
     looked_at = parts.window(image, _LOOKED_AT)
-    found = _find(looked_at, scale, kernel, degradation, config, kernel_key)
+    found = _find(looked_at, scale, kernel, degradation, config, key)
     config = found.config
   run = stages.Run(
     image=image,
@@ -512,8 +510,13 @@ def _find(
   key: jax.Array,
 ) -> _Found:
   """Finds out how sons are to be made, and with `auto` how to train."""
+
+  def kernel_key() -> jax.Array:
+    # Its own keeps the training the same when a kernel is passed in.
+    return jax.random.fold_in(key, 2**31 - 1)
+
   if callable(kernel):
-    kernel = kernel(image, scale, key)
+    kernel = kernel(image, scale, kernel_key())
   known = (degradation or Degradation(scale)).replace(
     scale=scale, border=config.border
   )
@@ -536,7 +539,7 @@ def _find(
     known = diagnosis_lib.with_error(image, known)
   estimate = None
   if known.kernel is None and config.kernel in registry.ESTIMATORS:
-    estimate = estimation.estimate(image, scale, config.kernel, key)
+    estimate = estimation.estimate(image, scale, config.kernel, kernel_key())
     known = _with_kernel(known, estimate.kernel, config, image.shape)
   if config.automatic:
     config, known = automatic.settle(config, known)

@@ -308,6 +308,42 @@ def test_wrong_flags_are_answered_without_jax(tmp_path):
   assert done.stderr.startswith("error: Unknown command line flag 'sacle'")
 
 
+def test_a_run_imports_what_its_first_step_needs(tmp_path):
+  """Whatever JAX, flax and optax take with them is theirs."""
+  program = """
+import gc, os, sys
+from zssr_jax import commands
+from zssr_jax.command_line import app
+sys.argv = ['zssr', '--list-configs']
+commands.zssr()
+assert 'numpy' not in sys.modules  # which reads this when it is imported:
+assert os.environ['OPENBLAS_NUM_THREADS'] == '1'
+with app.importing():
+  assert not gc.isenabled()
+  import flax.linen, jax, optax
+  before = set(sys.modules)
+  from zssr_jax.command_line import upscale
+assert gc.isenabled()
+unused = {'dm_pix', 'chex', 'h5py', 'scipy.io', 'scipy.ndimage', 'scipy.sparse',
+  'scipy.optimize', 'tifffile', 'torch', 'zssr_jax.report', 'zssr_jax.web'}
+print(sorted(unused & (set(sys.modules) - before)))
+"""
+  variables = {
+    name: value
+    for name, value in os.environ.items()
+    if name != 'OPENBLAS_NUM_THREADS'
+  }
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    env={**variables, 'PYTHONPATH': str(ROOT)},
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines()[-1] == '[]'
+
+
 @pytest.mark.slow
 def test_platform_that_is_not_there_is_one_line(tmp_path):
   save(tmp_path / 'a.png')

@@ -245,6 +245,18 @@ def test_the_matrix_is_what_is_applied_to_a_column():
   )
 
 
+@pytest.mark.parametrize('border', ['replicate', 'symmetric'])
+@pytest.mark.parametrize('scale', [0.1, 0.4, 0.5625, 0.8, 1.5, 2.0, 3.7])
+def test_small_images_are_resized_as_large_ones(monkeypatch, scale, border):
+  image = random_image(13, 31, 2)
+  image[12, 30] = math.nan  # and what is no number spreads no further
+  small = resize.imresize(image, scale, border=border)
+  monkeypatch.setattr(resize, '_FEW_SAMPLES', 0)
+  large = resize.imresize(image, scale, border=border)
+  np.testing.assert_array_equal(small, large, strict=True)
+  assert np.isfinite(large).any()
+
+
 @pytest.mark.parametrize('scale', [0, -1, math.nan, math.inf])
 def test_a_scale_that_is_no_scale_is_refused(scale):
   with pytest.raises(ValueError):

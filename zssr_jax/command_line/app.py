@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -61,6 +63,24 @@ def forbid_repeats(values: flags.FlagValues) -> None:
   for name in values:
     if not isinstance(values[name], flags.MultiFlag):
       values[name].allow_overwrite = False
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+  """Imports what a run needs, in a tenth less time where JAX is new.
+
+  Python looks for garbage again and again while modules are made, which leave
+  none, and later among all that they hold; here it does not.
+  """
+  if 'jax' in sys.modules or not gc.isenabled():
+    yield
+    return
+  gc.disable()
+  try:
+    yield
+  finally:
+    gc.freeze()
+    gc.enable()
 
 
 def run_command(

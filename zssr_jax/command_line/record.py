@@ -8,7 +8,7 @@ import json
 import math
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -17,8 +17,10 @@ from zssr_jax import Result, blur_kernels
 from zssr_jax.command_line import findings
 from zssr_jax.command_line.arguments import Options
 from zssr_jax.command_line.jobs import Job
-from zssr_jax.evaluation.judge import Scores
 from zssr_jax.ops.resize import Scale
+
+if TYPE_CHECKING:
+  from zssr_jax.evaluation.judge import Scores
 
 _PACKAGES = ('zssr_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -53,13 +53,15 @@ from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
 from zssr_jax.display import Display, minutes
 from zssr_jax.errors import InputError, printable
-from zssr_jax.evaluation.judge import Judge, Scores
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.pictures import Picture, Unit
-from zssr_jax.report import page
-from zssr_jax.report.side_by_side import find_detail, side_by_side
+
+if TYPE_CHECKING:
+  # At run time where there is a reference, or a report is asked for.
+  from zssr_jax.evaluation.judge import Judge, Scores
+  from zssr_jax.report import page
 
 # Megapixels of an input from which a user is told beforehand what it takes.
 _LARGE = 4
@@ -152,6 +154,8 @@ def _compare(
   judge: Judge, image: np.ndarray, reference: np.ndarray, scores: Scores
 ) -> np.ndarray:
   """Returns the side-by-side picture `[h, w, 3]`."""
+  from zssr_jax.report.side_by_side import find_detail, side_by_side
+
   rows, columns = np.minimum(image.shape, reference.shape)[:2]
   panels = [
     (label, pixels[:rows, :columns])
@@ -238,6 +242,8 @@ def _read(job: Job, plan: _Plan) -> _Read:
     known = findings.with_tables(plan.known, picture, job.input)
   reference, judge = None, None
   if job.reference:
+    from zssr_jax.evaluation.judge import Judge
+
     reference = _read_reference(job, picture, scale)
     # Before the training, so that what is too small to score is refused.
     judge = Judge(picture.image, reference, scale)
@@ -489,6 +495,8 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
 
 def _entry(done: _Done, scale: Scale) -> page.Entry:
   """What a report shows of a finished job; reads the pictures again."""
+  from zssr_jax.report import page
+
   job, history = done.job, done.result.history
 
   def shown(path: Path, number: int | None = None) -> np.ndarray:
@@ -524,6 +532,8 @@ def _entry(done: _Done, scale: Scale) -> page.Entry:
 def _write_report(
   finished: list[_Done], options: Options, scale: Scale
 ) -> None:
+  from zssr_jax.report import page
+
   made = page.make_report(
     'Super-resolution by zssr_jax',
     (_entry(done, scale) for done in finished),

@@ -149,10 +149,9 @@ def main(
 
   def work() -> int:
     options = arguments.parse_options(argv, define, example=example)
-    # Not before: JAX takes a second or two.
-    from zssr_jax import compile_cache
-    from zssr_jax.command_line import upscale
-
+    with app.importing():  # not before: JAX takes a second
+      from zssr_jax import compile_cache
+      from zssr_jax.command_line import upscale
     compile_cache.use_compile_cache()
     return upscale.run(options)
 

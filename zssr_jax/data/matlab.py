@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-import scipy.sparse
+import scipy  # loads its parts when they are first used
 
 from zssr_jax.data import files
 from zssr_jax.errors import InputError

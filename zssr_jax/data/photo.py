@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
-import scipy.ndimage
+import scipy  # loads its parts when they are first used
 from PIL import Image, PngImagePlugin
 
 from zssr_jax.data import (

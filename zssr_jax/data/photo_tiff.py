@@ -6,15 +6,17 @@ import contextlib
 import io
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import tifffile
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from zssr_jax.data import image_io, photo_parts
 from zssr_jax.data.image_io import Refusal
 from zssr_jax.data.photo_parts import Photo, Tiff
+
+if TYPE_CHECKING:
+  import tifffile  # which takes a while; at run time where there is a TIFF
 
 Tags = tuple[tuple[int, int, int, Any], ...]
 
@@ -134,6 +136,8 @@ def _opened(
   content: bytes, page: int | None, max_pixels: int
 ) -> Iterator[tifffile.TiffPage]:
   """Opens the page that is meant, undecoded."""
+  import tifffile
+
   # The stream is closed, too: pages refer to their file and it to them, so
   # that the content would stay until those circles are collected.
   with io.BytesIO(content) as stream, tifffile.TiffFile(stream) as file:
@@ -578,6 +582,8 @@ def write(
     like: the photo.
     scale: by how much it was enlarged.
   """
+  import tifffile
+
   rows, columns, count = samples.shape
   colours = like.colour.shape[-1]
   facts = like.tiff or Tiff('rgb' if colours == 3 else 'minisblack')

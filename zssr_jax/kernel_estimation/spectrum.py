@@ -186,6 +186,8 @@ class _Problem:
     self._log_power = np.log(power.ravel()[self._folds.chosen] + 1e-13)
     # Rounding to 8 bits leaves 1/12, and averaging the channels less of it.
     self._floor = math.log(0.3 / 12 / 255**2 + noise_std**2)
+    # The transfer function, which stays where a family has no parameters.
+    self._transfer: np.ndarray | None = None
 
   @property
   def count(self) -> int:
@@ -202,6 +204,7 @@ class _Problem:
     other = copy.copy(self)
     other._folds = self._folds[::2]
     other._log_power = self._log_power[::2]
+    other._transfer = None
     return other
 
   def told(self, p: np.ndarray) -> np.ndarray:
@@ -227,10 +230,11 @@ class _Problem:
     )
 
   def _residuals(self, p: np.ndarray) -> np.ndarray:
-    transfer = self._family.log_transfer(
-      p[_COMMON:], self._folds.y, self._folds.x, self._scales
-    )
-    model = self._folds.model(p, transfer)
+    if len(p) > _COMMON or self._transfer is None:
+      self._transfer = self._family.log_transfer(
+        p[_COMMON:], self._folds.y, self._folds.x, self._scales
+      )
+    model = self._folds.model(p, self._transfer)
     priors = [
       (p[1] - _DECAY) / _DECAY_STD,
       (p[2] - self._floor) / _NOISE_STD,

@@ -3,9 +3,10 @@
 Each sample of an axis is a sum of a few samples of the input, weighted by the
 stretched interpolation kernel. The weights depend on sizes and scale alone, so
 they are made by numpy once and are constants inside jit. NumPy input stays on
-the host (float64 inside, sparse products). JAX input runs on the device, by
-polyphase sums: where the weights repeat every p samples, as those of a scale
-p / q do, p samples at a time are sums over a few pieces of q samples.
+the host (float64 inside; tap by tap, or by sparse products where it is large).
+JAX input runs on the device, by polyphase sums: where the weights repeat every
+p samples, as those of a scale p / q do, p samples at a time are sums over a few
+pieces of q samples.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
+import scipy  # loads its parts when they are first used
 
 # The longest period of weights that is made use of. Beyond, an axis takes a
 # product with a dense matrix of up to so many entries, or goes tap by tap.
 _MOST_PHASES = 12
 _DENSE_LIMIT = 1 << 21
+# Samples of an image, and taps, up to which the host goes tap by tap; more of
+# them SciPy adds up in another order.
+_FEW_SAMPLES, _FEW_TAPS = 1 << 18, 16
 
 Array = TypeVar('Array', np.ndarray, jax.Array)
 # Output per input pixels: a number, or a pair (y, x).
@@ -155,6 +159,27 @@ def _within(start: np.ndarray, taps: int, size: int, border: str) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=256)
+def _merged_taps(*args) -> tuple[np.ndarray, np.ndarray]:
+  """`resize_taps` by position, with the weights of one position added up.
+
+  Returns:
+    Positions `[taps, out_size]`, weights `[taps, out_size]`; as a sparse matrix
+    has them, filled up by the last position with weight 0.
+  """
+  index, weight = resize_taps(*args)
+  order = np.argsort(index, axis=1, kind='stable')
+  index = np.take_along_axis(index, order, 1)
+  weight = np.take_along_axis(weight, order, 1)
+  place = np.cumsum(np.diff(index, axis=1, prepend=-1) != 0, axis=1) - 1
+  rows = np.arange(len(index))[:, None]
+  merged = np.zeros_like(weight)
+  np.add.at(merged, (rows, place), weight)
+  positions = np.repeat(index[:, -1:], index.shape[1], axis=1)
+  positions[rows, place] = index
+  return positions.T, merged.T
+
+
+@functools.lru_cache(maxsize=256)
 def _sparse_weights(*args) -> scipy.sparse.csr_matrix:
   index, weight = resize_taps(*args)
   rows = np.repeat(np.arange(args[1]), index.shape[1])
@@ -169,7 +194,16 @@ def resize_matrix(*args, **kwargs) -> np.ndarray:
   return _sparse_weights(*signature).toarray()
 
 
-def _resize_axis_host(x: np.ndarray, axis: int, weights) -> np.ndarray:
+def _resize_axis_host(x: np.ndarray, axis: int, *args) -> np.ndarray:
+  if x.size <= _FEW_SAMPLES and len(_merged_taps(*args)[0]) <= _FEW_TAPS:
+    # To the bit what a sparse product gives, without a tenth of a second for
+    # importing it.
+    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+    out: np.ndarray = np.zeros(())
+    for index, weight in zip(*_merged_taps(*args), strict=True):
+      out = out + np.take(x, index, axis) * weight.reshape(shape)
+    return out
+  weights = _sparse_weights(*args)
   x = np.moveaxis(x, axis, 0)
   out = weights @ x.reshape(x.shape[0], -1)
   return np.moveaxis(out.reshape(weights.shape[0], *x.shape[1:]), 0, axis)
@@ -385,7 +419,7 @@ def imresize(
         out, axis, out_size, scales[axis], method, antialias, border, transposed
       )
       continue
-    out = _resize_axis_host(out, axis, _sparse_weights(*args))
+    out = _resize_axis_host(out, axis, *args)
     if image.dtype == np.uint8:
       out = np.clip(np.floor(out + 0.5), 0, 255)
   return out.astype(image.dtype) if on_host else out

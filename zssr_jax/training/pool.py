@@ -11,7 +11,7 @@ from __future__ import annotations
 import fractions
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -164,12 +164,8 @@ def make_pool(
     area = father.shape[0] * father.shape[1] / (reference[0] * reference[1])
     ratios[slot] = math.sqrt(area)
     weights[slot] = ratios[slot] ** exponent
-  return Pool(
-    jnp.asarray(images),
-    jnp.asarray(sizes),
-    jnp.asarray(ratios),
-    jnp.asarray(weights / weights.sum()),
-  )
+  placed: Any = images, sizes, ratios, weights / weights.sum()
+  return Pool(*jax.device_put(placed))
 
 
 def pad_pool(pool: Pool, slots: int, side: int) -> Pool:

@@ -5,6 +5,7 @@ Everything here is pure and runs inside jit; `loop.py` strings steps together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from zssr_jax import programs
 from zssr_jax.config import Config
 from zssr_jax.degradation import Degradation
 from zssr_jax.training import kernel_source, optimizers, plateau, pool
@@ -136,20 +138,31 @@ def init_state(
     source: of the sons' degradation.
     config: the run's settings.
   """
-  return State(
-    step=jnp.zeros((), jnp.int32),
+  # On the host, so that nothing is compiled for a number.
+  scalar: Any = np.asarray
+  state = State(
+    step=scalar(0, np.int32),
     params=params,
     average=params if config.weight_average else (),
-    optimizer=make_optimizer(config).init(params),
-    error=jnp.zeros((), jnp.float32),
-    error_is_new=jnp.zeros((), bool),
-    lowest=jnp.full((), jnp.inf, jnp.float32),
-    stale=jnp.zeros((), jnp.int32),
-    rate=jnp.ones((), jnp.float32),
+    optimizer=_make_init(config)(params),
+    error=scalar(0, np.float32),
+    error_is_new=scalar(False),
+    lowest=scalar(np.inf, np.float32),
+    stale=scalar(0, np.int32),
+    rate=scalar(1, np.float32),
     key=key,
-    done=jnp.asarray(config.max_steps == 0),
+    done=scalar(config.max_steps == 0),
     learnt=source.init(),
   )
+  placed: State = jax.device_put(state)
+  return placed
+
+
+@functools.lru_cache(maxsize=64)
+def _make_init(config: Config) -> Callable[[Params], Any]:
+  """Makes the optimiser's first state in one program, not one an array."""
+  init: Callable[[Params], Any] = jax.jit(make_optimizer(config).init)
+  return init
 
 
 def make_pair(
@@ -190,7 +203,12 @@ def make_windows(
   fathers = np.stack(
     [image[y : y + side, x : x + side] for y in rows for x in columns]
   )
-  return _pair_windows(key, fathers, degradation)
+  arguments = key, fathers, degradation
+  leaf: Any = 0
+  result = Windows(leaf, leaf, leaf)
+  pair = programs.keep(_pair_windows, 'windows', arguments, result)
+  windows: Windows = pair(*arguments)
+  return windows
 
 
 @jax.jit

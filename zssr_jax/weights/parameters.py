@@ -299,7 +299,10 @@ def _finish(
     tree = nest(found)
   except ValueError as error:
     raise InputError(f'{path}: {error}; convert the weights again') from None
-  return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
+  # Converted on the host, so that nothing is compiled.
+  floats = jax.tree.map(lambda a: np.asarray(a, np.float32), tree)
+  placed: dict[str, Any] = jax.device_put(floats)
+  return placed
 
 
 def load_vgg16(
