@@ -31,7 +31,7 @@ TRAINING_OF_FAST: dict[str, Any] = {
   'max_steps': 400,
   'learning_rate': 5e-3,
   'start_steps': 100,
-  'start_rate': 3e-4,
+  'start_rate': 1e-4,
   'warmup': 20,
 }
 TRAINING_OF_AUTO: dict[str, Any] = {
