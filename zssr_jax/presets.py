@@ -202,7 +202,7 @@ PRESETS: dict[str, Config] = {
 SUMMARIES: dict[str, str] = {
   'auto': 'any photo; finds its blur, noise and compression first; seconds',
   'fast': 'a sharp, clean photo that was only shrunk; the quickest',
-  'balanced': 'a clean photo, from that photo alone; a minute',
+  'balanced': 'a clean photo, from that photo alone; a minute or two',
   'nonideal_fast': 'a blurred photo; finds the blur; seconds',
   'nonideal': 'a blurred photo, from that photo alone; half a minute or more',
   'real': 'a noisy or compressed photo, from that photo alone; half a minute',
