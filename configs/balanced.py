@@ -1,4 +1,4 @@
-"""Zero-shot in about a minute of one core: from random parameters, one image.
+"""Zero-shot in a minute or two of one core: from random parameters, one image.
 
 Four stages, all at the scale itself: each begins from the parameters of the
 last, and the results so far are fathers beside the input, which is what the

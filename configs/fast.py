@@ -6,9 +6,9 @@ trained on the image for 100 steps by ZSSR's own procedure. For scales 2, 3
 and 4. Honestly zero-shot, and for any scale, with `--config.start=random`,
 which takes more steps at a higher rate. For blurred photos `nonideal_fast`.
 
-Measured on Set5, seed 0: x2 37.62 / .9586, x3 33.84 / .9223, x4 31.44 /
-.8842, in 1.5 to 4.6, 1.9 to 3.2 and 0.4 to 2.3 s an image on two cores; from
-random parameters x2 37.05 / .9560 in 8 to 14 s (docs/results/README.md).
+Measured on Set5, seed 0: x2 37.62 / .9586, x3 33.90 / .9228, x4 31.56 /
+.8863, in 6 to 28, 3 to 11 and 2 to 7 s an image, compilation included, on one
+core of a busy machine (docs/results/README.md).
 
   python bin/main.py --config=configs/fast.py --input=photos/
 """

@@ -67,10 +67,10 @@ def test_changes_are_laid_over_a_preset():
 @pytest.mark.parametrize(
   ('changes', 'expected'),
   [
-    ({}, (100, 3e-4)),
-    ({'max_steps': 7}, (7, 3e-4)),
+    ({}, (100, 1e-4)),
+    ({'max_steps': 7}, (7, 1e-4)),
     ({'learning_rate': 0.5}, (100, 0.5)),
-    ({'max_steps': 7, 'start_steps': 8}, (8, 3e-4)),
+    ({'max_steps': 7, 'start_steps': 8}, (8, 1e-4)),
     ({'start': 'random'}, (400, 5e-3)),
     ({'start': 'random', 'max_steps': 7}, (7, 5e-3)),
   ],

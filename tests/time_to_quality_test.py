@@ -110,7 +110,7 @@ def test_plot_is_drawn(curves, tmp_path):
 
 
 def test_configs_of_a_family_differ_in_steps_alone(script):
-  family = script.Family('fast', {'start': 'random'}, (5, None, 800, 20))
+  family = script.Family('fast', {'start': 'random'}, (5, None, 400, 20))
   configs = script.configs_of(family)
   assert [c.max_steps for c in configs] == [5, 400, 20]
   first, *others = (script.settings_of(c) for c in configs)

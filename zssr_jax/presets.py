@@ -31,7 +31,7 @@ TRAINING_OF_FAST: dict[str, Any] = {
   'max_steps': 400,
   'learning_rate': 5e-3,
   'start_steps': 100,
-  'start_rate': 3e-4,
+  'start_rate': 1e-4,
   'warmup': 20,
 }
 TRAINING_OF_AUTO: dict[str, Any] = {
@@ -202,7 +202,7 @@ PRESETS: dict[str, Config] = {
 SUMMARIES: dict[str, str] = {
   'auto': 'any photo; finds its blur, noise and compression first; seconds',
   'fast': 'a sharp, clean photo that was only shrunk; the quickest',
-  'balanced': 'a clean photo, from that photo alone; a minute',
+  'balanced': 'a clean photo, from that photo alone; a minute or two',
   'nonideal_fast': 'a blurred photo; finds the blur; seconds',
   'nonideal': 'a blurred photo, from that photo alone; half a minute or more',
   'real': 'a noisy or compressed photo, from that photo alone; half a minute',

@@ -63,10 +63,10 @@ def test_config_files_say_how_to_run_them(name):
 @pytest.mark.parametrize(
   ('flags', 'expected'),
   [
-    ((), (100, 3e-4)),
-    (('--config.max_steps=7',), (7, 3e-4)),
+    ((), (100, 1e-4)),
+    (('--config.max_steps=7',), (7, 1e-4)),
     (('--config.learning_rate=0.5',), (100, 0.5)),
-    (('--config.max_steps=7', '--config.start_steps=8'), (8, 3e-4)),
+    (('--config.max_steps=7', '--config.start_steps=8'), (8, 1e-4)),
     (('--config.start=random',), (400, 5e-3)),
     (('--config.start=random', '--config.max_steps=7'), (7, 5e-3)),
   ],
