@@ -69,7 +69,12 @@ def check(program):
 
 
 def ones(tree):
-  return jax.tree.map(lambda x: np.ones(x.shape, x.dtype), tree)
+  def one(x):
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      return jax.random.key(1)
+    return np.ones(x.shape, x.dtype)
+
+  return jax.tree.map(one, tree)
 
 
 @pytest.fixture
