@@ -35,12 +35,12 @@ TRAINING_OF_FAST: dict[str, Any] = {
   'warmup': 20,
 }
 TRAINING_OF_AUTO: dict[str, Any] = {
-  'optimizer': 'muon',
+  'optimizer': 'adam',
   'crop': 96,
-  'max_steps': 400,
-  'learning_rate': 5e-3,
+  'max_steps': 800,
+  'learning_rate': 3e-3,
   'start_steps': 200,
-  'start_rate': 1e-3,
+  'start_rate': 2e-3,
   'warmup': 10,
 }
 
