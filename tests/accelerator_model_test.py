@@ -1,15 +1,10 @@
 """What benchmarks/accelerator_model.py reads off a compiled program."""
 
-import importlib.util
-import pathlib
-import sys
-
 import jax
 import pytest
 
 from zssr_jax import presets, super_resolution
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
 # As XLA writes it, with shorter lines: a loop of a hundred steps.
 PROGRAM = """HloModule jit_chunk, is_scheduled=true
 
@@ -76,16 +71,10 @@ backend_config={"known_trip_count":{"n":"100"},"known_init_step":{}}
 
 
 @pytest.fixture(scope='module')
-def model():
-  sys.path.insert(0, str(FOLDER))
-  path = FOLDER / 'accelerator_model.py'
-  spec = importlib.util.spec_from_file_location('accelerator_model', path)
-  module = importlib.util.module_from_spec(spec)
+def model(load_script):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('JAX_SKIP_CUDA_CONSTRAINTS_CHECK', '1')
-    spec.loader.exec_module(module)
-  yield module
-  sys.path.remove(str(FOLDER))
+    return load_script('benchmarks/accelerator_model.py')
 
 
 def test_a_step_of_a_compiled_program_is_counted(model):

@@ -1,26 +1,17 @@
 """benchmarks/accelerator.py does all of its parts, here on a CPU."""
 
-import importlib.util
-import pathlib
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
-
 
 @pytest.fixture
-def script(monkeypatch):
-  monkeypatch.syspath_prepend(str(FOLDER))
-  path = FOLDER / 'accelerator.py'
-  spec = importlib.util.spec_from_file_location('accelerator', path)
-  module = importlib.util.module_from_spec(spec)
+def script(load_script):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
-    spec.loader.exec_module(module)
-  return module
+    return load_script('benchmarks/accelerator.py')
 
 
 def call(script, monkeypatch, *arguments):

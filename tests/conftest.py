@@ -1,5 +1,6 @@
 """What every test runs under: strict JAX, four devices, a compile cache."""
 
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -50,6 +51,26 @@ def cases(data_root) -> pathlib.Path:
   if not folder.is_dir():
     pytest.skip(f'no folder of cases beside {data_root}')
   return folder
+
+
+@pytest.fixture(scope='session')
+def load_script():
+  """Loads a script as a module: `load_script('benchmarks/scale.py')`.
+
+  As where it is started, it finds its neighbours. It is another module each
+  time, which no other test has changed.
+  """
+
+  def load(name: str):
+    path = pathlib.Path(__file__).parents[1] / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+      patch.syspath_prepend(path.parent)
+      spec.loader.exec_module(module)
+    return module
+
+  return load
 
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')

@@ -1,6 +1,5 @@
 """The bundled example is what its README says, and the notebook runs."""
 
-import importlib.util
 import pathlib
 import re
 import shutil
@@ -40,16 +39,14 @@ def kernel():
   return np.load(FOLDER / 'astronaut_kernel.npy')
 
 
-def test_the_script_makes_the_same_example_again(lr, hr, kernel, monkeypatch):
+def test_the_script_makes_the_same_example_again(
+  lr, hr, kernel, monkeypatch, load_script
+):
   def no_network(*args, **kwargs):
     raise AssertionError('the photo has to be downloaded')
 
   monkeypatch.setattr(socket.socket, 'connect', no_network)
-  spec = importlib.util.spec_from_file_location(
-    'make_example', FOLDER / 'make_example.py'
-  )
-  script = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(script)
+  script = load_script('examples/make_example.py')
   made_lr, made_hr, made_kernel = script.make_example()
   np.testing.assert_array_equal(made_lr, lr)
   np.testing.assert_array_equal(made_hr, hr)

@@ -1,7 +1,6 @@
 """The shipped configs, from Python and from the command line's files."""
 
 import dataclasses
-import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -21,10 +20,8 @@ def test_every_file_has_its_preset_and_every_preset_its_file():
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda f: f.stem)
-def test_a_config_file_is_its_preset_and_says_how_to_run_it(file):
-  spec = importlib.util.spec_from_file_location(file.stem, file)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
+def test_a_config_file_is_its_preset_and_says_how_to_run_it(file, load_script):
+  module = load_script(f'configs/{file.name}')
   fields = module.get_config().to_dict()
   assert fields == dataclasses.asdict(presets.PRESETS[file.stem])
   assert Config(**fields) == presets.PRESETS[file.stem]

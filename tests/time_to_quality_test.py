@@ -1,9 +1,6 @@
 """The tables, the curves and the plan of benchmarks/time_to_quality.py."""
 
-import importlib
 import json
-import pathlib
-import sys
 
 import jax
 import numpy as np
@@ -12,16 +9,10 @@ from PIL import Image
 
 from zssr_jax.data import datasets
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'benchmarks'
-
 
 @pytest.fixture(scope='module')
-def script():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module('time_to_quality')
-  for name in ('time_to_quality', 'quality_curves', 'ceiling'):
-    sys.modules.pop(name, None)
+def script(load_script):
+  return load_script('benchmarks/time_to_quality.py')
 
 
 @pytest.fixture(scope='module')

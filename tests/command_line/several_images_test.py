@@ -1,9 +1,7 @@
 """bin/main.py with several devices, or several images on one."""
 
-import importlib.util
 import json
 import os
-import pathlib
 import re
 import shutil
 
@@ -17,15 +15,12 @@ from zssr_jax.data import image_io
 from zssr_jax.ops import metrics
 from zssr_jax.parallel import devices
 
+from .helpers import bin_main
+
 # ml_collections loads config files in a way that Python is phasing out.
 pytestmark = pytest.mark.filterwarnings(
   'ignore:.*load_module:DeprecationWarning'
 )
-
-ROOT = pathlib.Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location('bin_main', ROOT / 'bin/main.py')
-bin_main = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(bin_main)
 
 
 @pytest.fixture

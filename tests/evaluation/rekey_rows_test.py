@@ -1,6 +1,5 @@
 """Rows proven the same are carried over to the present code, no others."""
 
-import importlib.util
 import json
 import pathlib
 
@@ -17,13 +16,8 @@ TINY = Config(model='pixel_shuffle', depth=3, width=8, crop=24, max_steps=2)
 
 
 @pytest.fixture
-def script():
-  """The script, as a module that no other test has changed."""
-  path = ROOT / 'benchmarks' / 'rekey_rows.py'
-  spec = importlib.util.spec_from_file_location('rekey_rows', path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+def script(load_script):
+  return load_script('benchmarks/rekey_rows.py')
 
 
 @pytest.fixture(scope='module')
