@@ -187,7 +187,7 @@ def draw_father(key: jax.Array, pool: Pool) -> jax.Array:
   """Draws the index of a father, int32, with probability `pool.weights`."""
   # The inverse of the distribution needs one number, whatever the padding.
   point = jax.random.uniform(key)
-  # Comparing all is one kernel on a GPU, a binary search sixteen.
+  # Comparing all is one kernel on a GPU, a binary search nineteen more.
   index = jnp.searchsorted(
     jnp.cumsum(pool.weights), point, side='right', method='compare_all'
   )
