@@ -37,7 +37,7 @@ FIELDS = [field.name for field in dataclasses.fields(Config)]
     ('depth', True, 'must be a whole number'),
     ('depth', None, 'must be a whole number'),
     ('depth', np.float32(2.5), 'must be a whole number'),
-    ('batch', 0, 'must lie in [1, 1024]'),
+    ('batch', -1, 'must lie in [0, 1024]'),
     ('noise_std', -0.1, 'must lie in [0.0, 1.0]'),
     ('noise_std', '0.1', 'must be a number'),
     ('noise_std', False, 'must be a number'),

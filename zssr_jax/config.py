@@ -181,7 +181,13 @@ class Config:
     1.0,
     "the same as a share of the largest father's shorter side, at most",
   )
-  batch: int = ranged(1, 1, 1024, 'crops per step')
+  batch: int = ranged(
+    1,
+    0,
+    1024,
+    'crops per step; 0: as many as have the pixels of one crop at scale 2 in'
+    ' their sons',
+  )
   min_father_scale: float = ranged(
     0.5, 0.1, 1.0, 'side of the smallest father, relative to the input'
   )

@@ -253,9 +253,8 @@ class Upscaler:
     """Estimates how long the phases take."""
     trained = self._trained
     flops = forecast.flops_of(trained.model, self.scale, self._channels)
-    side = self.config.crop  # of the training, which there is none of
-    return forecast.seconds_of(
-      shape, self.scale, self.config, side=side, flops=flops
+    return forecast.seconds_of(  # of a run that trains on nothing
+      shape, self.scale, self.config, cropped=0, flops=flops
     )
 
   def _enlarge(

@@ -26,12 +26,16 @@ from zssr_jax.ops.resize import Scale
 from zssr_jax.training import history, kernel_source, loop, losses, pool, step
 from zssr_jax.weights import starts
 
+# Of a stage at a small factor, unless the config's own is smaller; pixels.
+_SMALLEST_CROP = 32
+
 
 class Stage(NamedTuple):
   """What a stage trains."""
 
   factors: tuple[float, float]  # (y, x)
   side: int  # of the crop, cut from its largest father, pixels
+  crops: int  # a step
   window: int  # side of the windows of the reconstruction error, input pixels
 
 
@@ -95,12 +99,17 @@ def plan_stages(
   """
   stages = []
   earlier: list[tuple[int, ...]] = []
-  for factors in stage_factors(checks.check_scale(scale), config):
+  scale = checks.check_scale(scale)
+  for factors in stage_factors(scale, config):
     window = pool.crop_side(shape, factors, config)
     sources = _sources(earlier, tuple(shape), config)
     largest = max(sources, key=lambda s: min(s[:2]))
-    side = pool.crop_side(largest, factors, config)
-    stages.append(Stage(factors, side, window))
+    # So that sons are no larger, and steps no dearer, than at the scale itself.
+    crop = round(config.crop * max(factors) / max(scale))
+    limited = config.replace(crop=max(crop, min(config.crop, _SMALLEST_CROP)))
+    side = pool.crop_side(largest, factors, limited)
+    crops = pool.crops_of(side, factors, config)
+    stages.append(Stage(factors, side, crops, window))
     earlier.append(resize.scaled_shape(shape, factors))
   return tuple(stages)
 
@@ -154,7 +163,7 @@ def run_stage(
         model=model,
         side=stage.side,
         losses=run.losses,
-        config=config,
+        config=config.replace(batch=stage.crops),
         stage=(
           number * config.networks + member,
           len(run.stages) * config.networks,

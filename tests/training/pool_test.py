@@ -340,3 +340,20 @@ def test_an_image_too_small_to_train_on_is_refused(shape, scale):
   with pytest.raises(ValueError, match='too small') as error:
     pool.crop_side(shape, resize.scale_pair(scale), Config())
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('side', 'scale', 'expected'),
+  [
+    (128, (2, 2), 1),  # the crop whose sons give the measure: 64x64
+    (128, (4, 4), 4),  # sons of 32x32
+    (126, (3, 3), 2),  # of 42x42: 2.3 of them
+    (96, (2, 2), 2),  # of a small image: 1.8
+    (128, (1.5, 1.5), 1),  # one that is larger
+    (128, (2, 4), 2),
+  ],
+)
+def test_as_many_crops_as_have_the_pixels_of_one_son(side, scale, expected):
+  config = Config(batch=0, crop=128)
+  assert pool.crops_of(side, scale, config) == expected
+  assert pool.crops_of(side, scale, config.replace(batch=5)) == 5
