@@ -59,20 +59,20 @@ class Family(NamedTuple):
   steps: tuple[int | None, ...]  # of each stage; None: as many as the preset
 
 
-_FROM_RANDOM = 25, 50, 100, 200, 400, 800, 1600, 3200
+_FROM_RANDOM = 50, 100, 200, 400, 800
 _ADAM = {'start': 'random', 'optimizer': 'adam', 'learning_rate': 3e-3}
 _MUON = {'start': 'random', 'optimizer': 'muon'}
 FAMILIES = {
-  'fast': Family('fast', {}, (0, 20, 50, 100, 200, 400)),
+  'fast': Family('fast', {}, (0, 20, 50, 100, 200)),
   'fast, random start, Adam': Family('fast', _ADAM, _FROM_RANDOM),
   'fast, random start, Muon': Family('fast', _MUON, _FROM_RANDOM),
-  'balanced': Family('balanced', {}, (25, 50, 100, 200, None)),
-  'gradual': Family('gradual', {}, (50, 100, 200, 400, None)),
-  'best': Family('best', {}, (125, 250, 500, None)),
+  'balanced': Family('balanced', {}, (50, 100, None)),
+  'gradual': Family('gradual', {}, (50, 100, None)),
+  'best': Family('best', {}, (None,)),
 }
-SLOW = ('best',)  # only with --slow
+SLOW = 'gradual', 'best'  # only with --slow
 PYTORCH = 'PyTorch, published settings'
-PYTORCH_STEPS = 50, 100, 200, 400, 800, 1200, 1600, 2000, 2500, 3000
+PYTORCH_STEPS = 50, 100, 200, 400, 800, 1200, 2000, 3000
 # Of the sorted photos of BSDS300 train.
 PHOTOS = 10, 60, 110, 160
 SECONDS = 1, 3, 10, 30, 60, 120  # at which the results are compared
@@ -345,7 +345,7 @@ def main() -> None:
   parser.add_argument('--cores', type=int, nargs='+', default=[1, 2])
   parser.add_argument('--images', nargs='+', default=[], help='parts of names')
   parser.add_argument('--families', nargs='+', default=[], help='the same')
-  parser.add_argument('--slow', action='store_true', help='best as well')
+  parser.add_argument('--slow', action='store_true', help='gradual and best as well')
   parser.add_argument('--scale', type=int, choices=(2, 3, 4), default=2)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--torch-steps', type=int, default=3000)
