@@ -345,7 +345,7 @@ def main() -> None:
   parser.add_argument('--cores', type=int, nargs='+', default=[1, 2])
   parser.add_argument('--images', nargs='+', default=[], help='parts of names')
   parser.add_argument('--families', nargs='+', default=[], help='the same')
-  parser.add_argument('--slow', action='store_true', help='gradual and best as well')
+  parser.add_argument('--slow', action='store_true', help='gradual, best too')
   parser.add_argument('--scale', type=int, choices=(2, 3, 4), default=2)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--torch-steps', type=int, default=3000)
