@@ -44,6 +44,20 @@ TRAINING_OF_AUTO: dict[str, Any] = {
   'warmup': 10,
 }
 
+# How `balanced` and `best` train; they differ in stages and steps.
+_ZERO_SHOT: dict[str, Any] = {
+  'model': 'pixel_shuffle',
+  'optimizer': 'muon',
+  'schedule': 'cosine',
+  'learning_rate': 3e-3,
+  'warmup': 20,
+  'batch': 0,
+  'noise_std': ROUNDING,
+  'losses': (('luma', 0.9), ('l1', 0.1)),
+  'ensemble': 'mean',
+  'consistency': 'back_projection',
+}
+
 PRESETS: dict[str, Config] = {
   'auto': Config(
     model='pixel_shuffle',
@@ -57,31 +71,15 @@ PRESETS: dict[str, Config] = {
     **TRAINING_OF_AUTO,
   ),
   'balanced': Config(
-    consistency='back_projection',
-    model='pixel_shuffle',
-    optimizer='muon',
     gradual=(*((n / 3, n / 3) for n in range(1, 4)), (1, 1)),
-    schedule='cosine',
-    learning_rate=5e-3,
-    warmup=20,
     max_steps=250,
-    batch=0,
-    ensemble='mean',
-    losses=(('luma', 0.9), ('l1', 0.1)),
+    **_ZERO_SHOT,
   ),
   'best': Config(
-    consistency='back_projection',
-    model='pixel_shuffle',
     gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
     latest=2,
-    schedule='cosine',
-    learning_rate=2e-3,
-    warmup=100,
-    max_steps=1000,
-    ensemble='mean',
-    noise_std=ROUNDING,
-    networks=2,
-    losses=(('luma', 0.5), ('l1', 0.5)),
+    max_steps=200,
+    **_ZERO_SHOT,
   ),
   'fast': Config(
     consistency='back_projection',
