@@ -35,13 +35,24 @@ def test_a_config_file_is_its_preset_and_says_how_to_run_it(file, load_script):
     ('fast', dict(start_steps=100, losses=(('luma', 0.9), ('l1', 0.1)))),
     ('nonideal', dict(kernel='estimate', width=32, noise_std=0.29 / 255)),
     ('real', dict(estimate_noise=0.8, back_projection=0, max_steps=300)),
+    (
+      'balanced',
+      dict(
+        gradual=((1 / 3, 1 / 3), (2 / 3, 2 / 3), (1.0, 1.0), (1.0, 1.0)),
+        max_steps=250,
+        batch=0,
+        learning_rate=3e-3,
+      ),
+    ),
     ('mzsr', dict(optimizer='sgd', learning_rate=1e-2, max_steps=10)),
     ('hybrid_loss', dict(content_layers=(('relu3_3', 1.0),))),
     (
       'best',
       dict(
-        networks=2,
+        networks=1,
         latest=2,
+        optimizer='muon',
+        max_steps=200,
         gradual=(*[(n / 6, n / 6) for n in range(1, 6)], *[(1.0, 1.0)] * 5),
       ),
     ),
