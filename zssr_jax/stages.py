@@ -108,7 +108,7 @@ def plan_stages(
     crop = round(config.crop * max(factors) / max(scale))
     limited = config.replace(crop=max(crop, min(config.crop, _SMALLEST_CROP)))
     side = pool.crop_side(largest, factors, limited)
-    crops = pool.crops_of(side, factors, config)
+    crops = pool.crops_of(scale, config)
     stages.append(Stage(factors, side, crops, window))
     earlier.append(resize.scaled_shape(shape, factors))
   return tuple(stages)

@@ -75,22 +75,18 @@ def crop_side(
   return side
 
 
-def crops_of(side: int, scale: tuple[float, float], config: Config) -> int:
+def crops_of(scale: tuple[float, float], config: Config) -> int:
   """Returns how many crops a step takes.
 
   It is `config.batch`, or for 0 as many as have together about the pixels, at
-  the son's resolution, of one crop of `config.crop` at scale 2: sons of larger
-  factors and of small images are small, and more of them cost no more.
+  the son's resolution, of one crop at scale 2: sons of larger factors are
+  smaller, and more of them cost no more.
 
   Args:
-    side: of the crop, pixels.
-    scale: of the father to the son, (y, x).
-    config: gives the batch and the limit of the crop.
+    scale: of the result, (y, x).
+    config: gives the batch.
   """
-  if config.batch:
-    return config.batch
-  son = side**2 / (scale[0] * scale[1])
-  return max(1, round(config.crop**2 / 4 / son))
+  return config.batch or max(1, round(scale[0] * scale[1] / 4))
 
 
 def _round_down(side: int) -> int:
