@@ -49,7 +49,7 @@ _ZERO_SHOT: dict[str, Any] = {
   'model': 'pixel_shuffle',
   'optimizer': 'muon',
   'schedule': 'cosine',
-  'learning_rate': 3e-3,
+  'learning_rate': 4e-3,
   'warmup': 20,
   'batch': 0,
   'noise_std': ROUNDING,
@@ -78,7 +78,7 @@ PRESETS: dict[str, Config] = {
   'best': Config(
     gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
     latest=2,
-    max_steps=200,
+    max_steps=400,
     **_ZERO_SHOT,
   ),
   'fast': Config(
