@@ -49,10 +49,8 @@ def test_a_config_file_is_its_preset_and_says_how_to_run_it(file, load_script):
     (
       'best',
       dict(
-        networks=1,
+        networks=2,
         latest=2,
-        optimizer='muon',
-        max_steps=400,
         gradual=(*[(n / 6, n / 6) for n in range(1, 6)], *[(1.0, 1.0)] * 5),
       ),
     ),

@@ -44,20 +44,6 @@ TRAINING_OF_AUTO: dict[str, Any] = {
   'warmup': 10,
 }
 
-# How `balanced` and `best` train; they differ in stages and steps.
-_ZERO_SHOT: dict[str, Any] = {
-  'model': 'pixel_shuffle',
-  'optimizer': 'muon',
-  'schedule': 'cosine',
-  'learning_rate': 4e-3,
-  'warmup': 20,
-  'batch': 0,
-  'noise_std': ROUNDING,
-  'losses': (('luma', 0.9), ('l1', 0.1)),
-  'ensemble': 'mean',
-  'consistency': 'back_projection',
-}
-
 PRESETS: dict[str, Config] = {
   'auto': Config(
     model='pixel_shuffle',
@@ -71,15 +57,32 @@ PRESETS: dict[str, Config] = {
     **TRAINING_OF_AUTO,
   ),
   'balanced': Config(
+    consistency='back_projection',
+    model='pixel_shuffle',
+    optimizer='muon',
     gradual=(*((n / 3, n / 3) for n in range(1, 4)), (1, 1)),
+    schedule='cosine',
+    learning_rate=4e-3,
+    warmup=20,
     max_steps=250,
-    **_ZERO_SHOT,
+    batch=0,
+    ensemble='mean',
+    noise_std=ROUNDING,
+    losses=(('luma', 0.9), ('l1', 0.1)),
   ),
   'best': Config(
+    consistency='back_projection',
+    model='pixel_shuffle',
     gradual=(*((n / 6, n / 6) for n in range(1, 6)), *[(1, 1)] * 5),
     latest=2,
-    max_steps=400,
-    **_ZERO_SHOT,
+    schedule='cosine',
+    learning_rate=2e-3,
+    warmup=100,
+    max_steps=1000,
+    ensemble='mean',
+    noise_std=ROUNDING,
+    networks=2,
+    losses=(('luma', 0.5), ('l1', 0.5)),
   ),
   'fast': Config(
     consistency='back_projection',
