@@ -129,9 +129,11 @@ def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
   )
   assert run(photo, 2, config=config).image.shape == (96, 80, 3)
   sides = [stage.side for stage in stages.plan_stages(photo.shape, 2, config)]
-  # 3/4 of 40, 80 and 50 pixels, rounded down to few sides, or `crop`, of which
-  # a stage at 1.25 in place of 2 has as large a share.
-  assert sides == [24, 35, 32]
+  # 3/4 of 40, 80 and 50 pixels, rounded down to few sides, or `crop`.
+  assert sides == [24, 60, 32]
+  plan = stages.plan_stages(photo.shape, 2, config.replace(batch=0))
+  # A stage at 1.25 in place of 2 has 5/8 of `crop`: sons of 28 for sons of 30.
+  assert [stage.side for stage in plan] == [24, 35, 32]
 
 
 @pytest.mark.slow

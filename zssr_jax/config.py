@@ -186,7 +186,7 @@ class Config:
     0,
     1024,
     'crops per step; 0: as many as have the pixels of one crop at scale 2 in'
-    ' their sons',
+    ' their sons, and crops in proportion to the factor of a gradual stage',
   )
   min_father_scale: float = ranged(
     0.5, 0.1, 1.0, 'side of the smallest father, relative to the input'

@@ -104,9 +104,11 @@ def plan_stages(
     window = pool.crop_side(shape, factors, config)
     sources = _sources(earlier, tuple(shape), config)
     largest = max(sources, key=lambda s: min(s[:2]))
-    # So that sons are no larger, and steps no dearer, than at the scale itself.
-    crop = round(config.crop * max(factors) / max(scale))
-    limited = config.replace(crop=max(crop, min(config.crop, _SMALLEST_CROP)))
+    limited = config
+    if not config.batch:  # sons as large as at the scale itself
+      crop = round(config.crop * max(factors) / max(scale))
+      crop = max(crop, min(config.crop, _SMALLEST_CROP))
+      limited = config.replace(crop=crop)
     side = pool.crop_side(largest, factors, limited)
     crops = pool.crops_of(scale, config)
     stages.append(Stage(factors, side, crops, window))
