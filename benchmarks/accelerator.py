@@ -70,8 +70,8 @@ def train_rate(steps: int) -> tuple[float, float]:
   config = Config(max_steps=steps, min_steps=steps, copies=1, back_projection=0)
   for _ in range(2):  # the first one compiles
     seconds = train_image(image, 2, config=config).seconds['train']
-  (stage,) = stages.plan_stages(image.shape, 2, config)
-  step = ceiling.operations(ceiling.channels(shuffle=False), stage.side**2)
+  ((_, side, _),) = stages.plan_stages(image.shape, 2, config)
+  step = ceiling.operations(ceiling.channels(shuffle=False), side**2)
   return seconds, steps * step / seconds
 
 

@@ -134,6 +134,18 @@ def test_crops_are_cut_from_the_results_that_are_still_fathers(photo):
   plan = stages.plan_stages(photo.shape, 2, config.replace(batch=0))
   # A stage at 1.25 in place of 2 has 5/8 of `crop`: sons of 28 for sons of 30.
   assert [stage.side for stage in plan] == [24, 35, 32]
+  small = config.replace(batch=0, crop=16)
+  plan = stages.plan_stages(photo.shape, 2, small)
+  # As large as ever, for it is small; whole sons of 12, divided by 1.25.
+  assert [stage.side for stage in plan] == [16, 15, 16]
+
+
+@pytest.mark.slow
+def test_a_batch_of_0_is_as_many_crops_as_fill_a_son_of_scale_2(photo):
+  config = TINY.replace(crop=32, max_steps=3)
+  made = {n: run(photo, 4, config=config.replace(batch=n)) for n in (0, 1, 4)}
+  np.testing.assert_array_equal(made[0].image, made[4].image)
+  assert (made[0].image != made[1].image).any()
 
 
 @pytest.mark.slow

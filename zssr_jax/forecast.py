@@ -24,7 +24,7 @@ from zssr_jax import programs
 from zssr_jax.config import Config
 from zssr_jax.errors import InputError
 from zssr_jax.ops import conv, resize
-from zssr_jax.training import loop
+from zssr_jax.training import loop, pool
 
 PHASES = ('read', 'estimate', 'prepare', 'train', 'infer', 'write')
 
@@ -81,7 +81,7 @@ def seconds_of(
   scale: tuple[float, float],
   config: Config,
   *,
-  cropped: int,
+  side: int,
   flops: float,
 ) -> dict[str, float]:
   """Estimates how long the phases of a run take.
@@ -90,7 +90,7 @@ def seconds_of(
     shape: of the input.
     scale: upscaling factors (y, x).
     config: in force.
-    cropped: pixels of the crops of a step.
+    side: of the crop, pixels.
     flops: of the network, for each input pixel.
 
   Returns:
@@ -103,7 +103,8 @@ def seconds_of(
   megapixels = shape[0] * shape[1] / 1e6
   runs = config.networks * max(len(config.gradual), 1)
   # Forwards, and backwards to the parameters and to the activations.
-  step = _STEP + 3 * cropped / area * flops / speed
+  crops = pool.crops_of(scale, config)
+  step = _STEP + 3 * crops * side**2 / area * flops / speed
   corrections = config.back_projection if config.consistency != 'none' else 0
   if config.ensemble == 'median' and config.consistency == 'back_projection':
     corrections *= config.copies + 1

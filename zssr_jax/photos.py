@@ -253,8 +253,9 @@ class Upscaler:
     """Estimates how long the phases take."""
     trained = self._trained
     flops = forecast.flops_of(trained.model, self.scale, self._channels)
-    return forecast.seconds_of(  # of a run that trains on nothing
-      shape, self.scale, self.config, cropped=0, flops=flops
+    side = self.config.crop  # of the training, which there is none of
+    return forecast.seconds_of(
+      shape, self.scale, self.config, side=side, flops=flops
     )
 
   def _enlarge(

@@ -35,7 +35,6 @@ class Stage(NamedTuple):
 
   factors: tuple[float, float]  # (y, x)
   side: int  # of the crop, cut from its largest father, pixels
-  crops: int  # a step
   window: int  # side of the windows of the reconstruction error, input pixels
 
 
@@ -110,8 +109,7 @@ def plan_stages(
       crop = max(crop, min(config.crop, _SMALLEST_CROP))
       limited = config.replace(crop=crop)
     side = pool.crop_side(largest, factors, limited)
-    crops = pool.crops_of(scale, config)
-    stages.append(Stage(factors, side, crops, window))
+    stages.append(Stage(factors, side, window))
     earlier.append(resize.scaled_shape(shape, factors))
   return tuple(stages)
 
@@ -147,6 +145,7 @@ def run_stage(
     clock: takes the time.
   """
   config, stage = run.config, run.stages[number]
+  crops = pool.crops_of(run.stages[-1].factors, config)
   init_key, window_key, train_key = _keys_of(run.key, number)
   with clock('prepare'):
     model = make_model(run.network, stage.factors, config)
@@ -165,7 +164,7 @@ def run_stage(
         model=model,
         side=stage.side,
         losses=run.losses,
-        config=config.replace(batch=stage.crops),
+        config=config.replace(batch=crops),
         stage=(
           number * config.networks + member,
           len(run.stages) * config.networks,

@@ -368,16 +368,10 @@ def _expect(
   shape: tuple[int, ...], scale: Scale, config: Config
 ) -> dict[str, float]:
   config = inference.settle(config.in_force, shape)
-  stage = stages.plan_stages(shape, scale, config)[-1]
-  network = registry.MODELS[config.model]
-  model = stages.make_model(network, stage.factors, config)
-  return forecast.seconds_of(
-    shape,
-    stage.factors,
-    config,
-    cropped=stage.crops * stage.side**2,
-    flops=forecast.flops_of(model, stage.factors, shape[2]),
-  )
+  factors, side, _ = stages.plan_stages(shape, scale, config)[-1]
+  model = stages.make_model(registry.MODELS[config.model], factors, config)
+  flops = forecast.flops_of(model, factors, shape[2])
+  return forecast.seconds_of(shape, factors, config, side=side, flops=flops)
 
 
 def _train(

@@ -84,23 +84,23 @@ def available(count: int) -> list[jax.Device]:
 def shape_class(
   shape: Sequence[int],
   kernel: np.ndarray | None,
-  plan: Sequence[tuple[tuple[float, float], int, int, int]],
+  plan: Sequence[tuple[tuple[float, float], int, int]],
 ) -> Hashable:
   """Returns what two images must agree in for their jobs to be stacked.
 
   Args:
     shape: of the input `[h, w, C]`.
     kernel: `[kh, kw]` or None.
-    plan: of each stage the factors (y, x), the crop's side, the crops a step
-      and the windows' side (`stages.plan_stages`).
+    plan: of each stage the factors (y, x), the crop's and the windows' side
+      (`stages.plan_stages`).
   """
   largest = max(shape[:2])
   padded = []
-  for factors, *_ in plan:
+  for factors, _, _ in plan:
     padded.append(_up(largest, pool.BUCKET))
     largest = max(largest, round(max(shape[:2]) * max(factors)))
   # A window as long as the image comes alone instead of in pairs.
-  windows = [(shape[0] > side) + (shape[1] > side) for *_, side in plan]
+  windows = [(shape[0] > side) + (shape[1] > side) for _, _, side in plan]
   return (
     shape[2],
     None if kernel is None else kernel.shape,
