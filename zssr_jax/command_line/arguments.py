@@ -31,9 +31,25 @@ GAUSSIAN = 'gaussian:'
 # Values of --noise and --jpeg that are neither numbers nor files.
 AUTO = 'auto'
 NO_JPEG = 'none'
+# Values of --write.
+DRIVER, WORKERS = 'driver', 'workers'
 # Containers by the values of --output_format: png, jpg, tif.
 OUTPUT_FORMATS = {s[1:]: container for container, s in names.SUFFIXES.items()}
 _MOST_BITS = {'PNG': 16, 'JPEG': 8, 'TIFF': 32}
+
+
+class Shard(NamedTuple):
+  """One part of a run, of which other processes do the others."""
+
+  number: int  # from 0
+  of: int
+
+  def has(self, place: int) -> bool:
+    """Whether an image is in it, by its place among all."""
+    return place % self.of == self.number
+
+  def __str__(self) -> str:
+    return f'{self.number}-of-{self.of}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +70,11 @@ class Options:
   jpeg: str | None = None  # QUALITY, FILE, none or auto
   reference: str | None = None
   seed: int = 0
-  devices: int = 1
+  devices: int | None = None  # 1; of each host of a cluster all
   in_flight: int = 1
+  cluster: str | None = None  # auto or HOST:PORT
+  write: str = DRIVER  # who writes on a cluster
+  shard: Shard | None = None
   output_format: str | None = None  # a key of OUTPUT_FORMATS
   bit_depth: str | None = None  # 8, 16 or 32
   quality: int | None = None  # of a JPEG
@@ -100,9 +119,13 @@ class Parsed(NamedTuple):
 
 
 def define_parallel(values: flags.FlagValues) -> None:
-  """Defines --devices and --in_flight."""
+  """Defines what is said of devices, hosts and parts of a run."""
   flags.DEFINE_integer(
-    'devices', 1, 'Devices to train on, an image each.', 1, flag_values=values
+    'devices',
+    None,
+    'Devices to train on, an image each: 1, with --cluster all of each host.',
+    1,
+    flag_values=values,
   )
   flags.DEFINE_integer(
     'in_flight',
@@ -113,6 +136,80 @@ def define_parallel(values: flags.FlagValues) -> None:
     64,
     flag_values=values,
   )
+  flags.DEFINE_string(
+    'cluster',
+    None,
+    'Spread the images over the hosts of a running Ray cluster: auto, or'
+    ' HOST:PORT of its head.',
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    'write',
+    DRIVER,
+    [DRIVER, WORKERS],
+    'Who writes results on a cluster: this process, or the hosts themselves,'
+    ' to storage that they share.',
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    'shard',
+    None,
+    'I/N: do part I, from 0, of N equal parts; auto: as many as jax.distributed'
+    ' finds processes.',
+    flag_values=values,
+  )
+
+
+def read_parallel(values: flags.FlagValues) -> Shard | None:
+  """Checks what is said of hosts and parts, and returns the part.
+
+  Raises:
+    InputError: for flags that contradict each other, and no I/N.
+  """
+  cluster, text = values['cluster'].value, values['shard'].value
+  if cluster is None and values['write'].present:
+    raise InputError(
+      f'--write={values["write"].value}: is for --cluster; leave it out'
+    )
+  if text is None:
+    return None
+  if cluster is not None:
+    raise InputError(
+      f'--shard={text}: a cluster divides the images by itself; leave out'
+      ' --cluster or --shard'
+    )
+  if text == AUTO:
+    return _process()
+  found = re.fullmatch(r'(\d+)/(\d+)', text)
+  shard = Shard(int(found[1]), int(found[2])) if found else None
+  if shard is None or shard.number >= shard.of:
+    raise InputError(
+      f'--shard={text}: must be I/N with I from 0 to N-1, as'
+      ' $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT of --array=0-7, or auto'
+    )
+  return shard
+
+
+def _process() -> Shard:
+  """The part of this process, by `jax.distributed`.
+
+  Raises:
+    InputError: where that finds no other processes.
+  """
+  import jax  # not before: a wrong flag is answered without
+
+  try:
+    jax.distributed.initialize()
+  except (RuntimeError, ValueError) as error:
+    words = ' '.join(str(error).split())[:200]
+    raise InputError(
+      '--shard=auto: jax.distributed finds no processes of Slurm, MPI, Cloud'
+      f' TPU or Kubernetes; name the part, as --shard=0/8 ({words})'
+    ) from None
+  shard = Shard(jax.process_index(), jax.process_count())
+  # Else the first that is done, or dies, would end the others.
+  jax.distributed.shutdown()
+  return shard
 
 
 def _check_field(name: str, source: str) -> None:
@@ -287,6 +384,11 @@ def parse_options(
   kernel = chosen['kernel']
   if kernel in WORDS:
     chosen['kernel'] = None
+  chosen['shard'] = read_parallel(values)
+  if chosen['cluster'] and chosen['dry_run']:
+    raise InputError(
+      '--dry_run: tells nothing of a cluster; leave --cluster out'
+    )
   config = _apply_words(config, kernel, chosen['noise'], chosen['jpeg'])
   config = _choose_start(config, scale, values, argv)
   if chosen['preview']:

@@ -21,16 +21,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from absl import flags
 
 from zssr_jax import compile_cache, presets
 from zssr_jax.baselines import interpolation, learned
-from zssr_jax.command_line import app, arguments, networks
+from zssr_jax.command_line import app, arguments, hosts, networks
+from zssr_jax.config import Config
 from zssr_jax.data import datasets, files, image_io
 from zssr_jax.display import Display
 from zssr_jax.errors import InputError
@@ -43,6 +46,7 @@ from zssr_jax.evaluation import (
   rows,
   tables,
 )
+from zssr_jax.parallel import cluster
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.report import page
 from zssr_jax.training.history import History
@@ -67,6 +71,43 @@ _LISTS = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Given:
+  """What the methods are made of, in plain values, which a host is sent."""
+
+  configs: Mapping[str, tuple[Config, str]]  # of the methods that train
+  methods: tuple[str, ...]
+  files: networks.Files
+  data: Path | None
+
+  def recipes(self) -> dict[str, harness.Recipe]:
+    """Returns what each of the methods that train takes."""
+    recipes = {}
+    for method, (config, name) in self.configs.items():
+      trained = networks.load(config, self.files, self.data)
+      recipes[method] = harness.Recipe(config, name, trained.start, trained.vgg)
+    return recipes
+
+  def networks(self) -> dict[str, Callable[[float], harness.Network]]:
+    """Returns how each of the methods that need a network upscales."""
+
+    def at_scale(method: methods.Method, scale: float) -> harness.Network:
+      assert method.network is not None
+      name, params = networks.load_network(
+        method.network, scale, self.files, self.data
+      )
+      return harness.Network(
+        learned.make_upscale(name, params, ensemble=method.ensemble),
+        harness.digest_of(params),
+      )
+
+    return {
+      name: functools.cache(functools.partial(at_scale, methods.REGISTRY[name]))
+      for name in self.methods
+      if name in methods.REGISTRY and methods.REGISTRY[name].network
+    }
+
+
+@dataclasses.dataclass(frozen=True)
 class Options:
   """What the flags of bin/eval_all say, checked."""
 
@@ -82,9 +123,21 @@ class Options:
   degradation_seed: int
   seeds: tuple[int, ...]
   limit: int | None
-  devices: int
+  devices: int | None  # 1; of each host of a cluster all
   in_flight: int
   lpips: bool
+  cluster: str | None
+  write: str
+  shard: arguments.Shard | None
+  merge: bool
+  given: Given
+
+  @property
+  def folder(self) -> Path:
+    """Where the rows go: those of a part have a folder of their own."""
+    if self.shard is None:
+      return self.output
+    return self.output / rows.PART.format(self.shard)
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -113,15 +166,18 @@ def define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_boolean(
     'lpips', False, 'Measure LPIPS as well.', flag_values=values
   )
+  flags.DEFINE_boolean(
+    'merge',
+    False,
+    'Take in the rows of all parts (--shard) in OUTPUT, and make none.',
+    flag_values=values,
+  )
 
 
-def _recipes(
-  argv: list[str],
-  parsed: arguments.Parsed,
-  files: networks.Files,
-  data: Path | None,
-) -> dict[str, harness.Recipe]:
-  """Returns what each of the methods that train takes, and is called."""
+def _configs(
+  argv: list[str], parsed: arguments.Parsed
+) -> dict[str, tuple[Config, str]]:
+  """Returns the config, and its name, of each of the methods that train."""
   config, name = parsed.config, parsed.config_name
   wanted: Any = parsed.values['methods'].value
   chosen = {
@@ -139,33 +195,7 @@ def _recipes(
         found[variant] = (presets.load_config(variant, **chosen), variant)
       except ValueError as error:
         raise InputError(f'--methods={variant}: {error}') from None
-  recipes = {}
-  for method, (used, config_name) in found.items():
-    trained = networks.load(used, files, data)
-    recipes[method] = harness.Recipe(
-      used, config_name, trained.start, trained.vgg
-    )
-  return recipes
-
-
-def _networks(
-  wanted: Sequence[str], files: networks.Files, data: Path | None
-) -> dict[str, Callable[[float], harness.Network]]:
-  """Returns how each of the methods that need a network upscales."""
-
-  def at_scale(method: methods.Method, scale: float) -> harness.Network:
-    assert method.network is not None
-    name, params = networks.load_network(method.network, scale, files, data)
-    return harness.Network(
-      learned.make_upscale(name, params, ensemble=method.ensemble),
-      harness.digest_of(params),
-    )
-
-  return {
-    name: functools.cache(functools.partial(at_scale, methods.REGISTRY[name]))
-    for name in wanted
-    if name in methods.REGISTRY and methods.REGISTRY[name].network
-  }
+  return found
 
 
 def _numbers(
@@ -215,7 +245,11 @@ def parse_options(argv: list[str]) -> Options:
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
   files = networks.parse(flag['weights'])
-  recipes = _recipes(argv, parsed, files, data)
+  shard = arguments.read_parallel(values)
+  if flag['merge'] and (shard or flag['cluster']):
+    raise InputError('--merge: trains nothing; leave --shard and --cluster out')
+  given = Given(_configs(argv, parsed), tuple(flag['methods']), files, data)
+  recipes = given.recipes()
   networks.check_used(
     files,
     [recipe.config for recipe in recipes.values()],
@@ -232,7 +266,7 @@ def parse_options(argv: list[str]) -> Options:
   scales, seeds = _numbers(flag)
   return Options(
     recipes=recipes,
-    networks=_networks(flag['methods'], files, data),
+    networks=given.networks(),
     data=data,
     output=Path(flag['output']),
     datasets=tuple(flag['datasets']),
@@ -245,6 +279,11 @@ def parse_options(argv: list[str]) -> Options:
     devices=flag['devices'],
     in_flight=flag['in_flight'],
     lpips=flag['lpips'],
+    cluster=flag['cluster'],
+    write=flag['write'],
+    shard=shard,
+    merge=flag['merge'],
+    given=given,
   )
 
 
@@ -280,6 +319,40 @@ class _Watch:
       )
 
 
+class Settings(NamedTuple):
+  """What a worker of a cluster opens its bench with."""
+
+  folder: str  # in which the driver was started
+  given: Given
+  in_flight: int
+  lpips: Path | None  # the data root, where that is measured
+  output: Path | None  # where the worker writes; None: the driver does
+
+
+def open_bench(
+  settings: Settings, devices: Sequence[jax.Device]
+) -> cluster.Bench:
+  """Loads what all rows need, on a worker's host.
+
+  Raises:
+    InputError: where something is missing there.
+  """
+  hosts.go_to(settings.folder)
+  compile_cache.use_compile_cache()
+  try:
+    distance = _load_lpips(settings.lpips) if settings.lpips else None
+  except (OSError, ValueError) as error:
+    raise InputError(str(error)) from None
+  return harness.Bench(
+    settings.given.recipes(),
+    settings.given.networks(),
+    devices=devices,
+    in_flight=settings.in_flight,
+    lpips=distance,
+    folder=settings.output,
+  )
+
+
 def run(options: Options) -> int:
   """Evaluates, writing `rows.jsonl`, `table.md` and `report.html`.
 
@@ -287,8 +360,16 @@ def run(options: Options) -> int:
     Exit code: 0, or 1 when some image failed.
 
   Raises:
-    InputError: before anything is run, for what concerns the whole run.
+    InputError: before anything is run, for what concerns the whole run; later
+      where a cluster has no host left.
   """
+  if options.cluster is None:
+    return _run(options)
+  with cluster.joined(options.cluster):
+    return _run(options)
+
+
+def _run(options: Options) -> int:
   unusable: list[Path] = []
 
   def failed(path: Path, error: Exception) -> None:
@@ -296,49 +377,120 @@ def run(options: Options) -> int:
     app.complain(app.explain(error, path))
 
   try:
-    devices = parallel.available(options.devices)
-    distance = _load_lpips(options.data) if options.lpips else None
-    found = cases.find_all(
-      options.data,
-      options.datasets,
-      options.scales,
-      options.degradation,
-      seed=options.degradation_seed,
-      limit=options.limit,
-      failed=failed,
-    )
-    tasks = harness.plan(
-      found,
-      options.methods,
-      options.seeds,
-      options.recipes,
-      options.networks,
-    )
-    store = rows.Store(options.output)
+    tasks, store, make = _prepare(options, failed)
   except (OSError, ValueError) as error:
     raise InputError(str(error)) from None
-  wanted = {task.key for task in tasks}
-  failures = len(unusable)
-  done = len(wanted & set(store.rows))
-  with Display(len(wanted), done, counts=True, tenths=False) as display:
-    watch = _Watch(display)
-    for outcome in harness.run(
+  failures = len(unusable) + _make_rows(tasks, store, make)
+  write_table(store)
+  _write_report(options, tasks, store)
+  print(f'{store.folder}: {len(store.rows)} rows, table.md, report.html')
+  return 1 if failures else 0
+
+
+# `make(watch, display)` yields what becomes of the rows that are missing.
+_Make = Callable[['_Watch', Display], Iterator[rows.Row | harness.Failure]]
+
+
+def _prepare(
+  options: Options, failed: cases.Failed
+) -> tuple[list[harness.Task], rows.Store, _Make]:
+  """Finds what is to be done, where, and how.
+
+  Raises:
+    OSError, ValueError: for what concerns the whole run.
+  """
+  if options.cluster is None:
+    devices = parallel.available(options.devices or 1)
+  distance = _load_lpips(options.data) if options.lpips else None
+  found = cases.find_all(
+    options.data,
+    options.datasets,
+    options.scales,
+    options.degradation,
+    seed=options.degradation_seed,
+    limit=options.limit,
+    failed=failed,
+  )
+  tasks = harness.plan(
+    found,
+    options.methods,
+    options.seeds,
+    options.recipes,
+    options.networks,
+  )
+  if options.shard is not None:
+    tasks = _of_shard(tasks, options.shard, options.output)
+  store = rows.Store(options.folder)
+
+  def here(watch: _Watch, _: Display) -> Iterator[rows.Row | harness.Failure]:
+    return harness.run(
       tasks,
       store,
       devices=devices,
       in_flight=options.in_flight,
       lpips=distance,
       progress=watch.progress,
-    ):
+    )
+
+  def there(
+    watch: _Watch, display: Display
+  ) -> Iterator[rows.Row | harness.Failure]:
+    return harness.run_on_cluster(
+      tasks,
+      store,
+      open_bench,
+      Settings(
+        folder=os.getcwd(),
+        given=options.given,
+        in_flight=options.in_flight,
+        lpips=options.data if options.lpips else None,
+        output=store.folder if options.write == arguments.WORKERS else None,
+      ),
+      limits=(options.devices, options.in_flight),
+      progress=watch.progress,
+      note=functools.partial(hosts.note, display),
+    )
+
+  def merged(*_: Any) -> Iterator[rows.Row | harness.Failure]:
+    for folder in sorted(options.output.glob(rows.PART.format('*'))):
+      harness.take_in(store, folder)
+    return iter(())
+
+  if options.merge:
+    return tasks, store, merged
+  return tasks, store, here if options.cluster is None else there
+
+
+def _of_shard(
+  tasks: Sequence[harness.Task], shard: arguments.Shard, output: Path
+) -> list[harness.Task]:
+  """Returns the tasks of a part that were not merged before."""
+  whole = output / rows.NAME
+  known = (
+    {r.get('key') for r in rows.read_rows(whole)} if whole.exists() else {}
+  )
+  return [
+    task
+    for place, task in enumerate(tasks)
+    if shard.has(place) and task.key not in known
+  ]
+
+
+def _make_rows(
+  tasks: Sequence[harness.Task], store: rows.Store, make: _Make
+) -> int:
+  """Makes the rows that are missing; returns how many came to nothing."""
+  wanted = {task.key for task in tasks}
+  failures, done = 0, len(wanted & set(store.rows))
+  with Display(len(wanted), done, counts=True, tenths=False) as display:
+    watch = _Watch(display)
+    for outcome in make(watch, display):
       if isinstance(outcome, harness.Failure):
         watch.failure(outcome)
         failures += 1
       else:
         watch.row(outcome)
-  write_table(store)
-  _write_report(options, tasks, store)
-  print(f'{store.folder}: {len(store.rows)} rows, table.md, report.html')
-  return 1 if failures else 0
+  return failures
 
 
 def _write_report(

@@ -305,34 +305,41 @@ def plan(options: Options, scale: Scale) -> Plan:
     (below, Path(name).stem)
     for below, name in {(i.below, i.path.name) for i in found.inputs}
   )
-  jobs: dict[Path, Job] = {}
+  taken: dict[Path, Path] = {}  # records, and whose they are
+  jobs: list[Job] = []
   finished: list[Job] = []
   refused = list(found.refused)
-  for item in found.inputs:
+  for place, item in enumerate(found.inputs):
     path, page = item.path, '' if item.page is None else f'_p{item.page}'
     alone = stems[item.below, path.stem] == 1
     name = (path.stem if alone else path.name) + page + suffix
+    is_ours = options.shard is None or options.shard.has(place)
     try:
       job = _job(item, name, options)
-      if job.record in jobs:
+      if job.record in taken:
         raise InputError(
           f'{path}: its result would be named like that of'
-          f' {jobs[job.record].input}; run them one by one'
+          f' {taken[job.record]}; run them one by one'
         )
-      jobs[job.record] = job
-      if options.overwrite:
+      taken[job.record] = path
+      if not is_ours:
         continue
-      if job.is_finished:
-        finished.append(jobs.pop(job.record))
+      if options.overwrite:
+        jobs.append(job)
+      elif job.is_finished:
+        finished.append(job)
       elif other := job.in_the_way():
-        del jobs[job.record]
+        del taken[job.record]
         raise InputError(f'{other}: {_OVERWRITE}')
-    except InputError as error:
-      refused.append((path, str(error)))
-    except OSError as error:  # a forbidden folder
-      where = error.filename or path
-      refused.append((path, f'{where}: {error.strerror}'))
-  return Plan(list(jobs.values()), finished, refused, found.notes)
+      else:
+        jobs.append(job)
+    except (InputError, OSError) as error:
+      words = str(error)
+      if isinstance(error, OSError):  # a forbidden folder
+        words = f'{error.filename or path}: {error.strerror}'
+      if is_ours:  # else another process says so
+        refused.append((path, words))
+  return Plan(jobs, finished, refused, found.notes)
 
 
 def check_output_folder(folder: Path) -> None:

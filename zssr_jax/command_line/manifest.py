@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zssr_jax.command_line import app
+from zssr_jax.command_line.arguments import Shard
 
 NAME = 'manifest.jsonl'
+_PART = 'manifest-{}.jsonl'
 
 
 class Manifest:
@@ -21,9 +23,15 @@ class Manifest:
   be written that is said once, and the run goes on.
   """
 
-  def __init__(self, folder: Path | None):
-    """Takes the folder of the results, or None to write nothing."""
-    self._path = None if folder is None else folder / NAME
+  def __init__(self, folder: Path | None, shard: Shard | None = None):
+    """Takes the place of the file.
+
+    Args:
+      folder: of the results; None: nothing is written.
+      shard: a part of a run has a file of its own, whose name tells which.
+    """
+    name = NAME if shard is None else _PART.format(shard)
+    self._path = None if folder is None else folder / name
     now = datetime.datetime.now(datetime.UTC)
     self._run = now.isoformat(timespec='seconds')
     self._lock = threading.Lock()

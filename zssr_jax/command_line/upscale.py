@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -181,7 +181,7 @@ def _with_planes(result: zssr_jax.Result) -> np.ndarray:
   return np.concatenate([result.image, result.planes], axis=2)
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
   """What all jobs of a run share."""
 
   options: Options
@@ -197,8 +197,13 @@ class _Plan(NamedTuple):
     """Whether more than one image trains at a time."""
     return len(self.devices) * self.options.in_flight > 1
 
+  @property
+  def together(self) -> bool:
+    """Whether images of one shape class train together."""
+    return len(self.devices) > 1 and self.options.in_flight == 1
 
-class _Done(NamedTuple):
+
+class Done(NamedTuple):
   """A finished job: what is said of it, and what a report needs."""
 
   job: Job
@@ -212,7 +217,7 @@ class _Done(NamedTuple):
   unit: Unit
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
   """What a job has on disk."""
 
   picture: Picture
@@ -223,7 +228,7 @@ class _Read(NamedTuple):
   seconds: float
 
 
-def _read(job: Job, plan: _Plan) -> _Read:
+def _read(job: Job, plan: Plan) -> Read:
   """Reads a job's files, and refuses what does not fit."""
   clock = time.perf_counter()
   scale = plan.scale
@@ -248,13 +253,18 @@ def _read(job: Job, plan: _Plan) -> _Read:
     # Before the training, so that what is too small to score is refused.
     judge = Judge(picture.image, reference, scale)
   seconds = time.perf_counter() - clock
-  return _Read(picture, reference, judge, known, canvas, seconds)
+  return Read(picture, reference, judge, known, canvas, seconds)
 
 
-def _finish(
-  job: Job, plan: _Plan, read: _Read, result: zssr_jax.Result
-) -> _Done:
-  """Scores, encodes and writes a result."""
+class Made(NamedTuple):
+  """What becomes of a result."""
+
+  contents: dict[str | os.PathLike[str], files.Content]  # to be written
+  done: Done
+
+
+def make(job: Job, plan: Plan, read: Read, result: zssr_jax.Result) -> Made:
+  """Scores and encodes a result."""
   clock = time.perf_counter()
   contents: dict[str | os.PathLike[str], files.Content] = {}
   summary = [printable(os.path.relpath(job.image, plan.options.folder))]
@@ -298,10 +308,7 @@ def _finish(
   )
   # In this order: where there is an image, its record tells whose it is.
   contents = {job.record: made, **contents, job.image: read.canvas.save}
-  with app.WRITING:
-    job.image.parent.mkdir(parents=True, exist_ok=True)
-    files.write_files(contents)
-  return _Done(
+  done = Done(
     job,
     '  '.join([*summary, f'{seconds["total"]:.1f} s']),
     explanation,
@@ -318,21 +325,29 @@ def _finish(
     pictures.notes(read.picture, job.container),
     read.picture.unit,
   )
+  return Made(contents, done)
 
 
-class _Reports:
+def write(job: Job, made: Made) -> None:
+  """Writes a result's files, all or none."""
+  with app.WRITING:
+    job.image.parent.mkdir(parents=True, exist_ok=True)
+    files.write_files(made.contents)
+
+
+class Reports:
   """Says what became of the jobs, in the order of the inputs."""
 
-  def __init__(self, ready: Sequence[Job], plan: _Plan, display: Display):
-    self.finished: list[_Done] = []
+  def __init__(self, ready: Sequence[Job], plan: Plan, display: Display):
+    self.finished: list[Done] = []
     self.failed_inputs: list[Path] = []
     self._plan = plan
     self._display = display
     self._awaited = deque(ready)
-    self._said: dict[Path, _Done | str] = {}  # not their turn yet
+    self._said: dict[Path, Done | str] = {}  # not their turn yet
     self._lock = threading.Lock()
 
-  def done(self, done: _Done) -> None:
+  def done(self, done: Done) -> None:
     """Takes a job that is finished."""
     self._take(done.job, done)
 
@@ -343,7 +358,7 @@ class _Reports:
       raise error
     self._take(job, line)
 
-  def _take(self, job: Job, outcome: _Done | str) -> None:
+  def _take(self, job: Job, outcome: Done | str) -> None:
     if isinstance(outcome, str):
       self._plan.manifest.add(
         job.input, 'failed', page=job.page, reason=outcome
@@ -364,7 +379,7 @@ class _Reports:
           job = self._awaited.popleft()
           self._say(job, self._said.pop(job.image))
 
-  def _say(self, job: Job, outcome: _Done | str) -> None:
+  def _say(self, job: Job, outcome: Done | str) -> None:
     if isinstance(outcome, str):
       app.complain(outcome)
       self.failed_inputs.append(job.input)
@@ -382,10 +397,8 @@ class _Reports:
     self.finished.append(outcome)
 
 
-def _shape_class(job: Job, plan: _Plan) -> Hashable:
+def shape_class(job: Job, plan: Plan) -> Hashable:
   """What decides whether images train together; None: with no other."""
-  if len(plan.devices) == 1 or plan.options.in_flight > 1:
-    return None
   try:
     *size, bands = photo.read_shape(job.input, page=job.page)
     shape = (*size, pictures.channels(bands))
@@ -395,12 +408,12 @@ def _shape_class(job: Job, plan: _Plan) -> Hashable:
   return parallel.shape_class(shape, plan.kernel, stages)
 
 
-_Run = parallel.Run[tuple[_Read, zssr_jax.Result]]
+_Run = parallel.Run[tuple[Read, zssr_jax.Result]]
 
 
-def _start(
+def start(
   job: Job,
-  plan: _Plan,
+  plan: Plan,
   display: Display,
   tracker: forecast.Tracker,
   *,
@@ -442,21 +455,22 @@ def _start(
   return run()
 
 
-def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
+def _run_jobs(ready: Sequence[Job], plan: Plan) -> Reports:
   """Runs the jobs; while some train, the next are read, the last written."""
 
-  def finish(job: Job, read: _Read, result: zssr_jax.Result) -> None:
+  def finish(job: Job, read: Read, result: zssr_jax.Result) -> None:
     try:
-      done = _finish(job, plan, read, result)
+      made = make(job, plan, read, result)
+      write(job, made)
     except Exception as error:
       reports.failed(job, error)
     else:
-      reports.done(done)
+      reports.done(made.done)
     finally:
       display.end(job.image)
 
   with Display(len(ready), counts=plan.several) as display:
-    reports = _Reports(ready, plan, display)
+    reports = Reports(ready, plan, display)
     trackers = [
       forecast.Tracker(functools.partial(display.show, job.image))
       for job in ready
@@ -464,9 +478,9 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
     items = [
       parallel.Item(
         functools.partial(
-          _start, job, plan, display, tracker, waits=len(ready) > 1
+          start, job, plan, display, tracker, waits=len(ready) > 1
         ),
-        _shape_class(job, plan),
+        shape_class(job, plan) if plan.together else None,
       )
       for job, tracker in zip(ready, trackers, strict=True)
     ]
@@ -493,7 +507,7 @@ def _run_jobs(ready: Sequence[Job], plan: _Plan) -> _Reports:
   return reports
 
 
-def _entry(done: _Done, scale: Scale) -> page.Entry:
+def _entry(done: Done, scale: Scale) -> page.Entry:
   """What a report shows of a finished job; reads the pictures again."""
   from zssr_jax.report import page
 
@@ -529,9 +543,7 @@ def _entry(done: _Done, scale: Scale) -> page.Entry:
   )
 
 
-def _write_report(
-  finished: list[_Done], options: Options, scale: Scale
-) -> None:
+def _write_report(finished: list[Done], options: Options, scale: Scale) -> None:
   from zssr_jax.report import page
 
   made = page.make_report(
@@ -545,7 +557,7 @@ def _write_report(
   print(printable(str(path)), flush=True)
 
 
-def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:
+def _compare_kernels(done: Done, true_kernel: Path, scale: Scale) -> str:
   """Says how near the estimate came to the kernel of the bundled example."""
   kernel = done.result.kernel
   if kernel is None:
@@ -560,7 +572,7 @@ def _compare_kernels(done: _Done, true_kernel: Path, scale: Scale) -> str:
   )
 
 
-def _foresee(plan: _Plan, planned: jobs.Plan) -> list[Path]:
+def _foresee(plan: Plan, planned: jobs.Plan) -> list[Path]:
   """Says what would be done, and in what time and memory.
 
   Returns:
@@ -616,16 +628,17 @@ def _say_before(planned: jobs.Plan, manifest: Manifest) -> None:
     )
 
 
-def _prepare(options: Options, scale: Scale, planned: jobs.Plan) -> _Plan:
+def prepare(
+  options: Options,
+  scale: Scale,
+  devices: Sequence[jax.Device],
+  manifest: Manifest,
+) -> Plan:
   """Loads what all jobs of a run share.
 
   Raises:
-    InputError: before any training, for what concerns the whole run.
+    InputError: for what concerns the whole run.
   """
-  try:
-    devices = parallel.available(options.devices)
-  except ValueError as error:
-    raise InputError(str(error)) from None
   kernel = None
   if options.kernel:
     kernel = known.load_kernel(options.kernel, scale)
@@ -636,16 +649,32 @@ def _prepare(options: Options, scale: Scale, planned: jobs.Plan) -> _Plan:
   data = app.data_root() if networks.needs_data(options.config) else None
   trained = networks.load(options.config, weights, data)
   trained.start(scale)  # a missing one is found before anything is trained
+  return Plan(options, scale, kernel, degradation, trained, devices, manifest)
+
+
+def _prepare(options: Options, scale: Scale, planned: jobs.Plan) -> Plan:
+  """Prepares a run, and checks that its results can be written.
+
+  Raises:
+    InputError: before any training, for what concerns the whole run.
+  """
+  devices: Sequence[jax.Device] = ()
+  if options.cluster is None:  # else they are the workers'
+    try:
+      devices = parallel.available(options.devices or 1)
+    except ValueError as error:
+      raise InputError(str(error)) from None
   folder = None
+  if not options.dry_run and planned.total > 1:
+    folder = options.folder
+  manifest = Manifest(folder, options.shard)
+  plan = prepare(options, scale, devices, manifest)
   if not options.dry_run:
     jobs.check_output_folder(options.folder)
-    folder = options.folder if planned.total > 1 else None
   place = options.folder / app.REPORT
   if options.report and place.exists() and not options.overwrite:
     raise InputError(f'{place}: exists already; pass --overwrite to replace it')
-  return _Plan(
-    options, scale, kernel, degradation, trained, devices, Manifest(folder)
-  )
+  return plan
 
 
 def run(options: Options) -> int:
@@ -656,8 +685,21 @@ def run(options: Options) -> int:
     did.
 
   Raises:
-    InputError: before any training, for what concerns the whole run.
+    InputError: before any training, for what concerns the whole run; later
+      where a cluster has no host left.
   """
+  if options.cluster is None:
+    return _run(options, _run_jobs)
+  from zssr_jax.command_line import hosts  # not before: few runs have one
+  from zssr_jax.parallel import cluster
+
+  with cluster.joined(options.cluster):
+    return _run(options, hosts.run_jobs)
+
+
+def _run(
+  options: Options, run_jobs: Callable[[Sequence[Job], Plan], Reports]
+) -> int:
   scale = arguments.parse_scale(options.scale)
   planned = jobs.plan(options, scale)
   plan = _prepare(options, scale, planned)
@@ -666,7 +708,7 @@ def run(options: Options) -> int:
   if options.dry_run:
     failed += _foresee(plan, planned)
   elif planned.jobs:
-    reports = _run_jobs(planned.jobs, plan)
+    reports = run_jobs(planned.jobs, plan)
     failed += reports.failed_inputs
     if options.report and reports.finished:
       _write_report(reports.finished, options, scale)

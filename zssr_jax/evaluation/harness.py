@@ -30,15 +30,19 @@ from zssr_jax import stages as stages_lib
 from zssr_jax.config import Config
 from zssr_jax.data import files, image_io
 from zssr_jax.degradation import Degradation
-from zssr_jax.errors import concerns_one_image
+from zssr_jax.errors import InputError, concerns_one_image
 from zssr_jax.evaluation import code, memory, methods, rows
 from zssr_jax.evaluation.cases import Case, Pixels
 from zssr_jax.evaluation.judge import Judge
 from zssr_jax.ops import conv
+from zssr_jax.parallel import cluster
 from zssr_jax.parallel import devices as parallel
 from zssr_jax.training import loop
 
 Lpips = Callable[[np.ndarray, np.ndarray], float]
+
+# Where in a store's folder lies what goes with the row of a key.
+_IMAGE, _CURVES = 'images/{}.png', 'curves/{}.npz'
 
 
 class Recipe(NamedTuple):
@@ -289,20 +293,21 @@ def _upscaled(
   tasks: Sequence[Task], book: _Book
 ) -> Iterator[tuple[Task, _Made | Exception]]:
   """Upscales by the methods that do not train."""
-
-  def make(task: Task) -> _Made:
-    assert task.upscale is not None
-    pixels = task.case.load()
-    memory.reset_peak()
-    begin = time.perf_counter()
-    with jax.default_device(book.devices[0]):
-      image = task.upscale(pixels.lr, task.case.scale)
-    seconds = time.perf_counter() - begin
-    row = book.row(task, pixels, image)
-    return _Made({**row, 'seconds': round(seconds, 3)}, image)
-
   for task in tasks:
-    yield task, _attempt(functools.partial(make, task))
+    yield task, _attempt(functools.partial(_upscale, task, book))
+
+
+def _upscale(task: Task, book: _Book) -> _Made:
+  """The row of a method that does not train."""
+  assert task.upscale is not None
+  pixels = task.case.load()
+  memory.reset_peak()
+  begin = time.perf_counter()
+  with jax.default_device(book.devices[0]):
+    image = task.upscale(pixels.lr, task.case.scale)
+  seconds = time.perf_counter() - begin
+  row = book.row(task, pixels, image)
+  return _Made({**row, 'seconds': round(seconds, 3)}, image)
 
 
 def _trained(
@@ -529,28 +534,212 @@ def _finite(value: float, digits: int) -> float:
 
 def _keep(store: rows.Store, task: Task, made: _Made) -> rows.Row:
   """Writes what goes with a row, and then the row."""
-  contents: dict[str | os.PathLike[str], bytes | str] = {}
+  _write_beside(store.folder, _files_of(task, made))
+  store.append(made.row)
+  return made.row
+
+
+def _files_of(task: Task, made: _Made) -> dict[str, bytes]:
+  """What goes with a row, by its place in the store's folder."""
+  contents = {}
   if methods.find(task.method).keeps_image:
-    contents[image_path(store, task.key)] = image_io.encode_png(made.image)
+    contents[_IMAGE.format(task.key)] = image_io.encode_png(made.image)
   if made.result is not None:
     kernel = made.result.kernel
     stream = io.BytesIO()
     made.result.history.save(
       stream, **({} if kernel is None else {'kernel': kernel})
     )
-    contents[curves_path(store, task.key)] = stream.getvalue()
-  for path in contents:
-    Path(path).parent.mkdir(exist_ok=True)
-  files.write_files(contents)
-  store.append(made.row)
-  return made.row
+    contents[_CURVES.format(task.key)] = stream.getvalue()
+  return contents
+
+
+def _write_beside(folder: Path, contents: Mapping[str, bytes]) -> None:
+  """Writes what goes with a row."""
+  placed: dict[str | os.PathLike[str], files.Content] = {
+    folder / name: content for name, content in contents.items()
+  }
+  for path in placed:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+  files.write_files(placed)
 
 
 def image_path(store: rows.Store, key: str) -> Path:
   """Returns where the result of a row lies, if it is kept."""
-  return store.folder / 'images' / f'{key}.png'
+  return store.folder / _IMAGE.format(key)
 
 
 def curves_path(store: rows.Store, key: str) -> Path:
   """Returns where a row's training curves and the kernel used lie (.npz)."""
-  return store.folder / 'curves' / f'{key}.npz'
+  return store.folder / _CURVES.format(key)
+
+
+def take_in(store: rows.Store, folder: Path) -> None:
+  """Adds another folder's rows, and what goes with them, where they are new.
+
+  Raises:
+    OSError: where something cannot be read or written.
+    ValueError: for a damaged file of rows.
+  """
+  for row in rows.read_rows(folder / rows.NAME):
+    if (key := row.get('key')) and key not in store.rows:
+      names = [name.format(key) for name in (_IMAGE, _CURVES)]
+      _write_beside(
+        store.folder,
+        {
+          name: (folder / name).read_bytes()
+          for name in names
+          if (folder / name).is_file()
+        },
+      )
+      store.append(row)
+
+
+class Order(NamedTuple):
+  """A task, as a worker of a cluster is told of it."""
+
+  case: Case
+  method: str
+  seed: int
+  key: str
+
+
+class Sent(NamedTuple):
+  """A row, and what goes with it, as a worker sends them."""
+
+  row: rows.Row
+  contents: dict[str, bytes]
+
+
+class Bench:
+  """Makes rows on a worker of a cluster; a `cluster.Bench`."""
+
+  def __init__(
+    self,
+    recipes: Mapping[str, Recipe],
+    networks: Mapping[str, Callable[[float], Network]],
+    *,
+    devices: Sequence[jax.Device],
+    in_flight: int,
+    lpips: Lpips | None = None,
+    folder: Path | None = None,
+  ):
+    """Takes what `plan` and `run` take.
+
+    Args:
+      recipes: see `plan`.
+      networks: see `plan`.
+      devices: of this host.
+      in_flight: images that each has at a time.
+      lpips: see `run`.
+      folder: where the worker writes what goes with a row; None: it is sent.
+    """
+    self._recipes, self._networks = recipes, networks
+    self._book = _Book(lpips, devices, in_flight)
+    self._folder = folder
+    self._tasks: dict[str, Task] = {}
+    self._alike: dict[tuple[str, float], Task] = {}
+
+  def item(
+    self, order: Order, report: Callable[[loop.Progress], None]
+  ) -> tuple[parallel.Item, Callable[[loop.Progress], None]]:
+    """Returns the run of an order; see `cluster.Bench`."""
+    task = self._tasks[order.key] = self._task(order)
+
+    def start() -> parallel.Run[Any]:
+      if task.key != order.key:
+        raise InputError(
+          f'{order.case.image}: other weights or code on this host than at the'
+          ' driver; install and share the same'
+        )
+      hr, lr = order.case.pair.hr, order.case.pair.lr
+      for path in filter(None, (hr, lr)):
+        if not path.exists():
+          raise cluster.NotHereError(
+            f'{path}: not on every host; share the data root with all, under'
+            ' the same path'
+          )
+      return _row_run(task, self._book)
+
+    together = len(self._book.devices) > 1 and self._book.in_flight == 1
+    kind = _shape_class(task) if together and not task.upscale else None
+    return parallel.Item(start, kind), report
+
+  def _task(self, order: Order) -> Task:
+    """Makes the task of an order, with this host's parameters and code."""
+    place = order.method, order.case.scale
+    if place not in self._alike:
+      self._alike[place] = plan(
+        [order.case], [order.method], [0], self._recipes, self._networks
+      )[0]
+    task = self._alike[place]._replace(case=order.case, seed=order.seed)
+    return task._replace(key=_key(task))
+
+  def finish(self, order: Order, outcome: Any) -> Sent:
+    """Judges a result; see `cluster.Bench`."""
+    task = self._tasks.pop(order.key)
+    made = outcome
+    if not isinstance(outcome, _Made):
+      made = _judged(task, outcome, self._book)
+    contents = _files_of(task, made)
+    if self._folder is not None:
+      _write_beside(self._folder, contents)
+      contents = {}
+    return Sent(made.row, contents)
+
+
+def _row_run(task: Task, book: _Book) -> parallel.Run[Any]:
+  """The run of any method: of one that does not train it ends at once."""
+  if task.upscale:
+    return _upscale(task, book)
+  return (yield from _start(task, book.alone))
+
+
+def run_on_cluster(
+  tasks: Sequence[Task],
+  store: rows.Store,
+  open_bench: cluster.Opener,
+  settings: Any,
+  *,
+  limits: tuple[int | None, int],
+  progress: Callable[[Task, loop.Progress], None] | None = None,
+  note: Callable[[str], None],
+) -> Iterator[rows.Row | Failure]:
+  """As `run`, on the hosts of the cluster that was joined.
+
+  Args:
+    tasks: from `plan`.
+    store: see `run`.
+    open_bench: returns a `Bench`, see `cluster.map_images`.
+    settings: for it.
+    limits: devices of each host and images of each, see there.
+    progress: see `run`.
+    note: called with a line on a host that joins or is lost.
+
+  Yields:
+    As `run`.
+  """
+  missing = [task for task in tasks if task.key not in store.rows]
+  orders = [
+    cluster.Order(
+      Order(task.case, task.method, task.seed, task.key),
+      (task.method, task.recipe and _shape_class(task)),
+    )
+    for task in missing
+  ]
+
+  def report(index: int, part: loop.Progress) -> None:
+    if progress is not None:
+      progress(missing[index], part)
+
+  outcomes = cluster.map_images(
+    orders, open_bench, settings, limits=limits, progress=report, note=note
+  )
+  with contextlib.closing(outcomes):
+    for index, outcome in outcomes:
+      if isinstance(outcome, Exception):
+        yield Failure(missing[index], outcome)
+      else:
+        _write_beside(store.folder, outcome.contents)
+        store.append(outcome.row)
+        yield outcome.row

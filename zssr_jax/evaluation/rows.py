@@ -19,6 +19,7 @@ import filelock
 Row = dict[str, Any]
 
 NAME = 'rows.jsonl'
+PART = 'shard-{}'  # the folder, in that of the whole, of a part's rows
 LOCK = '.rows.lock'  # beside it; empty, and may stay
 _FACTS = (
   'method',

@@ -58,14 +58,14 @@ class Item(NamedTuple):
 
 
 def available(count: int) -> list[jax.Device]:
-  """Returns the first `count` devices.
+  """Returns the first `count` devices of this process.
 
   Raises:
     ValueError: when there are fewer; it says how many there are. Also where
       JAX finds none, since JAX_PLATFORMS names others, say.
   """
   try:
-    devices = jax.devices()
+    devices = jax.local_devices()
   except (AssertionError, RuntimeError) as error:
     words = ' '.join(str(error).split()) or 'it says no more'
     named = os.environ.get('JAX_PLATFORMS')

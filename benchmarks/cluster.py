@@ -1,0 +1,299 @@
+"""What a cluster of several nodes costs and survives, on this machine.
+
+  python benchmarks/cluster.py cost [--nodes 1 2 4]
+  python benchmarks/cluster.py faults [--times 10]
+  python benchmarks/cluster.py join | partition | memory
+  python benchmarks/cluster.py soak [--minutes 20]
+
+Starts a real Ray cluster whose nodes are processes of this machine, each with
+one processor, and prints a line for each run. The images train nothing: they
+sleep, return so many bytes, and some do what a run tells them.
+
+  cost       milliseconds an image with no training at all: from the first
+             result to the last, over the images between
+  faults     kills a worker, or a whole node (and adds another), at random
+             moments, while each image takes some tenths of a second
+  join       a node joins when a third of the images is done
+  partition  the processes of a node are stopped for a minute
+  memory     an image that fills its worker's memory
+  soak       memory of driver and workers, minute by minute
+
+Exit code 1 where an image is lost, comes twice, or has another's result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psutil
+import ray
+from ray import cluster_utils
+
+from zssr_jax.parallel import cluster, devices
+from zssr_jax.training.loop import Progress
+
+_STORE = 2**27  # bytes of a node's object store, at least 75 MB
+
+
+class Work(NamedTuple):
+  """One image that trains nothing."""
+
+  value: int
+  seconds: float = 0.0
+  size: int = 0  # bytes of the result
+  fills: bool = False  # the memory of its worker
+
+
+class Sent(NamedTuple):
+  value: int
+  content: bytes
+  node: str
+  process: int
+
+
+class Bench:
+  """Does what the images say."""
+
+  def item(self, what: Work, report: Any) -> tuple[devices.Item, Any]:
+    def run() -> Iterator[Any]:
+      yield from ()
+      report(Progress(step=1, max_steps=2))
+      time.sleep(what.seconds)
+      held = []
+      while what.fills:
+        held.append(bytearray(b'x' * 2**26))
+        time.sleep(0.05)
+      return what.value
+
+    return devices.Item(run), report
+
+  def finish(self, what: Work, outcome: Any) -> Sent:
+    node = ray.get_runtime_context().get_node_id()
+    return Sent(2 * outcome, os.urandom(what.size), node, os.getpid())
+
+
+def open_bench(settings: Any, local: Any) -> Bench:
+  del settings, local
+  return Bench()
+
+
+@contextlib.contextmanager
+def nodes(count: int) -> Iterator[cluster_utils.Cluster]:
+  """Starts a head that does no work, and so many nodes."""
+  made = cluster_utils.Cluster(
+    initialize_head=True,
+    head_node_args={
+      'num_cpus': 0,
+      'include_dashboard': False,
+      'object_store_memory': _STORE,
+    },
+  )
+  try:
+    for _ in range(count):
+      add(made)
+    ray.init(made.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield made
+  finally:
+    ray.shutdown()
+    made.shutdown()
+
+
+def add(made: cluster_utils.Cluster, **environment: str) -> Any:
+  """Adds a node of one processor."""
+  return made.add_node(
+    num_cpus=1, object_store_memory=_STORE, env_vars=environment
+  )
+
+
+class Run:
+  """The outcomes of some images, checked."""
+
+  def __init__(self, work: list[Work], note: Any = lambda line: None):
+    self.work, self.note = work, note
+    self.outcomes: dict[int, Any] = {}
+    self.times: list[float] = []
+
+  def __iter__(self) -> Iterator[tuple[int, Any]]:
+    """Yields each outcome, without the bytes of the result."""
+    orders = [cluster.Order(w, w.value % 3) for w in self.work]
+    for index, outcome in cluster.map_images(
+      orders, open_bench, None, note=self.note
+    ):
+      self.times.append(time.perf_counter())
+      if index in self.outcomes:
+        raise SystemExit(f'image {index} came twice')
+      if isinstance(outcome, Sent):
+        if len(outcome.content) != self.work[index].size:
+          raise SystemExit(f'image {index} is not whole')
+        outcome = outcome._replace(content=b'')
+      self.outcomes[index] = outcome
+      yield index, outcome
+
+  def check(self) -> str:
+    """Counts what came; ends the process where something is missing."""
+    given_up = 0
+    for work in self.work:
+      outcome = self.outcomes.get(work.value)
+      if work.fills and isinstance(outcome, ValueError):
+        given_up += 1
+      elif not isinstance(outcome, Sent) or outcome.value != 2 * work.value:
+        raise SystemExit(f'image {work.value}: {outcome!r}')
+    by_node: dict[str, int] = {}
+    for outcome in self.outcomes.values():
+      if isinstance(outcome, Sent):
+        by_node[outcome.node] = by_node.get(outcome.node, 0) + 1
+    shares = ' + '.join(str(n) for n in sorted(by_node.values()))
+    return (
+      f'{len(self.outcomes)} images once each, {given_up} given up; {shares}'
+    )
+
+
+def cost(options: argparse.Namespace) -> None:
+  for count in options.nodes:
+    with nodes(count):
+      for size in (0, 10**5, 10**7):
+        images = 400 if size < 10**6 else 60
+        run = Run([Work(value, size=size) for value in range(images)])
+        for _ in run:
+          pass
+        run.check()
+        taken = (run.times[-1] - run.times[0]) / (images - 1)
+        print(
+          f'{count} nodes, {images} images of {size} bytes:'
+          f' {1e3 * taken:.2f} ms an image',
+          flush=True,
+        )
+
+
+def faults(options: argparse.Namespace) -> None:
+  chance = random.Random(options.seed)
+  with nodes(3) as made:
+    run = Run([Work(value, seconds=0.4, size=1000) for value in range(300)])
+    moments = sorted(chance.sample(range(10, 270), options.times))
+    kills = [0, 0]
+    for number, (_, outcome) in enumerate(run):
+      if number not in moments:
+        continue
+      if kills[0] <= kills[1] and isinstance(outcome, Sent):
+        with contextlib.suppress(ProcessLookupError):
+          os.kill(outcome.process, signal.SIGKILL)
+        kills[0] += 1
+      else:
+        workers = [n for n in made.list_all_nodes() if n is not made.head_node]
+        made.remove_node(chance.choice(workers), allow_graceful=False)
+        add(made)
+        kills[1] += 1
+    print(f'{kills[0]} workers, {kills[1]} nodes killed: {run.check()}')
+
+
+def join(options: argparse.Namespace) -> None:
+  del options
+  with nodes(2) as made:
+    run = Run([Work(value, seconds=0.2) for value in range(120)])
+    new = None
+    for number, _ in enumerate(run):
+      if number == 40:
+        new = add(made)
+    assert new is not None
+    theirs = sum(o.node == new.node_id for o in run.outcomes.values())
+    print(f'{run.check()}; by the node that joined: {theirs}')
+
+
+def partition(options: argparse.Namespace) -> None:
+  with nodes(3) as made:
+    run = Run(
+      [Work(value, seconds=0.5) for value in range(300)],
+      note=lambda line: print(f'  {line}', flush=True),
+    )
+    stopped: list[psutil.Process] = []
+    since = 0.0
+    for number, _ in enumerate(run):
+      if number == 30:
+        node = made.list_all_nodes()[1]
+        raylet = node.all_processes['raylet'][0].process.pid
+        root = psutil.Process(raylet)
+        stopped = [root, *root.children(recursive=True)]
+        since = time.monotonic()
+        for process in stopped:
+          process.suspend()
+      if since and time.monotonic() - since > options.stopped:
+        since = 0.0
+        for process in stopped:
+          with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+    for process in stopped:
+      with contextlib.suppress(psutil.NoSuchProcess):
+        process.resume()
+    print(f'a node stopped for {options.stopped} s: {run.check()}')
+
+
+def memory(options: argparse.Namespace) -> None:
+  del options
+  used = psutil.virtual_memory()
+  share = (used.total - used.available + 3e9) / used.total
+  with nodes(1) as made:
+    # This node's workers are killed when the machine is so full.
+    os.environ['RAY_memory_usage_threshold'] = f'{share:.3f}'
+    add(made)
+    del os.environ['RAY_memory_usage_threshold']
+    work = [Work(value, seconds=0.1) for value in range(40)]
+    work[11] = work[11]._replace(fills=True)
+    run = Run(work, note=lambda line: print(f'  {line}', flush=True))
+    for index, outcome in run:
+      if index == 11:
+        print(f'  {outcome}')
+    print(f'an image that fills memory: {run.check()}')
+
+
+def soak(options: argparse.Namespace) -> None:
+  with nodes(2):
+    run = Run([Work(value, 0.05, size=10**5) for value in range(10**6)])
+    begin = last = time.monotonic()
+    processes: set[int] = set()
+    first: dict[int, int] = {}
+    for number, (_, outcome) in enumerate(run):
+      processes.add(outcome.process)
+      if time.monotonic() - last < 60:
+        continue
+      last = time.monotonic()
+      sizes = {
+        pid: psutil.Process(pid).memory_info().rss
+        for pid in sorted({os.getpid(), *processes})
+      }
+      first = first or sizes
+      print(
+        f'{(last - begin) / 60:.0f} minutes, {number} images:'
+        f' {[round(size / 1e6) for size in sizes.values()]} MB,'
+        f' {max(sizes[p] / first.get(p, sizes[p]) for p in sizes) - 1:+.1%}',
+        flush=True,
+      )
+      if last - begin > 60 * options.minutes:
+        break
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
+  kinds = (cost, faults, join, partition, memory, soak)
+  parser.add_argument('kind', choices=[kind.__name__ for kind in kinds])
+  parser.add_argument('--nodes', type=int, nargs='+', default=[1, 2, 4])
+  parser.add_argument('--times', type=int, default=10, help='faults')
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument('--minutes', type=float, default=20.0, help='of soak')
+  parser.add_argument(
+    '--stopped', type=float, default=60.0, help='seconds of a partition'
+  )
+  options = parser.parse_args()
+  globals()[options.kind](options)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

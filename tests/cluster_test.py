@@ -1,0 +1,301 @@
+"""Images on the hosts of a real Ray cluster: processes of this machine.
+
+In most tests workers train nothing: each order says what happens to it.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from zssr_jax.command_line import evaluate, zssr
+from zssr_jax.errors import InputError
+from zssr_jax.parallel import cluster, devices
+from zssr_jax.training.loop import Progress
+
+ray = pytest.importorskip('ray', reason='Ray is not installed')
+
+from ray import cloudpickle, cluster_utils  # noqa: E402
+
+pytestmark = [
+  pytest.mark.slow,
+  # A node is started by fork, which JAX warns of.
+  pytest.mark.filterwarnings('ignore:os.fork:RuntimeWarning'),
+]
+
+# Hosts cannot import what a test holds, so it is sent whole.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Work(NamedTuple):
+  value: int
+  seconds: float = 0.0
+  dies: bool = False
+  error: Exception | None = None
+  file: str = ''  # that only some hosts see
+
+
+class Bench:
+  def __init__(self, settings):
+    self.settings = settings
+
+  def item(self, what, report):
+    def start():
+      if what.file and node_id() == self.settings:
+        raise cluster.NotHereError(f'{what.file}: not here')
+
+      def run():
+        yield from ()
+        report(Progress(step=1, max_steps=2))
+        time.sleep(what.seconds)
+        if what.dies:
+          os.kill(os.getpid(), signal.SIGKILL)
+        if what.error is not None:
+          raise what.error
+        return what.value
+
+      return run()
+
+    return devices.Item(start), report
+
+  def finish(self, what, outcome):
+    assert what.value == outcome
+    return 2 * outcome, node_id(), os.getpid()
+
+
+def node_id():
+  return ray.get_runtime_context().get_node_id()
+
+
+def open_bench(settings, local):
+  assert len(local) == 1
+  if settings == 'nothing here':
+    raise InputError('weights.safetensors: no such file')
+  return Bench(settings)
+
+
+@pytest.fixture(scope='module')
+def machines():
+  """A head that does no work, and two nodes of a processor each."""
+  made = cluster_utils.Cluster(
+    initialize_head=True,
+    head_node_args={
+      'num_cpus': 0,
+      'include_dashboard': False,
+      'object_store_memory': 2**27,
+    },
+  )
+  for _ in range(2):
+    add_node(made)
+  ray.init(made.address, log_to_driver=False, logging_level=logging.ERROR)
+  try:
+    yield made
+  finally:
+    ray.shutdown()
+    made.shutdown()
+
+
+def add_node(machines):
+  return machines.add_node(
+    num_cpus=1,
+    object_store_memory=2**27,
+    env_vars={'JAX_NUM_CPU_DEVICES': '1', 'XLA_FLAGS': ''},
+  )
+
+
+def map_all(work, settings='', **options):
+  orders = [cluster.Order(w, w.value % 3) for w in work]
+  options = {'limits': (None, 1), **options}
+  return cluster.map_images(orders, open_bench, settings, **options)
+
+
+def check_all(work, outcomes):
+  """Each image once, with the result that it must have."""
+  assert sorted(index for index, _ in outcomes) == list(range(len(work)))
+  for index, outcome in outcomes:
+    if work[index].dies:
+      assert isinstance(outcome, ValueError)
+      assert 'died 3 times' in str(outcome)
+    elif work[index].error is not None:
+      assert isinstance(outcome, type(work[index].error))
+    else:
+      assert outcome[0] == 2 * work[index].value
+
+
+def test_images_errors_and_one_that_kills(machines):
+  work = [Work(value, seconds=0.02) for value in range(24)]
+  work[3] = work[3]._replace(error=InputError('photo.png: damaged'))
+  work[4] = work[4]._replace(error=OSError(28, 'No space left', 'x.png'))
+  work[5] = work[5]._replace(error=MemoryError('much'))
+  work[7] = work[7]._replace(dies=True)
+  seen, notes = set(), []
+  outcomes = list(
+    map_all(work, progress=lambda index, p: seen.add(index), note=notes.append)
+  )
+  check_all(work, outcomes)
+  assert str(dict(outcomes)[3]) == 'photo.png: damaged'
+  assert dict(outcomes)[4].filename == 'x.png'
+  assert seen <= set(range(24))
+  nodes = {outcome[1] for _, outcome in outcomes if isinstance(outcome, tuple)}
+  assert len(nodes) == 2
+  assert sum('its worker died' in line for line in notes) == 3
+
+
+def test_a_host_that_does_not_see_the_files_is_given_no_more(machines):
+  blind = machines.list_all_nodes()[1].node_id
+  work = [Work(value, seconds=0.05, file='photo.png') for value in range(20)]
+  notes = []
+  outcomes = list(map_all(work, settings=blind, note=notes.append))
+  check_all(work, outcomes)
+  assert blind not in {outcome[1] for _, outcome in outcomes}
+  assert sum('given no more work: photo.png' in line for line in notes) == 1
+
+
+def test_where_no_host_can_do_it_the_run_ends(machines):
+  del machines
+  with pytest.raises(InputError, match='no host of the cluster can do this'):
+    list(map_all([Work(0)], settings='nothing here'))
+
+
+def test_a_mistake_of_the_program_comes_out(machines):
+  del machines
+  work = [Work(0), Work(1, error=TypeError('a bug')), Work(2)]
+  with pytest.raises(TypeError, match='a bug'):
+    list(map_all(work))
+
+
+def test_hosts_with_other_sources_are_refused(machines, monkeypatch):
+  del machines
+  monkeypatch.setattr(
+    cluster, '_versions', lambda: {'zssr_jax': '0.0', 'JAX': '1'}
+  )
+  with pytest.raises(InputError, match='install the same on all hosts'):
+    list(map_all([Work(0)]))
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+  """A folder with six small photos of two sizes, and a damaged one."""
+  folder = tmp_path_factory.mktemp('in') / 'photos'
+  folder.mkdir()
+  y, x = np.mgrid[:40, :48]
+  for number in range(6):
+    waves = np.sin(x / (3 + number)) + np.cos(y / 4) + (x > y)
+    pixels = np.stack([waves * (c + 1) for c in range(3)], -1)
+    pixels = 255 * (pixels - pixels.min()) / np.ptp(pixels)
+    pixels = np.round(pixels).astype(np.uint8)[: 40 - 8 * (number % 2)]
+    Image.fromarray(pixels).save(folder / f'photo{number}.png')
+  (folder / 'torn.png').write_bytes(b'\x89PNG\r\n\x1a\n torn')
+  return folder
+
+
+def run(main, *arguments):
+  # As for users: optax's Adam does not work under strict promotion.
+  with jax.numpy_dtype_promotion('standard'):
+    return main(['command', '--config=smoke', *map(str, arguments)])
+
+
+def lines_of(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize('write', ['driver', 'workers'])
+def test_photos_are_the_same_as_on_one_machine(
+  machines, photos, tmp_path, capsys, write
+):
+  here, there = tmp_path / 'here', tmp_path / 'there'
+  assert run(zssr.main, photos, '-o', here) == 1
+  capsys.readouterr()
+  flags = [f'--cluster={machines.address}', f'--write={write}']
+  assert run(zssr.main, photos, '-o', there, '--report', *flags) == 1
+  out, err = capsys.readouterr()
+  shown = [line for line in out.splitlines() if ' s' in line]
+  assert [line.split()[0].rpartition('/')[2] for line in shown] == [
+    f'photo{number}_x2.png' for number in range(6)
+  ]
+  assert err.count('error:') == 1 and 'torn.png' in err
+  assert '/there/report.html' in out
+  made = {path.name for path in there.iterdir()} - {'report.html'}
+  assert made == {path.name for path in here.iterdir()}
+  for path in here.glob('*.png'):
+    assert path.read_bytes() == (there / path.name).read_bytes()
+  lines = lines_of(there / 'manifest.jsonl')
+  assert sorted(line['status'] for line in lines) == ['done'] * 6 + ['failed']
+  # What is finished is passed over.
+  assert run(zssr.main, photos, '-o', there, *flags[:1]) == 1
+  assert '6 of 7 inputs: finished before' in capsys.readouterr().err
+
+
+def test_rows_are_the_same_as_on_one_machine(
+  machines, photos, tmp_path, capsys
+):
+  flags = [f'--datasets={photos}', '--methods=bicubic,zssr']
+  whole, there = tmp_path / 'whole', tmp_path / 'there'
+  assert run(evaluate.main, f'--output={whole}', *flags) == 1  # one is torn
+  flags.append(f'--output={there}')
+  assert run(evaluate.main, f'--cluster={machines.address}', *flags) == 1
+  assert '12/12' in capsys.readouterr().err
+  scores = [
+    {
+      (row['key'], row['psnr'], row['ssim'])
+      for row in lines_of(folder / 'rows.jsonl')
+    }
+    for folder in (whole, there)
+  ]
+  assert scores[0] == scores[1] and len(scores[0]) == 12
+  for folder in ('images', 'curves'):
+    names = {path.name for path in (whole / folder).iterdir()}
+    assert len(names) == 6
+    assert names == {path.name for path in (there / folder).iterdir()}
+
+
+@pytest.mark.parametrize(
+  ('address', 'words'),
+  [
+    ('ray://somewhere:10001', 'must be auto or HOST:PORT'),
+    ('127.0.0.1:1', 'no cluster answers'),
+  ],
+)
+def test_where_no_cluster_answers_one_line_says_so(address, words, tmp_path):
+  code = f"""
+import sys
+from zssr_jax.command_line import zssr
+sys.exit(zssr.main(['zssr', 'photo.png', '--cluster={address}']))
+"""
+  Image.fromarray(np.zeros((24, 24, 3), np.uint8)).save(tmp_path / 'photo.png')
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 2, done.stderr
+  assert words in done.stderr.splitlines()[-1]
+  assert os.listdir(tmp_path) == ['photo.png']
+
+
+def test_a_node_that_joins_works_and_one_that_goes_loses_nothing(machines):
+  work = [Work(value, seconds=0.3) for value in range(60)]
+  outcomes, new, killed = [], None, 0
+  for number, pair in enumerate(map_all(work)):
+    outcomes.append(pair)
+    if number == 4:
+      new = add_node(machines)
+    elif number == 8 and not killed:
+      killed = pair[1][2]
+      os.kill(killed, signal.SIGKILL)
+    elif number == 50:
+      machines.remove_node(new, allow_graceful=False)
+  check_all(work, outcomes)
+  by_node = [outcome[1] for _, outcome in outcomes]
+  assert by_node.count(new.node_id) > 2

@@ -1,0 +1,150 @@
+"""Parts of a run that other processes do, and their rows in one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from zssr_jax.command_line import arguments, evaluate, zssr
+from zssr_jax.errors import InputError
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('in') / 'photos'
+  folder.mkdir()
+  y, x = np.mgrid[:24, :28]
+  for number in range(5):
+    waves = np.sin(x / (3 + number)) + np.cos(y / 4) + (x > y)
+    pixels = 255 * (waves - waves.min()) / np.ptp(waves)
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / f'p{number}.png')
+  return folder
+
+
+def run(main, *words):
+  # As for users: optax's Adam does not work under strict promotion.
+  with jax.numpy_dtype_promotion('standard'):
+    return main(['command', '--config=smoke', *map(str, words)])
+
+
+def read(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_parts_of_photos_make_the_whole(photos, tmp_path, capsys):
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  assert run(zssr.main, photos, '-o', whole) == 0
+  for number in range(2):
+    assert run(zssr.main, photos, '-o', parts, f'--shard={number}/2') == 0
+  counts = [
+    len(read(parts / f'manifest-{number}-of-2.jsonl')) for number in range(2)
+  ]
+  assert counts == [3, 2]
+  for path in whole.glob('*.png'):
+    assert path.read_bytes() == (parts / path.name).read_bytes()
+  capsys.readouterr()
+  assert run(zssr.main, photos, '-o', parts, '--shard=0/2') == 0
+  assert '3 of 3 inputs: finished before' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_rows_of_parts_are_merged(photos, tmp_path, capsys):
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  flags = [f'--datasets={photos}', '--methods=bicubic,zssr']
+  assert run(evaluate.main, *flags, f'--output={whole}') == 0
+  flags.append(f'--output={parts}')
+  assert run(evaluate.main, *flags, '--shard=0/3') == 0
+  assert run(evaluate.main, *flags, '--shard=2/3') == 0
+  assert {p.name for p in parts.iterdir()} == {'shard-0-of-3', 'shard-2-of-3'}
+  assert run(evaluate.main, *flags, '--merge') == 0
+  assert len(read(parts / 'rows.jsonl')) == 7  # of ten
+  capsys.readouterr()
+  # What is merged already is not made again, however the rest is divided.
+  assert run(evaluate.main, *flags, '--shard=0/1') == 0
+  assert '3/3' in capsys.readouterr().err
+  for _ in range(2):  # a second time changes nothing
+    assert run(evaluate.main, *flags, '--merge') == 0
+    merged = read(parts / 'rows.jsonl')
+    assert len(merged) == 10
+  expected = {row['key']: row['psnr'] for row in read(whole / 'rows.jsonl')}
+  assert {row['key']: row['psnr'] for row in merged} == expected
+  for folder in ('images', 'curves'):
+    names = {path.name for path in (whole / folder).iterdir()}
+    assert names == {path.name for path in (parts / folder).iterdir()}
+  assert 'p4' in (parts / 'report.html').read_text()
+
+
+@pytest.mark.slow
+def test_processes_of_one_job_divide_by_themselves(photos, tmp_path):
+  """As Slurm starts them: `jax.distributed` reads its variables."""
+  code = """
+import sys
+from zssr_jax.command_line import zssr
+words = ['zssr', sys.argv[1], '--config=smoke', '-o', 'out', '--shard=auto']
+sys.exit(zssr.main(words))
+"""
+  started = [
+    subprocess.Popen(
+      [sys.executable, '-c', code, photos],
+      cwd=tmp_path,
+      env={
+        **os.environ,
+        'SLURM_JOB_ID': str(os.getpid()),  # chooses the port
+        'SLURM_STEP_NODELIST': 'localhost',
+        'SLURM_NTASKS': '2',
+        'SLURM_STEP_NUM_TASKS': '2',
+        'SLURM_PROCID': str(number),
+        'SLURM_LOCALID': str(number),
+        'SLURM_STEP_NUM_NODES': '1',
+      },
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for number in range(2)
+  ]
+  for process in started:
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+  counts = [
+    len(read(tmp_path / f'out/manifest-{number}-of-2.jsonl'))
+    for number in range(2)
+  ]
+  assert counts == [3, 2]
+
+
+@pytest.mark.parametrize(
+  'text', ['2/2', '-1/2', '1', '1/2/3', 'a/b', '0/0', '']
+)
+def test_what_is_no_part_is_refused(text):
+  with pytest.raises(InputError, match='must be I/N with I from 0 to N-1'):
+    evaluate.parse_options(['eval_all', f'--shard={text}'])
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (['--shard=0/2', '--cluster=auto'], 'leave out --cluster or --shard'),
+    (['--write=workers'], 'is for --cluster'),
+    (['--merge', '--shard=0/2'], '--merge: trains nothing'),
+    (['--shard=auto'], 'jax.distributed finds no processes'),
+  ],
+)
+def test_flags_that_contradict_each_other_are_refused(words, message):
+  with pytest.raises(InputError, match=message):
+    evaluate.parse_options(['eval_all', *words])
+
+
+def test_a_part_has_every_nth():
+  parts = [arguments.Shard(number, 3) for number in range(3)]
+  assert [[p for p in range(8) if part.has(p)] for part in parts] == [
+    [0, 3, 6],
+    [1, 4, 7],
+    [2, 5],
+  ]

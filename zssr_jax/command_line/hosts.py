@@ -1,0 +1,165 @@
+"""The jobs of `zssr` on the hosts of a cluster.
+
+A host's worker reads the files and makes the result's files, the driver writes
+them (or the worker, with --write=workers), says what became of them, and keeps
+the manifest. Hosts see the inputs under the same paths as the driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from zssr_jax import forecast
+from zssr_jax.command_line import app, arguments, upscale
+from zssr_jax.command_line.arguments import Options
+from zssr_jax.command_line.jobs import Job
+from zssr_jax.command_line.manifest import Manifest
+from zssr_jax.data import files
+from zssr_jax.display import Display
+from zssr_jax.parallel import cluster, devices
+from zssr_jax.training.loop import Progress
+
+
+class Settings(NamedTuple):
+  """What a worker opens its bench with."""
+
+  folder: str  # in which the driver was started
+  options: Options
+
+
+def go_to(folder: str) -> None:
+  """Makes the driver's folder this worker's.
+
+  Raises:
+    InputError: where this host does not have it.
+  """
+  try:
+    os.chdir(folder)
+  except OSError as error:
+    raise cluster.NotHereError(
+      f'{folder}: {error.strerror}; share this folder with all hosts, under the'
+      ' same path'
+    ) from None
+
+
+def check_is_here(path: Path) -> None:
+  """Raises `NotHereError` for a file that this host does not see."""
+  if not path.exists():
+    raise cluster.NotHereError(
+      f'{path}: not on every host; share its folder with all, under the same'
+      ' path'
+    )
+
+
+def open_bench(
+  settings: Settings, local: Sequence[jax.Device]
+) -> cluster.Bench:
+  """Loads what all jobs share, on a worker's host.
+
+  Raises:
+    InputError: where something is missing there.
+  """
+  from zssr_jax import compile_cache
+
+  go_to(settings.folder)
+  compile_cache.use_compile_cache()
+  scale = arguments.parse_scale(settings.options.scale)
+  plan = upscale.prepare(settings.options, scale, local, Manifest(None))
+  return _Bench(plan)
+
+
+class _Bench:
+  """Makes results of jobs."""
+
+  def __init__(self, plan: upscale.Plan):
+    self._plan = plan
+    self._display = Display(tenths=False)  # shows nothing: the driver's does
+
+  def item(
+    self, job: Job, report: Callable[[Progress], None]
+  ) -> tuple[devices.Item, Callable[[Progress], None]]:
+    tracker = forecast.Tracker(report)
+
+    def start() -> Any:
+      for path in filter(None, (job.input, job.reference)):
+        check_is_here(path)
+      return upscale.start(job, self._plan, self._display, tracker, waits=True)
+
+    together = self._plan.together
+    kind = upscale.shape_class(job, self._plan) if together else None
+    return devices.Item(start, kind), tracker.trained
+
+  def finish(self, job: Job, outcome: Any) -> upscale.Made:
+    made = upscale.make(job, self._plan, *outcome)
+    if self._plan.options.write == arguments.WORKERS:
+      # A host that was cut off must not write what another has written.
+      if self._plan.options.overwrite or not job.is_finished:
+        upscale.write(job, made)
+      return made._replace(contents={})
+    whole = {path: _whole(content) for path, content in made.contents.items()}
+    return made._replace(contents={**whole})
+
+
+def _whole(content: files.Content) -> bytes | str:
+  """Returns what a function would write to a file."""
+  if not callable(content):
+    return content
+  stream = io.BytesIO()
+  content(stream)
+  return stream.getvalue()
+
+
+def run_jobs(ready: Sequence[Job], plan: upscale.Plan) -> upscale.Reports:
+  """Runs the jobs on the cluster that was joined."""
+  options = plan.options
+  orders = [cluster.Order(job, upscale.shape_class(job, plan)) for job in ready]
+  with Display(len(ready), counts=True) as display:
+    reports = upscale.Reports(ready, plan, display)
+
+    def show(index: int, part: Progress) -> None:
+      image = ready[index].image
+      display.begin(image, image.stem)
+      display.show(image, part)
+
+    outcomes = cluster.map_images(
+      orders,
+      open_bench,
+      Settings(os.getcwd(), options),
+      limits=(options.devices, options.in_flight),
+      progress=show,
+      note=functools.partial(note, display),
+    )
+    with contextlib.closing(outcomes):
+      for index, outcome in outcomes:
+        _take(ready[index], outcome, reports)
+        display.end(ready[index].image)
+  return reports
+
+
+def note(display: Display, line: str) -> None:
+  """Says something of a host, beside the bars."""
+  with display.aside():
+    app.complain(line, 'note')
+
+
+def _take(
+  job: Job, outcome: upscale.Made | Exception, reports: upscale.Reports
+) -> None:
+  """Writes what came of a job, and says it."""
+  try:
+    if isinstance(outcome, Exception):
+      raise outcome
+    if outcome.contents:
+      upscale.write(job, outcome)
+  except Exception as error:
+    reports.failed(job, error)
+  else:
+    reports.done(outcome.done)
