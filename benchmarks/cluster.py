@@ -1,6 +1,7 @@
 """What a cluster of several nodes costs and survives, on this machine.
 
   python benchmarks/cluster.py cost [--nodes 1 2 4]
+  python benchmarks/cluster.py rate [--nodes 1 2 4] [--seconds 1]
   python benchmarks/cluster.py faults [--times 10]
   python benchmarks/cluster.py join | partition | memory
   python benchmarks/cluster.py soak [--minutes 20]
@@ -11,6 +12,7 @@ sleep, return so many bytes, and some do what a run tells them.
 
   cost       milliseconds an image with no training at all: from the first
              result to the last, over the images between
+  rate       images a second, where each takes so many seconds
   faults     kills a worker, or a whole node (and adds another), at random
              moments, while each image takes some tenths of a second
   join       a node joins when a third of the images is done
@@ -70,7 +72,8 @@ class Bench:
       time.sleep(what.seconds)
       held = []
       while what.fills:
-        held.append(bytearray(b'x' * 2**26))
+        if len(held) < 128:  # 8 GiB
+          held.append(bytearray(b'x' * 2**26))
         time.sleep(0.05)
       return what.value
 
@@ -174,6 +177,26 @@ def cost(options: argparse.Namespace) -> None:
         )
 
 
+def rate(options: argparse.Namespace) -> None:
+  for count in options.nodes:
+    with nodes(count):
+      images = 30 * count
+      work = [Work(v, options.seconds, size=10**5) for v in range(images)]
+      run = Run(work)
+      for _ in run:
+        pass
+      run.check()
+      # Without the ends, where not all nodes are at work.
+      some = run.times[2 * count : -2 * count]
+      found = (len(some) - 1) / (some[-1] - some[0])
+      print(
+        f'{count} nodes, {images} images of {options.seconds:g} s:'
+        f' {found:.2f} a second, {found * options.seconds / count:.0%} of what'
+        ' the nodes could do',
+        flush=True,
+      )
+
+
 def faults(options: argparse.Namespace) -> None:
   chance = random.Random(options.seed)
   with nodes(3) as made:
@@ -211,7 +234,8 @@ def join(options: argparse.Namespace) -> None:
 def partition(options: argparse.Namespace) -> None:
   with nodes(3) as made:
     run = Run(
-      [Work(value, seconds=0.5) for value in range(300)],
+      # Two nodes have enough to do until a while after.
+      [Work(v, seconds=0.5) for v in range(int(5 * options.stopped))],
       note=lambda line: print(f'  {line}', flush=True),
     )
     stopped: list[psutil.Process] = []
@@ -240,8 +264,9 @@ def memory(options: argparse.Namespace) -> None:
   del options
   used = psutil.virtual_memory()
   share = (used.total - used.available + 3e9) / used.total
-  with nodes(1) as made:
-    # This node's workers are killed when the machine is so full.
+  # One node, since what is measured is the memory of the whole machine.
+  with nodes(0) as made:
+    # Its workers are killed when so much is in use.
     os.environ['RAY_memory_usage_threshold'] = f'{share:.3f}'
     add(made)
     del os.environ['RAY_memory_usage_threshold']
@@ -282,9 +307,10 @@ def soak(options: argparse.Namespace) -> None:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  kinds = (cost, faults, join, partition, memory, soak)
+  kinds = (cost, rate, faults, join, partition, memory, soak)
   parser.add_argument('kind', choices=[kind.__name__ for kind in kinds])
   parser.add_argument('--nodes', type=int, nargs='+', default=[1, 2, 4])
+  parser.add_argument('--seconds', type=float, default=1.0, help='of rate')
   parser.add_argument('--times', type=int, default=10, help='faults')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--minutes', type=float, default=20.0, help='of soak')

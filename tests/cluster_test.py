@@ -208,12 +208,19 @@ def lines_of(path):
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.fixture(scope='module')
+def here(photos):
+  """The results of the photos by this process."""
+  folder = photos.parent / 'here'
+  assert run(zssr.main, photos, '-o', folder) == 1
+  return folder
+
+
 @pytest.mark.parametrize('write', ['driver', 'workers'])
 def test_photos_are_the_same_as_on_one_machine(
-  machines, photos, tmp_path, capsys, write
+  machines, photos, here, tmp_path, capsys, write
 ):
-  here, there = tmp_path / 'here', tmp_path / 'there'
-  assert run(zssr.main, photos, '-o', here) == 1
+  there = tmp_path / 'there'
   capsys.readouterr()
   flags = [f'--cluster={machines.address}', f'--write={write}']
   assert run(zssr.main, photos, '-o', there, '--report', *flags) == 1
@@ -256,6 +263,34 @@ def test_rows_are_the_same_as_on_one_machine(
     names = {path.name for path in (whole / folder).iterdir()}
     assert len(names) == 6
     assert names == {path.name for path in (there / folder).iterdir()}
+
+
+def test_after_a_driver_is_killed_the_next_goes_on(machines, photos, tmp_path):
+  code = (
+    'import sys; from zssr_jax.command_line import zssr; zssr.main(sys.argv)'
+  )
+  words = [photos, '--config=smoke', '--config.max_steps=200', '-o', 'out']
+  driver = subprocess.Popen(
+    [sys.executable, '-c', code, *words, f'--cluster={machines.address}'],
+    cwd=tmp_path,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  manifest = tmp_path / 'out' / 'manifest.jsonl'
+  for _ in range(600):
+    if manifest.exists() and '"done"' in manifest.read_text():
+      break
+    time.sleep(0.1)
+  driver.kill()
+  driver.wait()
+  before = set(map(str, (tmp_path / 'out').glob('*_x2.png')))
+  assert 0 < len(before) < 6
+  again = [photos, words[2], '-o', tmp_path / 'out']
+  assert run(zssr.main, *again, f'--cluster={machines.address}') == 1  # torn
+  assert len(list((tmp_path / 'out').glob('*_x2.png'))) == 6
+  assert not list((tmp_path / 'out').glob('*.tmp'))
+  skipped = [r for r in lines_of(manifest) if r['status'] == 'skipped']
+  assert len(skipped) >= len(before)
 
 
 @pytest.mark.parametrize(
