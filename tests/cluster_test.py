@@ -297,6 +297,7 @@ def test_after_a_driver_is_killed_the_next_goes_on(machines, photos, tmp_path):
   ('address', 'words'),
   [
     ('ray://somewhere:10001', 'must be auto or HOST:PORT'),
+    ('somewhere', 'must be auto or HOST:PORT'),
     ('127.0.0.1:1', 'no cluster answers'),
   ],
 )

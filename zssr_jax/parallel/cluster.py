@@ -18,9 +18,11 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 import os
 import platform
 import queue
+import re
 import socket
 import threading
 import time
@@ -45,6 +47,7 @@ from zssr_jax.training import loop
 # Seconds between looks at which hosts there are, and between two reports of
 # the progress of a batch.
 _LOOK, _TELL = 1.0, 1.0
+_SLOW = 60  # after which a worker that is not ready is mentioned
 # A worker that is lost so often with nothing done is given no more work.
 _STRIKES = 3
 # Batches that a worker has: one that it works at, one that waits.
@@ -265,6 +268,7 @@ class _Member:
   share: dict[str, Any]  # of its resources, see `_whole`
   actor: Any = None
   opening: Any = None  # reference of the answer of `ready`; None: there was one
+  since: float = 0.0  # when it was asked
   slots: int = 1
   strikes: int = 0
   retired: bool = False
@@ -304,7 +308,7 @@ def joined(address: str) -> Iterator[None]:
     raise InputError(
       f'--cluster={address}: needs Ray; pip install "zssr_jax[cluster]"'
     ) from None
-  if '://' in address:
+  if not re.fullmatch(r'auto|[^:/]+:\d+|\[[0-9a-fA-F:]+\]:\d+', address):
     raise InputError(
       f'--cluster={address}: must be auto or HOST:PORT; start this command on'
       ' a host of the cluster, or by ray job submit'
@@ -333,10 +337,12 @@ def joined(address: str) -> Iterator[None]:
 
 def _check_answers(address: str) -> None:
   """Raises an error unless something listens there; Ray ends the process."""
-  address = os.environ.get('RAY_ADDRESS') or address
-  if address != 'auto':
-    host, _, port = address.rpartition(':')
-    with socket.create_connection((host or 'localhost', int(port)), timeout=10):
+  if address == 'auto':
+    address = os.environ.get('RAY_ADDRESS') or address
+  host, colon, port = address.rpartition(':')
+  if colon:
+    place = host.strip('[]'), int(port)
+    with socket.create_connection(place, timeout=10):
       pass
 
 
@@ -444,6 +450,14 @@ class _Crew:
         member = _Member(node['NodeManagerHostname'], name, share)
         self._members[name] = member
         self._begin(member)
+    for member in self._members.values():
+      waited = time.monotonic() - member.since
+      if member.opening is not None and waited > _SLOW:
+        member.since = math.inf  # said once
+        self._note(
+          f'{member.host}: not ready after {_SLOW} s; does other work hold its'
+          ' processors? ray status tells'
+        )
     if not self._asked:
       self._asked = True
       self._ask_for_hosts([_whole(n['Resources']) for n in nodes.values()])
@@ -462,6 +476,7 @@ class _Crew:
 
   def _open(self, member: _Member) -> Any:
     """Asks a worker whether it is ready, once it is started (again)."""
+    member.since = time.monotonic()
     return member.actor.ready.options(max_task_retries=_STRIKES).remote()
 
   def _ask_for_hosts(self, shares: list[dict[str, Any] | None]) -> None:
@@ -549,7 +564,10 @@ class _Crew:
       return
     except exceptions.RayTaskError as error:
       cause = error.cause
-      raise cause from None  # a mistake of the program's
+      if not isinstance(cause, InputError):
+        raise cause from None  # a mistake of the program's
+      self._retire(member, str(cause))  # which was started again
+      return
     except exceptions.RayError as error:
       yield from self._lose(member, error)
       return
