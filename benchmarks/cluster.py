@@ -1,5 +1,6 @@
 """What a cluster of several nodes costs and survives, on this machine.
 
+  python benchmarks/cluster.py images
   python benchmarks/cluster.py cost [--nodes 1 2 4]
   python benchmarks/cluster.py rate [--nodes 1 2 4] [--seconds 1]
   python benchmarks/cluster.py faults [--times 10]
@@ -7,9 +8,11 @@
   python benchmarks/cluster.py soak [--minutes 20]
 
 Starts a real Ray cluster whose nodes are processes of this machine, each with
-one processor, and prints a line for each run. The images train nothing: they
-sleep, return so many bytes, and some do what a run tells them.
+one processor, and prints a line for each run. But for those of `images` they
+train nothing: they sleep, return so many bytes, and do what a run tells them.
 
+  images     sixty crops of the bundled photo by `zssr-eval` on one machine and
+             on three nodes: rows and scores
   cost       milliseconds an image with no training at all: from the first
              result to the last, over the images between
   rate       images a second, where each takes so many seconds
@@ -32,17 +35,24 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 import ray
+from PIL import Image
 from ray import cluster_utils
 
+from zssr_jax.command_line import evaluate
+from zssr_jax.evaluation import rows
 from zssr_jax.parallel import cluster, devices
 from zssr_jax.training.loop import Progress
 
+ROOT = Path(__file__).parents[1]
 _STORE = 2**27  # bytes of a node's object store, at least 75 MB
 
 
@@ -158,6 +168,39 @@ class Run:
     return (
       f'{len(self.outcomes)} images once each, {given_up} given up; {shares}'
     )
+
+
+def images(options: argparse.Namespace) -> None:
+  del options
+  photo = np.asarray(Image.open(ROOT / 'examples' / 'astronaut_hr.png'))
+  with tempfile.TemporaryDirectory() as name:
+    folder = Path(name) / 'crops'
+    folder.mkdir()
+    for number in range(60):
+      row, column = divmod(number, 10)
+      side = 48 + 8 * (number % 3)
+      crop = photo[40 * row :][:side, 20 * column :][:, :side]
+      Image.fromarray(crop).save(folder / f'{number:02}.png')
+    words = ['', f'--datasets={folder}', '--methods=bicubic,zssr']
+    words += ['--config=fast', '--config.start_steps=40']
+    evaluate.main([*words, f'--output={name}/one'])
+    with nodes(3) as made:
+      evaluate.main(
+        [*words, f'--output={name}/three', f'--cluster={made.address}']
+      )
+    one, three = (
+      rows.read_rows(Path(name) / run / rows.NAME) for run in ('one', 'three')
+    )
+  found = {row['key']: row['psnr'] for row in three}
+  if len(three) != len(found) or set(found) != {row['key'] for row in one}:
+    raise SystemExit(f'{len(three)} rows, {len(found)} keys, of {len(one)}')
+  differences = [abs(found[row['key']] - row['psnr']) for row in one]
+  equal = sum(difference == 0 for difference in differences)
+  print(
+    f'{len(one)} rows of one machine and of three nodes, none missing, none'
+    f' twice; {equal} scores equal, largest difference'
+    f' {max(differences):.4f} dB'
+  )
 
 
 def cost(options: argparse.Namespace) -> None:
@@ -307,7 +350,7 @@ def soak(options: argparse.Namespace) -> None:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  kinds = (cost, rate, faults, join, partition, memory, soak)
+  kinds = (images, cost, rate, faults, join, partition, memory, soak)
   parser.add_argument('kind', choices=[kind.__name__ for kind in kinds])
   parser.add_argument('--nodes', type=int, nargs='+', default=[1, 2, 4])
   parser.add_argument('--seconds', type=float, default=1.0, help='of rate')
