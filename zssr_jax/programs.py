@@ -41,7 +41,6 @@ from zssr_jax import compile_cache
 _FOLDER = 'lowered'  # in that of the compiled programs
 _MOST = 256  # files that are kept: those that were used last
 _PACKAGE = __name__.partition('.')[0]
-_ROOT = Path(__file__).parent
 _IMPORTED = time.time()
 # Sources that were changed so many seconds before, or since, may be others than
 # those that were imported.
@@ -260,24 +259,14 @@ def _is_ours(thing: Any) -> bool:
 
 
 @functools.cache
-def source_digest() -> str:
-  """Returns a digest of this package's sources."""
-  digest = _HASH()
-  for path in _sources():
-    digest.update(f'{path.relative_to(_ROOT)}\n'.encode() + path.read_bytes())
-  return digest.hexdigest()
-
-
-def _sources() -> list[Path]:
-  return sorted(_ROOT.rglob('*.py'))
-
-
-@functools.cache
 def _code() -> str:
   """Returns a digest of this package, and the versions of others."""
-  for path in _sources():
+  digest = _HASH()
+  root = Path(__file__).parent
+  for path in sorted(root.rglob('*.py')):
     if path.stat().st_mtime > _IMPORTED - _SETTLED:
       raise _Unnamed(path)
+    digest.update(f'{path.relative_to(root)}\n'.encode() + path.read_bytes())
   packages = (jax, jaxlib, flax, optax, np)
   versions = [f'{p.__name__} {p.__version__}' for p in packages]
-  return ' '.join([source_digest(), platform.python_version(), *versions])
+  return ' '.join([digest.hexdigest(), platform.python_version(), *versions])

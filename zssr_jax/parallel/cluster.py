@@ -17,6 +17,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import logging
 import math
 import os
@@ -34,11 +35,12 @@ from collections.abc import (
   Sequence,
 )
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from zssr_jax import _version, programs
+from zssr_jax import _version
 from zssr_jax.errors import InputError, concerns_one_image, is_out_of_memory
 from zssr_jax.parallel import board as board_lib
 from zssr_jax.parallel import devices
@@ -107,11 +109,21 @@ class _Ended(NamedTuple):
   outcome: Any
 
 
+@functools.cache
+def _sources() -> str:
+  """A digest of this package's sources."""
+  root = Path(__file__).parents[1]
+  digest = hashlib.sha256()
+  for path in sorted(root.rglob('*.py')):
+    digest.update(f'{path.relative_to(root)}\n'.encode() + path.read_bytes())
+  return digest.hexdigest()[:12]
+
+
 def _versions() -> dict[str, str]:
   """What must be the same on all hosts."""
   return {
     'zssr_jax': _version.__version__,
-    'its sources': programs.source_digest()[:12],
+    'its sources': _sources(),
     'JAX': jax.__version__,
     'Python': '.'.join(platform.python_version_tuple()[:2]),
   }
