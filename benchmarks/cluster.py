@@ -5,7 +5,7 @@
   python benchmarks/cluster.py rate [--nodes 1 2 4] [--seconds 1]
   python benchmarks/cluster.py faults [--times 10]
   python benchmarks/cluster.py join | partition | memory
-  python benchmarks/cluster.py soak [--minutes 20]
+  python benchmarks/cluster.py soak [--minutes 20] [--seconds 1]
 
 Starts a real Ray cluster whose nodes are processes of this machine, each with
 one processor, and prints a line for each run. But for those of `images` they
@@ -324,7 +324,9 @@ def memory(options: argparse.Namespace) -> None:
 
 def soak(options: argparse.Namespace) -> None:
   with nodes(2):
-    run = Run([Work(value, 0.05, size=10**5) for value in range(10**6)])
+    run = Run(
+      [Work(value, options.seconds, size=10**5) for value in range(10**6)]
+    )
     begin = last = time.monotonic()
     processes: set[int] = set()
     first: dict[int, int] = {}
@@ -353,7 +355,9 @@ def main() -> None:
   kinds = (images, cost, rate, faults, join, partition, memory, soak)
   parser.add_argument('kind', choices=[kind.__name__ for kind in kinds])
   parser.add_argument('--nodes', type=int, nargs='+', default=[1, 2, 4])
-  parser.add_argument('--seconds', type=float, default=1.0, help='of rate')
+  parser.add_argument(
+    '--seconds', type=float, default=1.0, help='of rate and soak'
+  )
   parser.add_argument('--times', type=int, default=10, help='faults')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--minutes', type=float, default=20.0, help='of soak')
