@@ -4,6 +4,7 @@
   zssr-eval --datasets=Set5 --scales=2 --config=fast --lpips
   zssr-eval --datasets=B100 --degradation=gaussian --seeds=0,1 --devices=8
   zssr-eval --datasets=my/photos --config.max_steps=300 --output=out/mine
+  zssr-eval --datasets=B100 --shard=0/8        one of eight parts; then --merge
 
 Appends to OUTPUT/rows.jsonl as images finish and goes on where an earlier run
 stopped; writes OUTPUT/table.md and OUTPUT/report.html at the end. Methods:
@@ -248,6 +249,8 @@ def parse_options(argv: list[str]) -> Options:
   shard = arguments.read_parallel(values)
   if flag['merge'] and (shard or flag['cluster']):
     raise InputError('--merge: trains nothing; leave --shard and --cluster out')
+  if flag['cluster']:
+    cluster.leave_devices()
   given = Given(_configs(argv, parsed), tuple(flag['methods']), files, data)
   recipes = given.recipes()
   networks.check_used(

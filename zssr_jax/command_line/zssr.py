@@ -9,6 +9,7 @@
   zssr photo.png --kernel=estimate --noise=3
   zssr old.jpg --explain
   zssr folder/ --dry-run                  what would be done, and how long
+  zssr folder/ --cluster=auto             on all hosts of a Ray cluster
   zssr app                                a page to drop photos on
 
 Without --config it finds out what happened to the photo (blur, noise,

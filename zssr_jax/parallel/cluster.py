@@ -325,8 +325,7 @@ def joined(address: str) -> Iterator[None]:
       f'--cluster={address}: must be auto or HOST:PORT; start this command on'
       ' a host of the cluster, or by ray job submit'
     )
-  # The devices are the workers', also those of this host.
-  jax.config.update('jax_platforms', 'cpu')
+  leave_devices()
   own = not ray.is_initialized()
   if own:
     try:
@@ -345,6 +344,11 @@ def joined(address: str) -> Iterator[None]:
   finally:
     if own:
       ray.shutdown()
+
+
+def leave_devices() -> None:
+  """Leaves this host's accelerators to its worker; before any use of JAX."""
+  jax.config.update('jax_platforms', 'cpu')
 
 
 def _check_answers(address: str) -> None:
