@@ -19,7 +19,6 @@ import dataclasses
 import functools
 import hashlib
 import logging
-import math
 import os
 import platform
 import queue
@@ -50,6 +49,7 @@ from zssr_jax.training import loop
 # the progress of a batch.
 _LOOK, _TELL = 1.0, 1.0
 _SLOW = 60  # after which a worker that is not ready is mentioned
+_GONE = 300  # after which one that dies at its start is given up
 # A worker that is lost so often with nothing done is given no more work.
 _STRIKES = 3
 # Batches that a worker has: one that it works at, one that waits.
@@ -280,7 +280,8 @@ class _Member:
   share: dict[str, Any]  # of its resources, see `_whole`
   actor: Any = None
   opening: Any = None  # reference of the answer of `ready`; None: there was one
-  since: float = 0.0  # when it was asked
+  since: float = 0.0  # when it was started
+  mentioned: bool = False  # that it takes long
   slots: int = 1
   strikes: int = 0
   retired: bool = False
@@ -468,8 +469,10 @@ class _Crew:
         self._begin(member)
     for member in self._members.values():
       waited = time.monotonic() - member.since
-      if member.opening is not None and waited > _SLOW:
-        member.since = math.inf  # said once
+      if member.opening is None or member.retired:
+        continue
+      if waited > _SLOW and not member.mentioned:
+        member.mentioned = True
         self._note(
           f'{member.host}: not ready after {_SLOW} s; does other work hold its'
           ' processors? ray status tells'
@@ -489,10 +492,10 @@ class _Crew:
       .remote(*self._arguments)
     )
     member.opening = self._open(member)
+    member.since = time.monotonic()
 
   def _open(self, member: _Member) -> Any:
     """Asks a worker whether it is ready, once it is started (again)."""
-    member.since = time.monotonic()
     return member.actor.ready.options(max_task_retries=_STRIKES).remote()
 
   def _ask_for_hosts(self, shares: list[dict[str, Any] | None]) -> None:
@@ -552,6 +555,11 @@ class _Crew:
       if not isinstance(cause, InputError):
         raise cause from None
       self._retire(member, str(cause))
+    except exceptions.ActorUnavailableError:  # Ray is still starting it
+      if time.monotonic() - member.since > _GONE:
+        self._retire(member, f'its worker has not started in {_GONE} s')
+      else:
+        member.opening = self._open(member)
     except exceptions.RayError as error:
       self._lose(member, error)
     else:
@@ -623,6 +631,7 @@ class _Crew:
         self._begin(member)
       else:
         member.opening = self._open(member)
+        member.since = time.monotonic()
     words = f'its worker died {board_lib.TRIES} times, of too little memory?'
     return [_Ended(index, ValueError(words)) for index in given_up]
 
