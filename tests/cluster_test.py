@@ -147,7 +147,7 @@ def test_images_errors_and_one_that_kills(machines):
   assert seen <= set(range(24))
   nodes = {outcome[1] for _, outcome in outcomes if isinstance(outcome, tuple)}
   assert len(nodes) == 2
-  assert sum('its worker died' in line for line in notes) == 3
+  assert sum('its worker died' in line for line in notes) >= 3
 
 
 def test_a_host_that_does_not_see_the_files_is_given_no_more(machines):
