@@ -49,7 +49,7 @@ from ray import cluster_utils
 
 from zssr_jax.command_line import evaluate
 from zssr_jax.evaluation import rows
-from zssr_jax.parallel import cluster, devices
+from zssr_jax.parallel import cluster
 from zssr_jax.training.loop import Progress
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ class Sent(NamedTuple):
 class Bench:
   """Does what the images say."""
 
-  def item(self, what: Work, report: Any) -> tuple[devices.Item, Any]:
+  def item(self, what: Work, report: Any) -> tuple[cluster.Start, Any]:
     def run() -> Iterator[Any]:
       yield from ()
       report(Progress(step=1, max_steps=2))
@@ -87,7 +87,7 @@ class Bench:
         time.sleep(0.05)
       return what.value
 
-    return devices.Item(run), report
+    return run, report
 
   def finish(self, what: Work, outcome: Any) -> Sent:
     node = ray.get_runtime_context().get_node_id()
@@ -310,9 +310,7 @@ def memory(options: argparse.Namespace) -> None:
   # One node, since what is measured is the memory of the whole machine.
   with nodes(0) as made:
     # Its workers are killed when so much is in use.
-    os.environ['RAY_memory_usage_threshold'] = f'{share:.3f}'
-    add(made)
-    del os.environ['RAY_memory_usage_threshold']
+    add(made, RAY_memory_usage_threshold=f'{share:.3f}')
     work = [Work(value, seconds=0.1) for value in range(40)]
     work[11] = work[11]._replace(fills=True)
     run = Run(work, note=lambda line: print(f'  {line}', flush=True))

@@ -3,8 +3,6 @@
 In most tests workers train nothing: each order says what happens to it.
 """
 
-import json
-import logging
 import os
 import signal
 import subprocess
@@ -12,19 +10,19 @@ import sys
 import time
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from zssr_jax.command_line import evaluate, zssr
 from zssr_jax.errors import InputError
-from zssr_jax.parallel import cluster, devices
+from zssr_jax.evaluation.rows import read_rows
+from zssr_jax.parallel import cluster
 from zssr_jax.training.loop import Progress
 
 ray = pytest.importorskip('ray', reason='Ray is not installed')
 
-from ray import cloudpickle, cluster_utils  # noqa: E402
+from ray import cloudpickle  # noqa: E402
 
 pytestmark = [
   pytest.mark.slow,
@@ -65,7 +63,7 @@ class Bench:
 
       return run()
 
-    return devices.Item(start), report
+    return start, report
 
   def finish(self, what, outcome):
     assert what.value == outcome
@@ -84,32 +82,15 @@ def open_bench(settings, local):
 
 
 @pytest.fixture(scope='module')
-def machines():
+def script(load_script):
+  return load_script('benchmarks/cluster.py')
+
+
+@pytest.fixture(scope='module')
+def machines(script):
   """A head that does no work, and two nodes of a processor each."""
-  made = cluster_utils.Cluster(
-    initialize_head=True,
-    head_node_args={
-      'num_cpus': 0,
-      'include_dashboard': False,
-      'object_store_memory': 2**27,
-    },
-  )
-  for _ in range(2):
-    add_node(made)
-  ray.init(made.address, log_to_driver=False, logging_level=logging.ERROR)
-  try:
+  with script.nodes(2) as made:
     yield made
-  finally:
-    ray.shutdown()
-    made.shutdown()
-
-
-def add_node(machines):
-  return machines.add_node(
-    num_cpus=1,
-    object_store_memory=2**27,
-    env_vars={'JAX_NUM_CPU_DEVICES': '1', 'XLA_FLAGS': ''},
-  )
 
 
 def map_all(work, settings='', **options):
@@ -183,47 +164,30 @@ def test_hosts_with_other_sources_are_refused(machines, monkeypatch):
 
 
 @pytest.fixture(scope='module')
-def photos(tmp_path_factory):
+def photos(tmp_path_factory, write_photos):
   """A folder with six small photos of two sizes, and a damaged one."""
   folder = tmp_path_factory.mktemp('in') / 'photos'
-  folder.mkdir()
-  y, x = np.mgrid[:40, :48]
-  for number in range(6):
-    waves = np.sin(x / (3 + number)) + np.cos(y / 4) + (x > y)
-    pixels = np.stack([waves * (c + 1) for c in range(3)], -1)
-    pixels = 255 * (pixels - pixels.min()) / np.ptp(pixels)
-    pixels = np.round(pixels).astype(np.uint8)[: 40 - 8 * (number % 2)]
-    Image.fromarray(pixels).save(folder / f'photo{number}.png')
+  write_photos(folder, [(40 - 8 * (n % 2), 48, 3) for n in range(6)])
   (folder / 'torn.png').write_bytes(b'\x89PNG\r\n\x1a\n torn')
   return folder
 
 
-def run(main, *arguments):
-  # As for users: optax's Adam does not work under strict promotion.
-  with jax.numpy_dtype_promotion('standard'):
-    return main(['command', '--config=smoke', *map(str, arguments)])
-
-
-def lines_of(path):
-  return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.fixture(scope='module')
-def here(photos):
+def here(photos, smoke):
   """The results of the photos by this process."""
   folder = photos.parent / 'here'
-  assert run(zssr.main, photos, '-o', folder) == 1
+  assert smoke(zssr.main, photos, '-o', folder) == 1
   return folder
 
 
 @pytest.mark.parametrize('write', ['driver', 'workers'])
 def test_photos_are_the_same_as_on_one_machine(
-  machines, photos, here, tmp_path, capsys, write
+  machines, photos, here, smoke, tmp_path, capsys, write
 ):
   there = tmp_path / 'there'
   capsys.readouterr()
   flags = [f'--cluster={machines.address}', f'--write={write}']
-  assert run(zssr.main, photos, '-o', there, '--report', *flags) == 1
+  assert smoke(zssr.main, photos, '-o', there, '--report', *flags) == 1
   out, err = capsys.readouterr()
   shown = [line for line in out.splitlines() if ' s' in line]
   assert [line.split()[0].rpartition('/')[2] for line in shown] == [
@@ -235,26 +199,26 @@ def test_photos_are_the_same_as_on_one_machine(
   assert made == {path.name for path in here.iterdir()}
   for path in here.glob('*.png'):
     assert path.read_bytes() == (there / path.name).read_bytes()
-  lines = lines_of(there / 'manifest.jsonl')
+  lines = read_rows(there / 'manifest.jsonl')
   assert sorted(line['status'] for line in lines) == ['done'] * 6 + ['failed']
   # What is finished is passed over.
-  assert run(zssr.main, photos, '-o', there, *flags[:1]) == 1
+  assert smoke(zssr.main, photos, '-o', there, *flags[:1]) == 1
   assert '6 of 7 inputs: finished before' in capsys.readouterr().err
 
 
 def test_rows_are_the_same_as_on_one_machine(
-  machines, photos, tmp_path, capsys
+  machines, photos, smoke, tmp_path, capsys
 ):
   flags = [f'--datasets={photos}', '--methods=bicubic,zssr']
   whole, there = tmp_path / 'whole', tmp_path / 'there'
-  assert run(evaluate.main, f'--output={whole}', *flags) == 1  # one is torn
+  assert smoke(evaluate.main, f'--output={whole}', *flags) == 1  # one is torn
   flags.append(f'--output={there}')
-  assert run(evaluate.main, f'--cluster={machines.address}', *flags) == 1
+  assert smoke(evaluate.main, f'--cluster={machines.address}', *flags) == 1
   assert '12/12' in capsys.readouterr().err
   scores = [
     {
       (row['key'], row['psnr'], row['ssim'])
-      for row in lines_of(folder / 'rows.jsonl')
+      for row in read_rows(folder / 'rows.jsonl')
     }
     for folder in (whole, there)
   ]
@@ -265,7 +229,9 @@ def test_rows_are_the_same_as_on_one_machine(
     assert names == {path.name for path in (there / folder).iterdir()}
 
 
-def test_after_a_driver_is_killed_the_next_goes_on(machines, photos, tmp_path):
+def test_after_a_driver_is_killed_the_next_goes_on(
+  machines, photos, smoke, tmp_path
+):
   code = (
     'import sys; from zssr_jax.command_line import zssr; zssr.main(sys.argv)'
   )
@@ -286,10 +252,10 @@ def test_after_a_driver_is_killed_the_next_goes_on(machines, photos, tmp_path):
   before = set(map(str, (tmp_path / 'out').glob('*_x2.png')))
   assert 0 < len(before) < 6
   again = [photos, words[2], '-o', tmp_path / 'out']
-  assert run(zssr.main, *again, f'--cluster={machines.address}') == 1  # torn
+  assert smoke(zssr.main, *again, f'--cluster={machines.address}') == 1  # torn
   assert len(list((tmp_path / 'out').glob('*_x2.png'))) == 6
   assert not list((tmp_path / 'out').glob('*.tmp'))
-  skipped = [r for r in lines_of(manifest) if r['status'] == 'skipped']
+  skipped = [r for r in read_rows(manifest) if r['status'] == 'skipped']
   assert len(skipped) >= len(before)
 
 
@@ -320,13 +286,15 @@ sys.exit(zssr.main(['zssr', 'photo.png', '--cluster={address}']))
   assert os.listdir(tmp_path) == ['photo.png']
 
 
-def test_a_node_that_joins_works_and_one_that_goes_loses_nothing(machines):
+def test_a_node_that_joins_works_and_one_that_goes_loses_nothing(
+  machines, script
+):
   work = [Work(value, seconds=0.3) for value in range(60)]
   outcomes, new, killed = [], None, 0
   for number, pair in enumerate(map_all(work)):
     outcomes.append(pair)
     if number == 4:
-      new = add_node(machines)
+      new = script.add(machines)
     elif number == 8 and not killed:
       killed = pair[1][2]
       os.kill(killed, signal.SIGKILL)

@@ -54,6 +54,44 @@ def cases(data_root) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
+def write_photos():
+  """Writes small photos: `write_photos(folder, [array.shape, ...])`.
+
+  They are smooth, with an edge, each with waves of its own, and are called
+  photo0.png and so on.
+  """
+  import numpy as np
+  from PIL import Image
+
+  def write(folder: pathlib.Path, shapes) -> pathlib.Path:
+    folder.mkdir()
+    for number, shape in enumerate(shapes):
+      y, x = np.mgrid[: shape[0], : shape[1]]
+      waves = np.sin(x / (3 + number)) + np.cos(y / 4) + (x > y)
+      pixels = waves
+      if len(shape) == 3:
+        pixels = np.stack([waves * (c + 1) for c in range(shape[2])], -1)
+      pixels = np.round(255 * (pixels - pixels.min()) / np.ptp(pixels))
+      image = Image.fromarray(pixels.astype(np.uint8))
+      image.save(folder / f'photo{number}.png')
+    return folder
+
+  return write
+
+
+@pytest.fixture(scope='session')
+def smoke():
+  """Runs a command by the config smoke: `smoke(zssr.main, *arguments)`."""
+
+  def run(main, *arguments) -> int:
+    # As for users: optax's Adam does not work under strict promotion.
+    with jax.numpy_dtype_promotion('standard'):
+      return main(['command', '--config=smoke', *map(str, arguments)])
+
+  return run
+
+
+@pytest.fixture(scope='session')
 def load_script():
   """Loads a script as a module: `load_script('benchmarks/scale.py')`.
 

@@ -1,83 +1,67 @@
 """Parts of a run that other processes do, and their rows in one."""
 
-import json
 import os
 import subprocess
 import sys
 
-import jax
-import numpy as np
 import pytest
-from PIL import Image
 
 from zssr_jax.command_line import arguments, evaluate, zssr
 from zssr_jax.errors import InputError
+from zssr_jax.evaluation.rows import read_rows
 
 
 @pytest.fixture(scope='module')
-def photos(tmp_path_factory):
+def photos(tmp_path_factory, write_photos):
   folder = tmp_path_factory.mktemp('in') / 'photos'
-  folder.mkdir()
-  y, x = np.mgrid[:24, :28]
-  for number in range(5):
-    waves = np.sin(x / (3 + number)) + np.cos(y / 4) + (x > y)
-    pixels = 255 * (waves - waves.min()) / np.ptp(waves)
-    Image.fromarray(pixels.astype(np.uint8)).save(folder / f'p{number}.png')
-  return folder
-
-
-def run(main, *words):
-  # As for users: optax's Adam does not work under strict promotion.
-  with jax.numpy_dtype_promotion('standard'):
-    return main(['command', '--config=smoke', *map(str, words)])
-
-
-def read(path):
-  return [json.loads(line) for line in path.read_text().splitlines()]
+  return write_photos(folder, [(24, 28)] * 5)
 
 
 @pytest.mark.slow
-def test_parts_of_photos_make_the_whole(photos, tmp_path, capsys):
+def test_parts_of_photos_make_the_whole(photos, smoke, tmp_path, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-  assert run(zssr.main, photos, '-o', whole) == 0
+  assert smoke(zssr.main, photos, '-o', whole) == 0
   for number in range(2):
-    assert run(zssr.main, photos, '-o', parts, f'--shard={number}/2') == 0
+    assert smoke(zssr.main, photos, '-o', parts, f'--shard={number}/2') == 0
   counts = [
-    len(read(parts / f'manifest-{number}-of-2.jsonl')) for number in range(2)
+    len(read_rows(parts / f'manifest-{number}-of-2.jsonl'))
+    for number in range(2)
   ]
   assert counts == [3, 2]
   for path in whole.glob('*.png'):
     assert path.read_bytes() == (parts / path.name).read_bytes()
   capsys.readouterr()
-  assert run(zssr.main, photos, '-o', parts, '--shard=0/2') == 0
+  assert smoke(zssr.main, photos, '-o', parts, '--shard=0/2') == 0
   assert '3 of 3 inputs: finished before' in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_rows_of_parts_are_merged(photos, tmp_path, capsys):
+def test_rows_of_parts_are_merged(photos, smoke, tmp_path, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   flags = [f'--datasets={photos}', '--methods=bicubic,zssr']
-  assert run(evaluate.main, *flags, f'--output={whole}') == 0
+  assert smoke(evaluate.main, *flags, f'--output={whole}') == 0
   flags.append(f'--output={parts}')
-  assert run(evaluate.main, *flags, '--shard=0/3') == 0
-  assert run(evaluate.main, *flags, '--shard=2/3') == 0
+  assert smoke(evaluate.main, *flags, '--shard=0/3') == 0
+  assert smoke(evaluate.main, *flags, '--shard=2/3') == 0
   assert {p.name for p in parts.iterdir()} == {'shard-0-of-3', 'shard-2-of-3'}
-  assert run(evaluate.main, *flags, '--merge') == 0
-  assert len(read(parts / 'rows.jsonl')) == 7  # of ten
+  assert smoke(evaluate.main, *flags, '--merge') == 0
+  assert len(read_rows(parts / 'rows.jsonl')) == 7  # of ten
   capsys.readouterr()
   # What is merged already is not made again, however the rest is divided.
-  assert run(evaluate.main, *flags, '--shard=0/1') == 0
+  assert smoke(evaluate.main, *flags, '--shard=0/1') == 0
   assert '3/3' in capsys.readouterr().err
   for _ in range(2):  # a second time changes nothing
-    assert run(evaluate.main, *flags, '--merge') == 0
-    merged = read(parts / 'rows.jsonl')
+    assert smoke(evaluate.main, *flags, '--merge') == 0
+    merged = read_rows(parts / 'rows.jsonl')
     assert len(merged) == 10
-  expected = {row['key']: row['psnr'] for row in read(whole / 'rows.jsonl')}
+  expected = {
+    row['key']: row['psnr'] for row in read_rows(whole / 'rows.jsonl')
+  }
   assert {row['key']: row['psnr'] for row in merged} == expected
   for folder in ('images', 'curves'):
     names = {path.name for path in (whole / folder).iterdir()}
     assert names == {path.name for path in (parts / folder).iterdir()}
-  assert 'p4' in (parts / 'report.html').read_text()
+  assert 'photo4' in (parts / 'report.html').read_text()
 
 
 @pytest.mark.slow
@@ -113,7 +97,7 @@ sys.exit(zssr.main(words))
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
   counts = [
-    len(read(tmp_path / f'out/manifest-{number}-of-2.jsonl'))
+    len(read_rows(tmp_path / f'out/manifest-{number}-of-2.jsonl'))
     for number in range(2)
   ]
   assert counts == [3, 2]

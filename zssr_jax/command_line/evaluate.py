@@ -113,8 +113,6 @@ class Options:
   """What the flags of bin/eval_all say, checked."""
 
   recipes: Mapping[str, harness.Recipe]  # of the methods that train
-  # Of the methods that need a network, at a scale.
-  networks: Mapping[str, Callable[[float], harness.Network]]
   data: Path
   output: Path
   datasets: tuple[str, ...]
@@ -269,7 +267,6 @@ def parse_options(argv: list[str]) -> Options:
   scales, seeds = _numbers(flag)
   return Options(
     recipes=recipes,
-    networks=given.networks(),
     data=data,
     output=Path(flag['output']),
     datasets=tuple(flag['datasets']),
@@ -390,8 +387,12 @@ def _run(options: Options) -> int:
   return 1 if failures else 0
 
 
-# `make(watch, display)` yields what becomes of the rows that are missing.
-_Make = Callable[['_Watch', Display], Iterator[rows.Row | harness.Failure]]
+# `make(tasks, store, watch, display)` yields what becomes of the rows that are
+# missing.
+_Make = Callable[
+  [Sequence[harness.Task], rows.Store, '_Watch', Display],
+  Iterator[rows.Row | harness.Failure],
+]
 
 
 def _prepare(
@@ -402,9 +403,7 @@ def _prepare(
   Raises:
     OSError, ValueError: for what concerns the whole run.
   """
-  if options.cluster is None:
-    devices = parallel.available(options.devices or 1)
-  distance = _load_lpips(options.data) if options.lpips else None
+  make = _find_maker(options)  # first: it is soon told what is missing
   found = cases.find_all(
     options.data,
     options.datasets,
@@ -419,13 +418,33 @@ def _prepare(
     options.methods,
     options.seeds,
     options.recipes,
-    options.networks,
+    options.given.networks(),
   )
   if options.shard is not None:
     tasks = _of_shard(tasks, options.shard, options.output)
   store = rows.Store(options.folder)
+  if options.merge:
+    for folder in sorted(options.output.glob(rows.PART.format('*'))):
+      harness.take_in(store, folder)
+  return tasks, store, make
 
-  def here(watch: _Watch, _: Display) -> Iterator[rows.Row | harness.Failure]:
+
+def _find_maker(options: Options) -> _Make:
+  """Who makes the rows: nobody, the hosts of a cluster, or this process.
+
+  Raises:
+    OSError, ValueError: where this process lacks what it needs.
+  """
+  if options.merge:
+    return lambda *_: iter(())
+  if options.cluster is not None:
+    return functools.partial(_make_there, options)
+  devices = parallel.available(options.devices or 1)
+  distance = _load_lpips(options.data) if options.lpips else None
+
+  def make_here(
+    tasks: Sequence[harness.Task], store: rows.Store, watch: _Watch, _: Display
+  ) -> Iterator[rows.Row | harness.Failure]:
     return harness.run(
       tasks,
       store,
@@ -435,33 +454,31 @@ def _prepare(
       progress=watch.progress,
     )
 
-  def there(
-    watch: _Watch, display: Display
-  ) -> Iterator[rows.Row | harness.Failure]:
-    return harness.run_on_cluster(
-      tasks,
-      store,
-      open_bench,
-      Settings(
-        folder=os.getcwd(),
-        given=options.given,
-        in_flight=options.in_flight,
-        lpips=options.data if options.lpips else None,
-        output=store.folder if options.write == arguments.WORKERS else None,
-      ),
-      limits=(options.devices, options.in_flight),
-      progress=watch.progress,
-      note=functools.partial(hosts.note, display),
-    )
+  return make_here
 
-  def merged(*_: Any) -> Iterator[rows.Row | harness.Failure]:
-    for folder in sorted(options.output.glob(rows.PART.format('*'))):
-      harness.take_in(store, folder)
-    return iter(())
 
-  if options.merge:
-    return tasks, store, merged
-  return tasks, store, here if options.cluster is None else there
+def _make_there(
+  options: Options,
+  tasks: Sequence[harness.Task],
+  store: rows.Store,
+  watch: _Watch,
+  display: Display,
+) -> Iterator[rows.Row | harness.Failure]:
+  return harness.run_on_cluster(
+    tasks,
+    store,
+    open_bench,
+    Settings(
+      folder=os.getcwd(),
+      given=options.given,
+      in_flight=options.in_flight,
+      lpips=options.data if options.lpips else None,
+      output=store.folder if options.write == arguments.WORKERS else None,
+    ),
+    limits=(options.devices, options.in_flight),
+    progress=watch.progress,
+    note=functools.partial(hosts.note, display),
+  )
 
 
 def _of_shard(
@@ -487,7 +504,7 @@ def _make_rows(
   failures, done = 0, len(wanted & set(store.rows))
   with Display(len(wanted), done, counts=True, tenths=False) as display:
     watch = _Watch(display)
-    for outcome in make(watch, display):
+    for outcome in make(tasks, store, watch, display):
       if isinstance(outcome, harness.Failure):
         watch.failure(outcome)
         failures += 1

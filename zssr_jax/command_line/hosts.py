@@ -12,7 +12,6 @@ import functools
 import io
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -50,15 +49,6 @@ def go_to(folder: str) -> None:
     ) from None
 
 
-def check_is_here(path: Path) -> None:
-  """Raises `NotHereError` for a file that this host does not see."""
-  if not path.exists():
-    raise cluster.NotHereError(
-      f'{path}: not on every host; share its folder with all, under the same'
-      ' path'
-    )
-
-
 def open_bench(
   settings: Settings, local: Sequence[jax.Device]
 ) -> cluster.Bench:
@@ -85,17 +75,14 @@ class _Bench:
 
   def item(
     self, job: Job, report: Callable[[Progress], None]
-  ) -> tuple[devices.Item, Callable[[Progress], None]]:
+  ) -> tuple[cluster.Start, Callable[[Progress], None]]:
     tracker = forecast.Tracker(report)
 
-    def start() -> Any:
-      for path in filter(None, (job.input, job.reference)):
-        check_is_here(path)
+    def start() -> devices.Run[Any]:
+      cluster.check_is_here(job.input, job.reference)
       return upscale.start(job, self._plan, self._display, tracker, waits=True)
 
-    together = self._plan.together
-    kind = upscale.shape_class(job, self._plan) if together else None
-    return devices.Item(start, kind), tracker.trained
+    return start, tracker.trained
 
   def finish(self, job: Job, outcome: Any) -> upscale.Made:
     made = upscale.make(job, self._plan, *outcome)

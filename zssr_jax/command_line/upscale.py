@@ -9,7 +9,6 @@ trained; what concerns one file fails that file alone.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import io
@@ -19,9 +18,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -458,9 +456,12 @@ def start(
 def _run_jobs(ready: Sequence[Job], plan: Plan) -> Reports:
   """Runs the jobs; while some train, the next are read, the last written."""
 
-  def finish(job: Job, read: Read, result: zssr_jax.Result) -> None:
+  def finish(index: int, outcome: Any) -> None:
+    job = ready[index]
     try:
-      made = make(job, plan, read, result)
+      if isinstance(outcome, Exception):
+        raise outcome
+      made = make(job, plan, *outcome)
       write(job, made)
     except Exception as error:
       reports.failed(job, error)
@@ -492,18 +493,7 @@ def _run_jobs(ready: Sequence[Job], plan: Plan) -> Reports:
       plan.options.in_flight,
       lambda index, part: trackers[index].trained(part),
     )
-    with ThreadPoolExecutor(1) as writer, contextlib.closing(outcomes):
-      writing: Future[None] | None = None
-      for index, outcome in outcomes:
-        if isinstance(outcome, Exception):
-          reports.failed(ready[index], outcome)
-          continue
-        if writing:
-          writing.result()  # or results would pile up
-        writing = writer.submit(finish, ready[index], *outcome)
-        del outcome
-      if writing:
-        writing.result()
+    parallel.finish_each(outcomes, finish)
   return reports
 
 

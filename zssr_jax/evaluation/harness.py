@@ -276,7 +276,7 @@ def run(
     if isinstance(outcome, Exception):
       yield Failure(task, outcome)
     else:
-      yield _keep(store, task, outcome)
+      yield _keep(store, _sent(task, outcome))
 
 
 def _attempt(make: Callable[[], _Made]) -> _Made | Exception:
@@ -532,15 +532,22 @@ def _finite(value: float, digits: int) -> float:
   return round(min(value, 999.0), digits)
 
 
-def _keep(store: rows.Store, task: Task, made: _Made) -> rows.Row:
+class Sent(NamedTuple):
+  """A row, and what goes with it by its place in the store's folder."""
+
+  row: rows.Row
+  contents: dict[str, bytes]
+
+
+def _keep(store: rows.Store, sent: Sent) -> rows.Row:
   """Writes what goes with a row, and then the row."""
-  _write_beside(store.folder, _files_of(task, made))
-  store.append(made.row)
-  return made.row
+  _write_beside(store.folder, sent.contents)
+  store.append(sent.row)
+  return sent.row
 
 
-def _files_of(task: Task, made: _Made) -> dict[str, bytes]:
-  """What goes with a row, by its place in the store's folder."""
+def _sent(task: Task, made: _Made) -> Sent:
+  """Encodes what goes with a row."""
   contents = {}
   if methods.find(task.method).keeps_image:
     contents[_IMAGE.format(task.key)] = image_io.encode_png(made.image)
@@ -551,7 +558,7 @@ def _files_of(task: Task, made: _Made) -> dict[str, bytes]:
       stream, **({} if kernel is None else {'kernel': kernel})
     )
     contents[_CURVES.format(task.key)] = stream.getvalue()
-  return contents
+  return Sent(made.row, contents)
 
 
 def _write_beside(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -584,15 +591,9 @@ def take_in(store: rows.Store, folder: Path) -> None:
   for row in rows.read_rows(folder / rows.NAME):
     if (key := row.get('key')) and key not in store.rows:
       names = [name.format(key) for name in (_IMAGE, _CURVES)]
-      _write_beside(
-        store.folder,
-        {
-          name: (folder / name).read_bytes()
-          for name in names
-          if (folder / name).is_file()
-        },
-      )
-      store.append(row)
+      there = [name for name in names if (folder / name).is_file()]
+      contents = {name: (folder / name).read_bytes() for name in there}
+      _keep(store, Sent(row, contents))
 
 
 class Order(NamedTuple):
@@ -602,13 +603,6 @@ class Order(NamedTuple):
   method: str
   seed: int
   key: str
-
-
-class Sent(NamedTuple):
-  """A row, and what goes with it, as a worker sends them."""
-
-  row: rows.Row
-  contents: dict[str, bytes]
 
 
 class Bench:
@@ -637,33 +631,24 @@ class Bench:
     self._recipes, self._networks = recipes, networks
     self._book = _Book(lpips, devices, in_flight)
     self._folder = folder
-    self._tasks: dict[str, Task] = {}
     self._alike: dict[tuple[str, float], Task] = {}
 
   def item(
     self, order: Order, report: Callable[[loop.Progress], None]
-  ) -> tuple[parallel.Item, Callable[[loop.Progress], None]]:
-    """Returns the run of an order; see `cluster.Bench`."""
-    task = self._tasks[order.key] = self._task(order)
+  ) -> tuple[cluster.Start, Callable[[loop.Progress], None]]:
+    """Returns how an order is started; see `cluster.Bench`."""
 
-    def start() -> parallel.Run[Any]:
+    def start() -> parallel.Run[tuple[Task, Any]]:
+      task = self._task(order)
       if task.key != order.key:
         raise InputError(
           f'{order.case.image}: other weights or code on this host than at the'
           ' driver; install and share the same'
         )
-      hr, lr = order.case.pair.hr, order.case.pair.lr
-      for path in filter(None, (hr, lr)):
-        if not path.exists():
-          raise cluster.NotHereError(
-            f'{path}: not on every host; share the data root with all, under'
-            ' the same path'
-          )
+      cluster.check_is_here(order.case.pair.hr, order.case.pair.lr)
       return _row_run(task, self._book)
 
-    together = len(self._book.devices) > 1 and self._book.in_flight == 1
-    kind = _shape_class(task) if together and not task.upscale else None
-    return parallel.Item(start, kind), report
+    return start, report
 
   def _task(self, order: Order) -> Task:
     """Makes the task of an order, with this host's parameters and code."""
@@ -677,22 +662,21 @@ class Bench:
 
   def finish(self, order: Order, outcome: Any) -> Sent:
     """Judges a result; see `cluster.Bench`."""
-    task = self._tasks.pop(order.key)
-    made = outcome
-    if not isinstance(outcome, _Made):
-      made = _judged(task, outcome, self._book)
-    contents = _files_of(task, made)
-    if self._folder is not None:
-      _write_beside(self._folder, contents)
-      contents = {}
-    return Sent(made.row, contents)
+    task, made = outcome
+    if not isinstance(made, _Made):
+      made = _judged(task, made, self._book)
+    sent = _sent(task, made)
+    if self._folder is None:
+      return sent
+    _write_beside(self._folder, sent.contents)
+    return sent._replace(contents={})
 
 
-def _row_run(task: Task, book: _Book) -> parallel.Run[Any]:
+def _row_run(task: Task, book: _Book) -> parallel.Run[tuple[Task, Any]]:
   """The run of any method: of one that does not train it ends at once."""
   if task.upscale:
-    return _upscale(task, book)
-  return (yield from _start(task, book.alone))
+    return task, _upscale(task, book)
+  return task, (yield from _start(task, book.alone))
 
 
 def run_on_cluster(
@@ -740,6 +724,4 @@ def run_on_cluster(
       if isinstance(outcome, Exception):
         yield Failure(missing[index], outcome)
       else:
-        _write_beside(store.folder, outcome.contents)
-        store.append(outcome.row)
-        yield outcome.row
+        yield _keep(store, outcome)

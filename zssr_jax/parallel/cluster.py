@@ -33,7 +33,6 @@ from collections.abc import (
   Iterator,
   Sequence,
 )
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -60,20 +59,22 @@ _PARCELS = 4
 PATIENCE = 600.0
 
 Report = Callable[[loop.Progress], None]
+Start = Callable[[], devices.Run[Any]]  # see `devices.Item`
 
 
 class Order(NamedTuple):
   """One image, as a worker is told of it."""
 
-  what: Any  # plain values, for `Bench.item`
-  bucket: Hashable = None  # images that share programs have the same
+  what: Any  # plain values, for `Bench.start`
+  # Images that share programs have the same: their `devices.shape_class`.
+  bucket: Hashable = None
 
 
 class Bench(Protocol):
   """What a worker does with its orders; made by an opener on its host."""
 
-  def item(self, what: Any, report: Report) -> tuple[devices.Item, Report]:
-    """Returns an image to train, and what is told of its training.
+  def item(self, what: Any, report: Report) -> tuple[Start, Report]:
+    """Returns how an image is started, and what is told of its training.
 
     Args:
       what: of the order.
@@ -93,6 +94,16 @@ Opener = Callable[[Any, Sequence[jax.Device]], Bench]
 
 class NotHereError(InputError):
   """A file that the driver sees and this host does not; others may."""
+
+
+def check_is_here(*paths: Path | None) -> None:
+  """Raises `NotHereError` for a file that this host does not see."""
+  for path in filter(None, paths):
+    if not path.exists():
+      raise NotHereError(
+        f'{path}: not on every host; share its folder with all, under the same'
+        ' path'
+      )
 
 
 class _Told(NamedTuple):
@@ -127,6 +138,9 @@ def _versions() -> dict[str, str]:
     'JAX': jax.__version__,
     'Python': '.'.join(platform.python_version_tuple()[:2]),
   }
+
+
+_Batch = Sequence[tuple[int, Order]]  # with their indices
 
 
 class _Worker:
@@ -173,12 +187,8 @@ class _Worker:
       self._bench = self._open_bench(self._settings, self._devices)
     return len(self._devices) * self._in_flight
 
-  def run(self, batch: Sequence[tuple[int, Any]]) -> Iterator[list[Any]]:
-    """Yields what becomes of a batch: lists of `_Told` and `_Ended`.
-
-    Args:
-      batch: index and `Order.what` of each image.
-    """
+  def run(self, batch: _Batch) -> Iterator[list[Any]]:
+    """Yields what becomes of a batch: lists of `_Told` and `_Ended`."""
     self.ready()
     assert self._bench is not None
     yield from _work(self._bench, batch, self._devices, self._in_flight)
@@ -186,7 +196,7 @@ class _Worker:
 
 def _work(
   bench: Bench,
-  batch: Sequence[tuple[int, Any]],
+  batch: _Batch,
   local: Sequence[jax.Device],
   in_flight: int,
 ) -> Iterator[list[Any]]:
@@ -195,49 +205,15 @@ def _work(
   said: queue.Queue[_Ended | BaseException | None] = queue.Queue(1)
   progress: dict[int, loop.Progress] = {}
 
-  def finish(number: int, outcome: Any) -> None:
-    index, what = batch[number]
-    if not isinstance(outcome, Exception):
-      try:
-        outcome = bench.finish(what, outcome)
-      except Exception as error:
-        if not concerns_one_image(error):
-          raise
-        outcome = error
-    if isinstance(outcome, Exception):
-      outcome = _plain(outcome)
-    said.put(_Ended(index, outcome))
-
   def drive() -> None:
-    pairs = [
-      bench.item(what, functools.partial(progress.__setitem__, index))
-      for index, what in batch
-    ]
-    outcomes = devices.map_images(
-      [item for item, _ in pairs],
-      local,
-      in_flight,
-      lambda number, part: pairs[number][1](part),
-    )
-    with ThreadPoolExecutor(1) as thread, contextlib.closing(outcomes):
-      finishing: Future[None] | None = None
-      for number, outcome in outcomes:
-        if finishing:
-          finishing.result()
-        finishing = thread.submit(finish, number, outcome)
-        del outcome
-      if finishing:
-        finishing.result()
-
-  def guarded() -> None:
     try:
-      drive()
+      _drive(bench, batch, local, in_flight, progress, said.put)
     except BaseException as error:
       said.put(error)
     else:
       said.put(None)
 
-  threading.Thread(target=guarded, daemon=True).start()
+  threading.Thread(target=drive, daemon=True).start()
   shown: dict[int, loop.Progress] = {}
   over: set[int] = set()
   while True:
@@ -256,6 +232,42 @@ def _work(
         parcel.append(_Told(index, part))
     if parcel:
       yield parcel
+
+
+def _drive(
+  bench: Bench,
+  batch: _Batch,
+  local: Sequence[jax.Device],
+  in_flight: int,
+  progress: dict[int, loop.Progress],
+  say: Callable[[_Ended], None],
+) -> None:
+  """Trains a batch; says what came of each image, and keeps how far it is."""
+  items, told = [], []
+  for index, order in batch:
+    report = functools.partial(progress.__setitem__, index)
+    start, tell = bench.item(order.what, report)
+    items.append(devices.Item(start, order.bucket))
+    told.append(tell)
+
+  def finish(number: int, outcome: Any) -> None:
+    index, order = batch[number]
+    try:
+      if isinstance(outcome, Exception):
+        raise outcome
+      outcome = bench.finish(order.what, outcome)
+    except Exception as error:
+      if not concerns_one_image(error):
+        raise
+      outcome = _plain(error)
+    say(_Ended(index, outcome))
+
+  devices.finish_each(
+    devices.map_images(
+      items, local, in_flight, lambda number, part: told[number](part)
+    ),
+    finish,
+  )
 
 
 def _plain(error: Exception) -> Exception:
@@ -513,10 +525,9 @@ class _Crew:
       for member in self.members_at_work:
         if len(member.batches) > turn:
           continue
-        # What killed a worker must not take a batch behind it along.
         batch = self._board.take(member.node, member.slots, hosts)
         if batch:
-          work = [(index, self._orders[index].what) for index in batch]
+          work = [(index, self._orders[index]) for index in batch]
           stream = member.actor.run.options(
             num_returns='streaming',
             _generator_backpressure_num_objects=_PARCELS,
