@@ -64,6 +64,17 @@ def test_rows_of_parts_are_merged(photos, smoke, tmp_path, capsys):
   assert 'photo4' in (parts / 'report.html').read_text()
 
 
+def test_a_damaged_part_is_one_line(photos, smoke, tmp_path, capsys):
+  part = tmp_path / 'shard-0-of-2'
+  part.mkdir()
+  (part / 'rows.jsonl').write_text('{"key": "a"}\nno row\n')
+  flags = [f'--datasets={photos}', '--methods=bicubic']
+  assert smoke(evaluate.main, *flags, f'--output={tmp_path}', '--merge') == 2
+  err = capsys.readouterr().err.splitlines()
+  assert len(err) == 1
+  assert 'shard-0-of-2/rows.jsonl: line 2 is no row' in err[0]
+
+
 @pytest.mark.slow
 def test_processes_of_one_job_divide_by_themselves(photos, tmp_path):
   """As Slurm starts them: `jax.distributed` reads its variables."""
