@@ -171,10 +171,12 @@ def _add(
   whole = _whole(scale)
   if whole != scale:
     reduce = (scale[0] / whole[0], scale[1] / whole[1])
+    count, height, width, channels = residual.shape
+    # As channels of one image: vmap does not go with what is transposed.
+    images = residual.transpose(1, 2, 0, 3).reshape(height, width, -1)
     shape = (interpolated.shape[1], interpolated.shape[2])
-    residual = jax.vmap(
-      lambda image: resize.imresize(image, reduce, shape=shape)
-    )(residual)
+    images = resize.imresize(images, reduce, shape=shape, transposed=True)
+    residual = images.reshape(*shape, count, channels).transpose(2, 0, 1, 3)
   return interpolated + residual
 
 

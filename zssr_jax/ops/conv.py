@@ -2,9 +2,9 @@
 
 3x3 kernels between many channels go by Winograd's minimal filtering (Lavin and
 Gray, CVPR 2016): tiles of 4x4 results cost 36 products in place of 144, for the
-result and for both gradients. All of it, the changes of basis as well, is
-written as matrix products, which XLA shares between cores and does as fast
-inside loops as outside.
+result and for both gradients. The changes of basis are sums of a few maps, one
+axis after the other, which XLA fuses: as matrix products they would take longer
+than what they save.
 
 Elsewhere the forward pass is XLA's. XLA's own weight gradient treats one of
 the two activations as a huge convolution kernel, which on CPU runs at a third
@@ -16,7 +16,9 @@ fast as the forward pass. Other backends keep autodiff.
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +51,8 @@ _TILED_PIXELS = 2**15
 # Where the polynomials of a tile are evaluated, the last point at infinity. The
 # usual 0, 1, -1, 2, -2 have twice the rounding error.
 _POINTS = (0, 0.75, -0.75, 1.5, -1.5)
+# A factor of a change of basis below which it is a zero, rounded.
+_NEGLIGIBLE = 1e-9
 
 
 def weight_gradient(x: jax.Array, g: jax.Array, side: int) -> jax.Array:
@@ -137,29 +141,35 @@ def _bases() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Changes of basis of tiles, of weights and of results, by Toom and Cook.
 
   The product of two polynomials, of 3 and of 4 coefficients, is that of their
-  values at six points; a correlation is its transpose. With matrices `t`, `w`
-  and `r` for one axis, six numbers correlated with three are
-  `r @ ((w @ three) * (t @ six))`. Returned are their Kronecker products, for
-  both axes: `[36, 36]`, `[36, 9]`, `[16, 36]`.
+  values at six points; a correlation is its transpose. With what is returned,
+  `[6, 6]`, `[6, 3]` and `[4, 6]`, six numbers correlated with three are
+  `results @ ((weights @ three) * (tiles @ six))`, along each axis.
   """
 
   def values(coefficients: int) -> np.ndarray:
     at_infinity = np.eye(coefficients)[-1:]
     return np.vstack([np.vander(_POINTS, coefficients, True), at_infinity])
 
-  tiles, weights, results = (
-    np.kron(m, m).astype(np.float32)
-    for m in (np.linalg.inv(values(6)).T, values(3), values(4).T)
-  )
-  return tiles, weights, results
+  return np.linalg.inv(values(6)).T, values(3), values(4).T
 
 
 _TILES, _WEIGHTS, _RESULTS = _bases()
+_WEIGHTS_2D = np.kron(_WEIGHTS, _WEIGHTS).astype(np.float32)
 
 
-def _change(basis: np.ndarray, x: jax.Array) -> jax.Array:
-  """Changes the basis of what the first axes of x hold, `[rows, ...]`."""
-  return jnp.asarray(basis) @ x.reshape(basis.shape[1], -1)
+def _change(basis: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
+  """Returns `basis @ parts`, sum by sum, for parts that are maps."""
+  return [
+    functools.reduce(
+      jnp.add,
+      (
+        part if factor == 1 else np.float32(factor) * part
+        for factor, part in zip(row, parts, strict=True)
+        if abs(factor) > _NEGLIGIBLE
+      ),
+    )
+    for row in basis
+  ]
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -168,7 +178,7 @@ def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _split(x: jax.Array, rows: int, columns: int, before: int = 0) -> jax.Array:
-  """Cuts `[N, H, W, C]` into 4x4 pieces `[4, 4, N, rows, columns, C]`.
+  """Cuts `[N, H, W, C]` into 4x4 pieces `[N, rows, 4, columns, 4, C]`.
 
   Zeros fill what is missing, `before` of them above and on the left.
   """
@@ -176,63 +186,74 @@ def _split(x: jax.Array, rows: int, columns: int, before: int = 0) -> jax.Array:
   down = (before, 4 * rows - height - before)
   right = (before, 4 * columns - width - before)
   x = jnp.pad(x, ((0, 0), down, right, (0, 0)))
-  x = x.reshape(count, rows, 4, columns, 4, channels)
-  return x.transpose(2, 4, 0, 1, 3, 5)
-
-
-def _join(pieces: jax.Array) -> jax.Array:
-  """Joins what `_split` takes apart, zeros included."""
-  _, _, count, rows, columns, channels = pieces.shape
-  x = pieces.transpose(2, 3, 0, 4, 1, 5)
-  return x.reshape(count, 4 * rows, 4 * columns, channels)
+  return x.reshape(count, rows, 4, columns, 4, channels)
 
 
 def _tile(x: jax.Array) -> jax.Array:
   """Evaluates the overlapping 6x6 tiles of an image: `[36, tiles, C]`."""
   rows, columns = _grid(x.shape)
   pieces = _split(x, rows + 1, columns + 1, before=1)
-  # The last two of six are the first two of the next piece. These are four
-  # large copies; 36 strided slices take twice as long.
-  above, below = pieces[:, :, :, :rows], pieces[:2, :, :, 1:]
-  tiles = jnp.concatenate(
-    [
-      jnp.concatenate([half[..., :columns, :], half[:, :2, ..., 1:, :]], 1)
-      for half in (above, below)
-    ]
-  )
-  return _change(_TILES, tiles).reshape(36, -1, x.shape[3])
+  # The last two of six are the first two of the next piece.
+  six = [pieces[:, :rows, i] for i in range(4)]
+  six += [pieces[:, 1:, i] for i in range(2)]
+  tall = jnp.stack(_change(_TILES, six))
+  six = [tall[..., :columns, i, :] for i in range(4)]
+  six += [tall[..., 1:, i, :] for i in range(2)]
+  return jnp.stack(_change(_TILES, six), 1).reshape(36, -1, x.shape[3])
 
 
 def _tile_transposed(tiles: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """The transpose of `_tile`, for an image of `shape`."""
   count, height, width, channels = shape
-  tiles = _change(_TILES.T, tiles).reshape(6, 6, count, *_grid(shape), channels)
+  rows, columns = _grid(shape)
+  tiles = tiles.reshape(6, 6, count, rows, columns, channels)
 
-  def place(part, down, right):
-    missing = [(0, 4 - side) for side in part.shape[:2]]
-    space = [(0, 0), (down, 1 - down), (right, 1 - right), (0, 0)]
-    return jnp.pad(part, missing + space)
+  def add(six: list[jax.Array], axis: int) -> list[jax.Array]:
+    """Adds the last two of each six to the first two of the next."""
 
-  pieces = (
-    place(tiles[:4, :4], 0, 0)
-    + place(tiles[4:, :4], 1, 0)
-    + place(tiles[:4, 4:], 0, 1)
-    + place(tiles[4:, 4:], 1, 1)
-  )
-  return _join(pieces)[:, 1 : height + 1, 1 : width + 1]
+    def place(x: jax.Array, before: int) -> jax.Array:
+      padding = [(0, 0)] * x.ndim
+      padding[axis] = (before, 1 - before)
+      return jnp.pad(x, padding)
+
+    first = [place(six[i], 0) + place(six[4 + i], 1) for i in range(2)]
+    return first + [place(x, 0) for x in six[2:4]]
+
+  six = _change(_TILES.T, [tiles[:, i] for i in range(6)])
+  tall = jnp.stack(add(six, axis=3), 4)  # [6, N, rows, columns + 1, 4, C]
+  pieces = jnp.stack(add(_change(_TILES.T, list(tall)), axis=1), 2)
+  x = pieces.reshape(count, 4 * rows + 4, 4 * columns + 4, channels)
+  return x[:, 1 : height + 1, 1 : width + 1]
 
 
 def _tile_weights(w: jax.Array) -> jax.Array:
   """Evaluates 3x3 weights: `[36, I, O]`."""
-  return _change(_WEIGHTS, w).reshape(36, *w.shape[2:])
+  return (_WEIGHTS_2D @ w.reshape(9, -1)).reshape(36, *w.shape[2:])
+
+
+def _results(products: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Makes the results of tiles, `[36, tiles, O]`, for an image of `shape`."""
+  count, height, width, _ = shape
+  rows, columns = _grid(shape)
+  products = products.reshape(6, 6, count, rows, columns, -1)
+  flat = jnp.stack(_change(_RESULTS, [products[:, i] for i in range(6)]), -2)
+  pieces = jnp.stack(_change(_RESULTS, list(flat)), 2)
+  x = pieces.reshape(count, 4 * rows, 4 * columns, -1)
+  return x[:, :height, :width]
+
+
+def _results_transposed(g: jax.Array) -> jax.Array:
+  """The transpose of `_results`: `[36, tiles, O]`."""
+  pieces = _split(g, *_grid(g.shape))
+  tall = jnp.stack(_change(_RESULTS.T, [pieces[:, :, i] for i in range(4)]))
+  four = [tall[..., i, :] for i in range(4)]
+  return jnp.stack(_change(_RESULTS.T, four), 1).reshape(36, -1, g.shape[3])
 
 
 def tiled(x: jax.Array, w: jax.Array) -> jax.Array:
   """`conv2d` of 3x3 weights by Winograd's tiles."""
-  count, height, width, _ = x.shape
   products = jnp.einsum('ktc,kco->kto', _tile(x), _tile_weights(w))
-  pieces = _change(_RESULTS, products).reshape(4, 4, count, *_grid(x.shape), -1)
-  return _join(pieces)[:, :height, :width]
+  return _results(products, x.shape)
 
 
 def tiled_gradients(
@@ -251,13 +272,12 @@ def tiled_gradients(
   Returns:
     `[N, H, W, I]` and `[3, 3, I, O]`.
   """
-  pieces = _split(g, *_grid(g.shape))
-  products = _change(_RESULTS.T, pieces).reshape(36, -1, g.shape[3])
+  products = _results_transposed(g)
   tiles = jnp.einsum('kto,kco->ktc', products, _tile_weights(w))
   weights = jnp.einsum('ktc,kto->kco', _tile(x), products)
   return (
     _tile_transposed(tiles, x.shape),
-    _change(_WEIGHTS.T, weights).reshape(w.shape),
+    (_WEIGHTS_2D.T @ weights.reshape(36, -1)).reshape(w.shape),
   )
 
 
