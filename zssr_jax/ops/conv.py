@@ -228,7 +228,8 @@ def _tile_transposed(tiles: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def _tile_weights(w: jax.Array) -> jax.Array:
   """Evaluates 3x3 weights: `[36, I, O]`."""
-  return (_WEIGHTS_2D @ w.reshape(9, -1)).reshape(36, *w.shape[2:])
+  values = jnp.asarray(_WEIGHTS_2D) @ w.reshape(9, -1)
+  return values.reshape(36, *w.shape[2:])
 
 
 def _results(products: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -275,10 +276,8 @@ def tiled_gradients(
   products = _results_transposed(g)
   tiles = jnp.einsum('kto,kco->ktc', products, _tile_weights(w))
   weights = jnp.einsum('ktc,kto->kco', _tile(x), products)
-  return (
-    _tile_transposed(tiles, x.shape),
-    (_WEIGHTS_2D.T @ weights.reshape(36, -1)).reshape(w.shape),
-  )
+  weights = jnp.asarray(_WEIGHTS_2D.T) @ weights.reshape(36, -1)
+  return _tile_transposed(tiles, x.shape), weights.reshape(w.shape)
 
 
 def _is_tiled(x: jax.Array, w: jax.Array) -> bool:
