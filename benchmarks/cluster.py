@@ -1,10 +1,10 @@
 """What a cluster of several nodes costs and survives, on this machine.
 
-  python benchmarks/cluster.py images
+  python benchmarks/cluster.py images [--killed 6]
   python benchmarks/cluster.py cost [--nodes 1 2 4]
   python benchmarks/cluster.py rate [--nodes 1 2 4] [--seconds 1]
   python benchmarks/cluster.py faults [--times 10]
-  python benchmarks/cluster.py join | partition | memory
+  python benchmarks/cluster.py join | partition | memory | autoscale
   python benchmarks/cluster.py soak [--minutes 20] [--seconds 1]
 
 Starts a real Ray cluster whose nodes are processes of this machine, each with
@@ -12,7 +12,8 @@ one processor, and prints a line for each run. But for those of `images` they
 train nothing: they sleep, return so many bytes, and do what a run tells them.
 
   images     sixty crops of the bundled photo by `zssr-eval` on one machine and
-             on three nodes: rows and scores
+             on three nodes: rows and scores; --killed: so many workers and
+             nodes in turn are killed meanwhile
   cost       milliseconds an image with no training at all: from the first
              result to the last, over the images between
   rate       images a second, where each takes so many seconds
@@ -21,6 +22,8 @@ train nothing: they sleep, return so many bytes, and do what a run tells them.
   join       a node joins when a third of the images is done
   partition  the processes of a node are stopped for a minute
   memory     an image that fills its worker's memory
+  autoscale  no node but the head; Ray's autoscaler starts up to two, and takes
+             them away again. It stops all of Ray on this machine at its end
   soak       memory of driver and workers, minute by minute
 
 Exit code 1 where an image is lost, comes twice, or has another's result.
@@ -34,6 +37,7 @@ import logging
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -170,8 +174,26 @@ class Run:
     )
 
 
+def kill_some(made: cluster_utils.Cluster, times: int, seed: int) -> None:
+  """Kills a worker or a node (and adds one) every few seconds."""
+  chance = random.Random(seed)
+  for number in range(times):
+    time.sleep(chance.uniform(4, 12))
+    node = chance.choice(
+      [n for n in made.list_all_nodes() if n is not made.head_node]
+    )
+    if number % 2:
+      made.remove_node(node, allow_graceful=False)
+      add(made)
+      continue
+    raylet = psutil.Process(node.all_processes['raylet'][0].process.pid)
+    for process in raylet.children(recursive=True):
+      with contextlib.suppress(psutil.NoSuchProcess):
+        if process.name().startswith('ray::_Worker'):
+          process.kill()
+
+
 def images(options: argparse.Namespace) -> None:
-  del options
   photo = np.asarray(Image.open(ROOT / 'examples' / 'astronaut_hr.png'))
   with tempfile.TemporaryDirectory() as name:
     folder = Path(name) / 'crops'
@@ -185,9 +207,13 @@ def images(options: argparse.Namespace) -> None:
     words += ['--config=fast', '--config.start_steps=40']
     evaluate.main([*words, f'--output={name}/one'])
     with nodes(3) as made:
-      evaluate.main(
-        [*words, f'--output={name}/three', f'--cluster={made.address}']
-      )
+      words[0] = str(ROOT / 'bin' / 'eval_all')
+      words += [f'--output={name}/three', f'--cluster={made.address}']
+      driver = subprocess.Popen([sys.executable, *words])
+      kill_some(made, options.killed, options.seed)
+      if options.killed and driver.poll() is not None:
+        raise SystemExit('the images were done before all were killed')
+      driver.wait()
     one, three = (
       rows.read_rows(Path(name) / run / rows.NAME) for run in ('one', 'three')
     )
@@ -197,9 +223,9 @@ def images(options: argparse.Namespace) -> None:
   differences = [abs(found[row['key']] - row['psnr']) for row in one]
   equal = sum(difference == 0 for difference in differences)
   print(
-    f'{len(one)} rows of one machine and of three nodes, none missing, none'
-    f' twice; {equal} scores equal, largest difference'
-    f' {max(differences):.4f} dB'
+    f'{len(one)} rows of one machine and of three nodes, {options.killed}'
+    f' workers and nodes killed, none missing, none twice; {equal} scores'
+    f' equal, largest difference {max(differences):.4f} dB'
   )
 
 
@@ -320,6 +346,76 @@ def memory(options: argparse.Namespace) -> None:
     print(f'an image that fills memory: {run.check()}')
 
 
+class Autoscaling(cluster_utils.AutoscalingCluster):
+  """Ray's own of tests, whose example of a configuration its wheel lacks."""
+
+  def _generate_config(
+    self, head_resources: Any, worker_node_types: Any, **given: Any
+  ) -> dict[str, Any]:
+    given.pop('autoscaler_v2', None)
+    head = {'resources': head_resources, 'node_config': {}, 'max_workers': 0}
+    lists = [
+      'cluster_synced_files',
+      'initialization_commands',
+      *(
+        f'{prefix}{kind}_commands'
+        for prefix in ('', 'head_', 'worker_')
+        for kind in ('setup', 'start_ray')
+      ),
+    ]
+    return {
+      'cluster_name': 'benchmark',
+      'max_workers': 8,
+      'upscaling_speed': 1.0,
+      'provider': {'type': 'fake_multinode'},
+      **{part: {} for part in ('auth', 'docker', 'head_node', 'file_mounts')},
+      'worker_nodes': {},
+      'available_node_types': {**worker_node_types, 'head': head},
+      'head_node_type': 'head',
+      **{name: [] for name in lists},
+      **given,
+    }
+
+
+def autoscale(options: argparse.Namespace) -> None:
+  worker = {
+    'resources': {'CPU': 1, 'object_store_memory': _STORE},
+    'node_config': {},
+    'min_workers': 0,
+    'max_workers': 2,
+  }
+  made = Autoscaling(
+    head_resources={'CPU': 0},
+    worker_node_types={'worker': worker},
+    idle_timeout_minutes=0.2,
+  )
+  made.start()
+  try:
+    ray.init('auto', log_to_driver=False, logging_level=logging.ERROR)
+    begin = time.monotonic()
+    run = Run(
+      [Work(value, options.seconds) for value in range(60)],
+      note=lambda line: print(f'  {line}', flush=True),
+    )
+    for number, _ in enumerate(run):
+      if number == 0:
+        print(f'  the first after {time.monotonic() - begin:.0f} s')
+    print(f'from no node: {run.check()}; {time.monotonic() - begin:.0f} s')
+    end = time.monotonic()
+    while time.monotonic() - end < 120:
+      alive = [
+        n for n in ray.nodes() if n['Alive'] and n['Resources'].get('CPU')
+      ]
+      if not alive:
+        print(f'all taken away {time.monotonic() - end:.0f} s after the end')
+        return
+      time.sleep(1)
+    print(f'{len(alive)} still there 120 s after the end')
+  finally:
+    ray.shutdown()
+    made.shutdown()
+
+
 def soak(options: argparse.Namespace) -> None:
   with nodes(2):
     run = Run(
@@ -350,13 +446,24 @@ def soak(options: argparse.Namespace) -> None:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-  kinds = (images, cost, rate, faults, join, partition, memory, soak)
+  kinds = (
+    images,
+    cost,
+    rate,
+    faults,
+    join,
+    partition,
+    memory,
+    autoscale,
+    soak,
+  )
   parser.add_argument('kind', choices=[kind.__name__ for kind in kinds])
   parser.add_argument('--nodes', type=int, nargs='+', default=[1, 2, 4])
   parser.add_argument(
-    '--seconds', type=float, default=1.0, help='of rate and soak'
+    '--seconds', type=float, default=1.0, help='of rate, autoscale and soak'
   )
   parser.add_argument('--times', type=int, default=10, help='faults')
+  parser.add_argument('--killed', type=int, default=0, help='of images')
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--minutes', type=float, default=20.0, help='of soak')
   parser.add_argument(

@@ -4,18 +4,20 @@ In most tests workers train nothing: each order says what happens to it.
 """
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import time
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from zssr_jax.command_line import evaluate, zssr
-from zssr_jax.errors import InputError
+from zssr_jax.command_line import evaluate, hosts, upscale, zssr
+from zssr_jax.errors import InputError, NoRoomError
 from zssr_jax.evaluation.rows import read_rows
 from zssr_jax.parallel import cluster
 from zssr_jax.training.loop import Progress
@@ -38,8 +40,10 @@ class Work(NamedTuple):
   value: int
   seconds: float = 0.0
   dies: bool = False
+  breaks: bool = False  # its device, as JAX reports it
   error: Exception | None = None
   file: str = ''  # that only some hosts see
+  needs: str = ''  # a file that all must see
 
 
 class Bench:
@@ -57,6 +61,8 @@ class Bench:
         time.sleep(what.seconds)
         if what.dies:
           os.kill(os.getpid(), signal.SIGKILL)
+        if what.breaks:
+          raise jax.errors.JaxRuntimeError('INTERNAL: the device is lost')
         if what.error is not None:
           raise what.error
         return what.value
@@ -94,7 +100,10 @@ def machines(script):
 
 
 def map_all(work, settings='', **options):
-  orders = [cluster.Order(w, w.value % 3) for w in work]
+  orders = [
+    cluster.Order(w, w.value % 3, (pathlib.Path(w.needs),) if w.needs else ())
+    for w in work
+  ]
   options = {'limits': (None, 1), **options}
   return cluster.map_images(orders, open_bench, settings, **options)
 
@@ -103,9 +112,12 @@ def check_all(work, outcomes):
   """Each image once, with the result that it must have."""
   assert sorted(index for index, _ in outcomes) == list(range(len(work)))
   for index, outcome in outcomes:
-    if work[index].dies:
+    if work[index].dies or work[index].breaks:
       assert isinstance(outcome, ValueError)
       assert 'died 3 times' in str(outcome)
+    elif work[index].needs:
+      assert isinstance(outcome, FileNotFoundError)
+      assert outcome.filename == work[index].needs
     elif work[index].error is not None:
       assert isinstance(outcome, type(work[index].error))
     else:
@@ -117,7 +129,10 @@ def test_images_errors_and_one_that_kills(machines):
   work[3] = work[3]._replace(error=InputError('photo.png: damaged'))
   work[4] = work[4]._replace(error=OSError(28, 'No space left', 'x.png'))
   work[5] = work[5]._replace(error=MemoryError('much'))
+  work[6] = work[6]._replace(error=NoRoomError('photo.png: needs 99 GB'))
   work[7] = work[7]._replace(dies=True)
+  work[8] = work[8]._replace(breaks=True)
+  work[9] = work[9]._replace(seconds=2.5)  # longer than progress takes
   seen, notes = set(), []
   outcomes = list(
     map_all(work, progress=lambda index, p: seen.add(index), note=notes.append)
@@ -125,7 +140,8 @@ def test_images_errors_and_one_that_kills(machines):
   check_all(work, outcomes)
   assert str(dict(outcomes)[3]) == 'photo.png: damaged'
   assert dict(outcomes)[4].filename == 'x.png'
-  assert seen <= set(range(24))
+  assert 9 in seen and seen <= set(range(24))
+  assert 'the device is lost' in str(dict(outcomes)[8])
   nodes = {outcome[1] for _, outcome in outcomes if isinstance(outcome, tuple)}
   assert len(nodes) == 2
   assert sum('its worker died' in line for line in notes) >= 3
@@ -139,6 +155,15 @@ def test_a_host_that_does_not_see_the_files_is_given_no_more(machines):
   check_all(work, outcomes)
   assert blind not in {outcome[1] for _, outcome in outcomes}
   assert sum('given no more work: photo.png' in line for line in notes) == 1
+
+
+def test_files_that_nobody_sees_stop_no_host(machines, tmp_path):
+  del machines
+  work = [
+    Work(value, needs=str(tmp_path / f'{value}.png') if value < 8 else '')
+    for value in range(16)
+  ]
+  check_all(work, list(map_all(work)))
 
 
 def test_where_no_host_can_do_it_the_run_ends(machines):
@@ -156,10 +181,9 @@ def test_a_mistake_of_the_program_comes_out(machines):
 
 def test_hosts_with_other_sources_are_refused(machines, monkeypatch):
   del machines
-  monkeypatch.setattr(
-    cluster, '_versions', lambda: {'zssr_jax': '0.0', 'JAX': '1'}
-  )
-  with pytest.raises(InputError, match='install the same on all hosts'):
+  mine = {**cluster._versions(), 'its sources': '0123456789ab'}
+  monkeypatch.setattr(cluster, '_versions', lambda: mine)
+  with pytest.raises(InputError, match='its sources is .* at the driver'):
     list(map_all([Work(0)]))
 
 
@@ -182,9 +206,15 @@ def here(photos, smoke):
 
 @pytest.mark.parametrize('write', ['driver', 'workers'])
 def test_photos_are_the_same_as_on_one_machine(
-  machines, photos, here, smoke, tmp_path, capsys, write
+  machines, photos, here, smoke, tmp_path, capsys, monkeypatch, write
 ):
   there = tmp_path / 'there'
+  by_driver = []
+  monkeypatch.setattr(
+    upscale,
+    'write',
+    lambda job, made, write=upscale.write: by_driver.append(write(job, made)),
+  )
   capsys.readouterr()
   flags = [f'--cluster={machines.address}', f'--write={write}']
   assert smoke(zssr.main, photos, '-o', there, '--report', *flags) == 1
@@ -195,6 +225,7 @@ def test_photos_are_the_same_as_on_one_machine(
   ]
   assert err.count('error:') == 1 and 'torn.png' in err
   assert '/there/report.html' in out
+  assert len(by_driver) == (6 if write == 'driver' else 0)
   made = {path.name for path in there.iterdir()} - {'report.html'}
   assert made == {path.name for path in here.iterdir()}
   for path in here.glob('*.png'):
@@ -227,6 +258,17 @@ def test_rows_are_the_same_as_on_one_machine(
     names = {path.name for path in (whole / folder).iterdir()}
     assert len(names) == 6
     assert names == {path.name for path in (there / folder).iterdir()}
+
+
+def test_workers_do_not_write_to_disks_of_their_own(tmp_path):
+  with hosts.marked(tmp_path / 'out', 'workers') as mark:
+    hosts.check(mark)
+  with pytest.raises(cluster.NotHereError, match='out: is another folder here'):
+    hosts.check(mark)
+  assert os.listdir(tmp_path / 'out') == []
+  with hosts.marked(tmp_path / 'none', 'driver') as mark:
+    hosts.check(mark)
+  assert not (tmp_path / 'none').exists()
 
 
 def test_after_a_driver_is_killed_the_next_goes_on(

@@ -364,6 +364,9 @@ def test_an_image_that_fails_leaves_the_others_and_exit_code_1(
   assert code == 1
   assert f'error: {folder / "tiny.png"}: an image of 7x7' in err
   assert [row['image'] for row in read(tmp_path / 'out')] == ['whole']
+  lines = (tmp_path / 'out' / 'failures.jsonl').read_text().splitlines()
+  (failure,) = map(json.loads, lines)
+  assert failure['image'] == 'tiny' and 'an image of 7x7' in failure['reason']
 
 
 @pytest.mark.slow

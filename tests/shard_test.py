@@ -22,7 +22,9 @@ def test_parts_of_photos_make_the_whole(photos, smoke, tmp_path, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   assert smoke(zssr.main, photos, '-o', whole) == 0
   for number in range(2):
-    assert smoke(zssr.main, photos, '-o', parts, f'--shard={number}/2') == 0
+    flags = ['--report', f'--shard={number}/2']
+    assert smoke(zssr.main, photos, '-o', parts, *flags) == 0
+    assert (parts / f'report-{number}-of-2.html').exists()
   counts = [
     len(read_rows(parts / f'manifest-{number}-of-2.jsonl'))
     for number in range(2)
@@ -33,6 +35,15 @@ def test_parts_of_photos_make_the_whole(photos, smoke, tmp_path, capsys):
   capsys.readouterr()
   assert smoke(zssr.main, photos, '-o', parts, '--shard=0/2') == 0
   assert '3 of 3 inputs: finished before' in capsys.readouterr().err
+
+
+def test_a_part_of_one_image_has_a_manifest(photos, smoke, tmp_path):
+  bad = tmp_path / 'bad.png'
+  bad.write_bytes(b'no image')
+  flags = ['-o', tmp_path / 'out', '--shard=0/2']
+  assert smoke(zssr.main, bad, photos / 'photo0.png', *flags) == 1
+  (line,) = read_rows(tmp_path / 'out' / 'manifest-0-of-2.jsonl')
+  assert line['status'] == 'failed' and 'bad.png' in line['reason']
 
 
 @pytest.mark.slow

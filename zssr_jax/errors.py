@@ -18,6 +18,10 @@ class InputError(ValueError):
     super().__init__(printable(message))
 
 
+class NoRoomError(InputError):
+  """One image needs more memory or disk than this machine has free."""
+
+
 class NoKernelError(ValueError):
   """This image gives no kernel by this method; `estimate` then does without."""
 

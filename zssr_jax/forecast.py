@@ -22,7 +22,7 @@ import psutil
 
 from zssr_jax import programs
 from zssr_jax.config import Config
-from zssr_jax.errors import InputError
+from zssr_jax.errors import NoRoomError
 from zssr_jax.ops import conv, resize
 from zssr_jax.training import loop, pool
 
@@ -176,11 +176,11 @@ def check_memory(name: object, needed: int, remedy: str) -> None:
     remedy: what to do about it.
 
   Raises:
-    InputError: in one line.
+    NoRoomError: in one line.
   """
   free = free_memory()
   if needed > free:
-    raise InputError(
+    raise NoRoomError(
       f'{name}: needs about {needed / 1e9:.1f} GB of memory,'
       f' {free / 1e9:.1f} GB are free; {remedy}'
     )

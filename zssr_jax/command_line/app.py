@@ -145,6 +145,16 @@ def _keep_streams() -> None:
     setattr(sys, name, wrapper)
 
 
+def _release_hosts() -> None:
+  """Withdraws what a cluster was asked for, if it answers at once."""
+  from zssr_jax.parallel import cluster
+
+  # Not here: the thread that was interrupted may hold what that waits for.
+  thread = threading.Thread(target=cluster.release, daemon=True)
+  thread.start()
+  thread.join(timeout=2)
+
+
 def run_interruptibly(work: Callable[[], int]) -> int:
   """Returns `work()`; Ctrl-C meanwhile ends the process at once, code 130.
 
@@ -156,6 +166,8 @@ def run_interruptibly(work: Callable[[], int]) -> int:
 
   def leave(*_: object) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if 'ray' in sys.modules:
+      _release_hosts()
     with WRITING:
       if sys.stderr.isatty():  # the bar hid the cursor
         rich.console.Console(stderr=True).show_cursor()

@@ -310,13 +310,14 @@ class _Watch:
       f'  (bicubic {row["bicubic_psnr"]:.2f})  {row["seconds"]:g} s',
     )
 
-  def failure(self, failure: harness.Failure) -> None:
+  def failure(self, failure: harness.Failure) -> str:
+    """Says why a task gave no row, and returns it."""
     path = failure.task.case.pair.hr
     self._display.end(failure.task.key)
+    reason = app.explain(failure.error, path) or f'{path}: {failure.error}'
     with self._display.aside():
-      app.complain(
-        app.explain(failure.error, path) or f'{path}: {failure.error}'
-      )
+      app.complain(reason)
+    return reason
 
 
 class Settings(NamedTuple):
@@ -327,6 +328,7 @@ class Settings(NamedTuple):
   in_flight: int
   lpips: Path | None  # the data root, where that is measured
   output: Path | None  # where the worker writes; None: the driver does
+  mark: Path | None  # see `hosts.marked`
 
 
 def open_bench(
@@ -338,6 +340,7 @@ def open_bench(
     InputError: where something is missing there.
   """
   hosts.go_to(settings.folder)
+  hosts.check(settings.mark)
   compile_cache.use_compile_cache()
   try:
     distance = _load_lpips(settings.lpips) if settings.lpips else None
@@ -464,21 +467,23 @@ def _make_there(
   watch: _Watch,
   display: Display,
 ) -> Iterator[rows.Row | harness.Failure]:
-  return harness.run_on_cluster(
-    tasks,
-    store,
-    open_bench,
-    Settings(
-      folder=os.getcwd(),
-      given=options.given,
-      in_flight=options.in_flight,
-      lpips=options.data if options.lpips else None,
-      output=store.folder if options.write == arguments.WORKERS else None,
-    ),
-    limits=(options.devices, options.in_flight),
-    progress=watch.progress,
-    note=functools.partial(hosts.note, display),
-  )
+  with hosts.marked(store.folder, options.write) as mark:
+    yield from harness.run_on_cluster(
+      tasks,
+      store,
+      open_bench,
+      Settings(
+        folder=os.getcwd(),
+        given=options.given,
+        in_flight=options.in_flight,
+        lpips=options.data if options.lpips else None,
+        output=store.folder if mark else None,
+        mark=mark,
+      ),
+      limits=(options.devices, options.in_flight),
+      progress=watch.progress,
+      note=functools.partial(hosts.note, display),
+    )
 
 
 def _of_shard(
@@ -506,7 +511,7 @@ def _make_rows(
     watch = _Watch(display)
     for outcome in make(tasks, store, watch, display):
       if isinstance(outcome, harness.Failure):
-        watch.failure(outcome)
+        store.fail(outcome.facts(), watch.failure(outcome))
         failures += 1
       else:
         watch.row(outcome)

@@ -11,7 +11,9 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +25,7 @@ from zssr_jax.command_line.jobs import Job
 from zssr_jax.command_line.manifest import Manifest
 from zssr_jax.data import files
 from zssr_jax.display import Display
-from zssr_jax.parallel import cluster, devices
+from zssr_jax.parallel import cluster
 from zssr_jax.training.loop import Progress
 
 
@@ -32,6 +34,7 @@ class Settings(NamedTuple):
 
   folder: str  # in which the driver was started
   options: Options
+  mark: Path | None  # see `marked`
 
 
 def go_to(folder: str) -> None:
@@ -49,6 +52,26 @@ def go_to(folder: str) -> None:
     ) from None
 
 
+@contextlib.contextmanager
+def marked(folder: Path, write: str) -> Iterator[Path | None]:
+  """Puts a file where workers are to write, for them to find; see `check`."""
+  if write != arguments.WORKERS:
+    yield None
+    return
+  folder.mkdir(parents=True, exist_ok=True)
+  with tempfile.NamedTemporaryFile(dir=folder, prefix='.zssr-') as file:
+    yield Path(file.name).absolute()
+
+
+def check(mark: Path | None) -> None:
+  """Raises `NotHereError` where this host writes to a disk of its own."""
+  if mark is not None and not mark.exists():
+    raise cluster.NotHereError(
+      f'{mark.parent}: is another folder here than at the driver; share it with'
+      f' all hosts, or leave --write={arguments.WORKERS} out'
+    )
+
+
 def open_bench(
   settings: Settings, local: Sequence[jax.Device]
 ) -> cluster.Bench:
@@ -60,9 +83,12 @@ def open_bench(
   from zssr_jax import compile_cache
 
   go_to(settings.folder)
+  check(settings.mark)
   compile_cache.use_compile_cache()
   scale = arguments.parse_scale(settings.options.scale)
   plan = upscale.prepare(settings.options, scale, local, Manifest(None))
+  if settings.mark is None:  # the driver writes
+    plan = plan._replace(scratch=Path(tempfile.gettempdir()))
   return _Bench(plan)
 
 
@@ -78,10 +104,9 @@ class _Bench:
   ) -> tuple[cluster.Start, Callable[[Progress], None]]:
     tracker = forecast.Tracker(report)
 
-    def start() -> devices.Run[Any]:
-      cluster.check_is_here(job.input, job.reference)
-      return upscale.start(job, self._plan, self._display, tracker, waits=True)
-
+    start = functools.partial(
+      upscale.start, job, self._plan, self._display, tracker, waits=True
+    )
     return start, tracker.trained
 
   def finish(self, job: Job, outcome: Any) -> upscale.Made:
@@ -92,7 +117,7 @@ class _Bench:
         upscale.write(job, made)
       return made._replace(contents={})
     whole = {path: _whole(content) for path, content in made.contents.items()}
-    return made._replace(contents={**whole})
+    return made._replace(contents={**whole})  # one of any paths
 
 
 def _whole(content: files.Content) -> bytes | str:
@@ -107,8 +132,18 @@ def _whole(content: files.Content) -> bytes | str:
 def run_jobs(ready: Sequence[Job], plan: upscale.Plan) -> upscale.Reports:
   """Runs the jobs on the cluster that was joined."""
   options = plan.options
-  orders = [cluster.Order(job, upscale.shape_class(job, plan)) for job in ready]
-  with Display(len(ready), counts=True) as display:
+  orders = [
+    cluster.Order(
+      job,
+      upscale.shape_class(job, plan),
+      tuple(filter(None, (job.input, job.reference))),
+    )
+    for job in ready
+  ]
+  with (
+    Display(len(ready), counts=True) as display,
+    marked(options.folder, options.write) as mark,
+  ):
     reports = upscale.Reports(ready, plan, display)
 
     def show(index: int, part: Progress) -> None:
@@ -119,7 +154,7 @@ def run_jobs(ready: Sequence[Job], plan: upscale.Plan) -> upscale.Reports:
     outcomes = cluster.map_images(
       orders,
       open_bench,
-      Settings(os.getcwd(), options),
+      Settings(os.getcwd(), options, mark),
       limits=(options.devices, options.in_flight),
       progress=show,
       note=functools.partial(note, display),

@@ -50,7 +50,7 @@ from zssr_jax.command_line.manifest import Manifest
 from zssr_jax.data import files, image_io, kernel_io, photo
 from zssr_jax.degradation import Degradation
 from zssr_jax.display import Display, minutes
-from zssr_jax.errors import InputError, printable
+from zssr_jax.errors import InputError, NoRoomError, printable
 from zssr_jax.ops import resize
 from zssr_jax.ops.resize import Scale
 from zssr_jax.parallel import devices as parallel
@@ -76,8 +76,9 @@ class _Needs(NamedTuple):
   words: str | None  # of a large one
 
 
-def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
+def _check_room(job: Job, plan: Plan) -> _Needs:
   """Refuses an input that would need more memory or disk than there is."""
+  options, scale = plan.options, plan.scale
   *size, bands = photo.read_shape(job.input, page=job.page)
   shape = (*size, bands)
   factors = checks.check_scale(scale)
@@ -96,10 +97,11 @@ def _check_room(job: Job, options: Options, scale: Scale) -> _Needs:
   forecast.check_memory(job.input, memory, remedy)
   samples = math.prod(resize.scaled_shape(shape, factors)) * bands
   disk = samples * depth * (2 if job.container == 'TIFF' else 1)
-  if disk > max(files.free_disk(job.image.parent), _SMALL_FILE):
-    raise InputError(
-      f'{job.image}: needs up to {disk / 1e9:.1f} GB, which are not free there;'
-      ' choose another --output'
+  folder = plan.scratch or job.image.parent
+  if disk > max(files.free_disk(folder), _SMALL_FILE):
+    raise NoRoomError(
+      f'{job.image}: needs up to {disk / 1e9:.1f} GB, which are not free in'
+      f' {folder}; choose another {"TMPDIR" if plan.scratch else "--output"}'
     )
   image = (*size, pictures.channels(bands))
   try:
@@ -189,6 +191,8 @@ class Plan(NamedTuple):
   trained: networks.Trained
   devices: Sequence[jax.Device]
   manifest: Manifest
+  # Where results are made that another process writes to their places.
+  scratch: Path | None = None
 
   @property
   def several(self) -> bool:
@@ -238,7 +242,7 @@ def _read(job: Job, plan: Plan) -> Read:
     container=job.container,
     bits=plan.options.bit_depth,
     quality=plan.options.quality,
-    folder=job.image.parent,
+    folder=plan.scratch or job.image.parent,
   )
   known = findings.Known(plan.known)
   if plan.options.reads_tables:
@@ -337,7 +341,7 @@ class Reports:
   """Says what became of the jobs, in the order of the inputs."""
 
   def __init__(self, ready: Sequence[Job], plan: Plan, display: Display):
-    self.finished: list[Done] = []
+    self.finished: list[Done] = []  # where a report is to be made
     self.failed_inputs: list[Path] = []
     self._plan = plan
     self._display = display
@@ -392,7 +396,8 @@ class Reports:
       app.complain(f'{job.input}: {note}', 'note')
     for warning in outcome.result.warnings:
       app.complain(f'{job.input}: {warning}', 'warning')
-    self.finished.append(outcome)
+    if self._plan.options.report:
+      self.finished.append(outcome)
 
 
 def shape_class(job: Job, plan: Plan) -> Hashable:
@@ -418,7 +423,7 @@ def start(
   waits: bool,
 ) -> _Run:
   """Reads a job's files and returns its run, which may wait for its turn."""
-  needs = _check_room(job, plan.options, plan.scale)
+  needs = _check_room(job, plan)
   tracker.expect(needs.seconds)
   if needs.words:
     with display.aside():
@@ -533,6 +538,14 @@ def _entry(done: Done, scale: Scale) -> page.Entry:
   )
 
 
+def _report_path(options: Options) -> Path:
+  """Where the report is written; of a part of a run under a name of its own."""
+  path = options.folder / app.REPORT
+  if options.shard is None:
+    return path
+  return path.with_stem(f'{path.stem}-{options.shard}')
+
+
 def _write_report(finished: list[Done], options: Options, scale: Scale) -> None:
   from zssr_jax.report import page
 
@@ -541,7 +554,7 @@ def _write_report(finished: list[Done], options: Options, scale: Scale) -> None:
     (_entry(done, scale) for done in finished),
     notes=[f'Seed {options.seed}; every setting is in the JSON records.'],
   )
-  path = options.folder / app.REPORT
+  path = _report_path(options)
   with app.WRITING:
     files.write_files({path: made})
   print(printable(str(path)), flush=True)
@@ -571,7 +584,7 @@ def _foresee(plan: Plan, planned: jobs.Plan) -> list[Path]:
   total, failed = 0.0, []
   for job in planned.jobs:
     try:
-      needs = _check_room(job, plan.options, plan.scale)
+      needs = _check_room(job, plan)
     except (ValueError, OSError) as error:
       app.complain(app.explain(error, job.input))
       failed.append(job.input)
@@ -655,13 +668,13 @@ def _prepare(options: Options, scale: Scale, planned: jobs.Plan) -> Plan:
     except ValueError as error:
       raise InputError(str(error)) from None
   folder = None
-  if not options.dry_run and planned.total > 1:
+  if not options.dry_run and (options.shard or planned.total > 1):
     folder = options.folder
   manifest = Manifest(folder, options.shard)
   plan = prepare(options, scale, devices, manifest)
   if not options.dry_run:
     jobs.check_output_folder(options.folder)
-  place = options.folder / app.REPORT
+  place = _report_path(options)
   if options.report and place.exists() and not options.overwrite:
     raise InputError(f'{place}: exists already; pass --overwrite to replace it')
   return plan
@@ -671,8 +684,8 @@ def run(options: Options) -> int:
   """Super-resolves every input, reporting on stdout and stderr.
 
   Returns:
-    Exit code: 0, 1 when some of several inputs failed, 2 when a single one
-    did.
+    Exit code: 0, 1 when some of several inputs, or of a part, failed, 2 when
+    a single one did.
 
   Raises:
     InputError: before any training, for what concerns the whole run; later
@@ -700,11 +713,11 @@ def _run(
   elif planned.jobs:
     reports = run_jobs(planned.jobs, plan)
     failed += reports.failed_inputs
-    if options.report and reports.finished:
+    if reports.finished:
       _write_report(reports.finished, options, scale)
   if not failed:
     return 0
-  if planned.total == 1:
+  if planned.total == 1 and options.shard is None:
     return 2
   app.complain(
     f'{len(failed)} of {planned.total} inputs failed:'

@@ -30,7 +30,7 @@ from zssr_jax import stages as stages_lib
 from zssr_jax.config import Config
 from zssr_jax.data import files, image_io
 from zssr_jax.degradation import Degradation
-from zssr_jax.errors import InputError, concerns_one_image
+from zssr_jax.errors import concerns_one_image
 from zssr_jax.evaluation import code, memory, methods, rows
 from zssr_jax.evaluation.cases import Case, Pixels
 from zssr_jax.evaluation.judge import Judge
@@ -233,6 +233,19 @@ class Failure(NamedTuple):
 
   task: Task
   error: Exception
+
+  def facts(self) -> dict[str, Any]:
+    """Returns which row it would have been, as plain values."""
+    case = self.task.case
+    return {
+      'key': self.task.key,
+      'dataset': case.dataset,
+      'image': case.image,
+      'scale': case.scale,
+      'degradation': case.degradation,
+      'method': self.task.method,
+      'seed': self.task.seed,
+    }
 
 
 class _Made(NamedTuple):
@@ -641,11 +654,10 @@ class Bench:
     def start() -> parallel.Run[tuple[Task, Any]]:
       task = self._task(order)
       if task.key != order.key:
-        raise InputError(
+        raise cluster.NotHereError(
           f'{order.case.image}: other weights or code on this host than at the'
           ' driver; install and share the same'
         )
-      cluster.check_is_here(order.case.pair.hr, order.case.pair.lr)
       return _row_run(task, self._book)
 
     return start, report
@@ -708,6 +720,7 @@ def run_on_cluster(
     cluster.Order(
       Order(task.case, task.method, task.seed, task.key),
       (task.method, task.recipe and _shape_class(task)),
+      tuple(filter(None, task.case.pair[1:])),
     )
     for task in missing
   ]

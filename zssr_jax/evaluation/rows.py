@@ -20,6 +20,7 @@ Row = dict[str, Any]
 
 NAME = 'rows.jsonl'
 PART = 'shard-{}'  # the folder, in that of the whole, of a part's rows
+FAILURES = 'failures.jsonl'  # beside it: what gave no row, and why
 LOCK = '.rows.lock'  # beside it; empty, and may stay
 _FACTS = (
   'method',
@@ -105,14 +106,21 @@ class Store:
 
   def append(self, row: Row) -> None:
     """Adds a row, which has a `key`; on the disk when this returns."""
-    line = json.dumps(row, allow_nan=False) + '\n'
-    with self._lock, self.path.open('ab') as file:
+    self._add(self.path, row)
+    self.rows[row['key']] = row
+
+  def fail(self, facts: Mapping[str, Any], reason: str) -> None:
+    """Notes, in a file beside the rows, that one could not be made, and why."""
+    self._add(self.folder / FAILURES, {**facts, 'reason': reason})
+
+  def _add(self, path: Path, content: Mapping[str, Any]) -> None:
+    line = json.dumps(content, allow_nan=False) + '\n'
+    with self._lock, path.open('ab') as file:
       end = file.tell()
       try:
         file.write(line.encode())
         file.flush()
         os.fsync(file.fileno())
       except OSError as error:  # half a line would spoil the next one
-        os.truncate(self.path, end)
-        raise OSError(error.errno, error.strerror, str(self.path)) from None
-    self.rows[row['key']] = row
+        os.truncate(path, end)
+        raise OSError(error.errno, error.strerror, str(path)) from None

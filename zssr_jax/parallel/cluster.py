@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+import math
 import os
 import platform
 import queue
@@ -39,7 +40,12 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from zssr_jax import _version
-from zssr_jax.errors import InputError, concerns_one_image, is_out_of_memory
+from zssr_jax.errors import (
+  InputError,
+  NoRoomError,
+  concerns_one_image,
+  is_out_of_memory,
+)
 from zssr_jax.parallel import board as board_lib
 from zssr_jax.parallel import devices
 from zssr_jax.training import loop
@@ -68,6 +74,7 @@ class Order(NamedTuple):
   what: Any  # plain values, for `Bench.start`
   # Images that share programs have the same: their `devices.shape_class`.
   bucket: Hashable = None
+  files: tuple[Path, ...] = ()  # that its host must see
 
 
 class Bench(Protocol):
@@ -93,17 +100,31 @@ Opener = Callable[[Any, Sequence[jax.Device]], Bench]
 
 
 class NotHereError(InputError):
-  """A file that the driver sees and this host does not; others may."""
+  """This host lacks what the driver has, and other hosts may have."""
 
 
-def check_is_here(*paths: Path | None) -> None:
+class _BrokenHostError(RuntimeError):
+  """A device of this host does not work any more."""
+
+
+def _check_is_here(files: Sequence[Path]) -> None:
   """Raises `NotHereError` for a file that this host does not see."""
-  for path in filter(None, paths):
+  for path in files:
     if not path.exists():
       raise NotHereError(
         f'{path}: not on every host; share its folder with all, under the same'
         ' path'
       )
+
+
+def _unreadable(files: Sequence[Path]) -> OSError | None:
+  """Why this process cannot read all of some files; None: it can."""
+  try:
+    for path in files:
+      path.open('rb').close()
+  except OSError as error:
+    return error
+  return None
 
 
 class _Told(NamedTuple):
@@ -181,7 +202,7 @@ class _Worker:
           )
       count, self._in_flight = self._limits
       try:
-        self._devices = devices.available(count or jax.local_device_count())
+        self._devices = devices.available(count)
       except ValueError as error:
         raise InputError(str(error)) from None
       self._bench = self._open_bench(self._settings, self._devices)
@@ -220,6 +241,8 @@ def _work(
     parcel: list[Any] = []
     with contextlib.suppress(queue.Empty):
       last = said.get(timeout=_TELL)
+      if isinstance(last, jax.errors.JaxRuntimeError):
+        raise _BrokenHostError(' '.join(str(last).split())[:200])
       if isinstance(last, BaseException):
         raise last
       if last is None:
@@ -232,6 +255,12 @@ def _work(
         parcel.append(_Told(index, part))
     if parcel:
       yield parcel
+
+
+def _begin(files: Sequence[Path], start: Start) -> devices.Run[Any]:
+  """Starts an image whose files this host sees."""
+  _check_is_here(files)
+  return start()
 
 
 def _drive(
@@ -247,7 +276,8 @@ def _drive(
   for index, order in batch:
     report = functools.partial(progress.__setitem__, index)
     start, tell = bench.item(order.what, report)
-    items.append(devices.Item(start, order.bucket))
+    begin = functools.partial(_begin, order.files, start)
+    items.append(devices.Item(begin, order.bucket))
     told.append(tell)
 
   def finish(number: int, outcome: Any) -> None:
@@ -274,10 +304,9 @@ def _plain(error: Exception) -> Exception:
   """Returns an error that any process can unpickle, and that means the same."""
   if is_out_of_memory(error):
     return MemoryError(str(error))
-  if isinstance(error, NotHereError):
-    return NotHereError(str(error))
-  if isinstance(error, InputError):
-    return InputError(str(error))
+  for kind in (NotHereError, NoRoomError, InputError):
+    if isinstance(error, kind):
+      return kind(str(error))
   if isinstance(error, OSError):
     return OSError(error.errno, error.strerror or str(error), error.filename)
   return ValueError(str(error))
@@ -346,7 +375,12 @@ def joined(address: str) -> Iterator[None]:
       ray.init(
         address=address, log_to_driver=False, logging_level=logging.ERROR
       )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (
+      OSError,
+      RuntimeError,
+      ValueError,
+      ray.exceptions.RayError,
+    ) as error:
       words = ' '.join(str(error).split())[:200]
       raise InputError(
         f'--cluster={address}: no cluster answers; start one by'
@@ -362,6 +396,14 @@ def joined(address: str) -> Iterator[None]:
 def leave_devices() -> None:
   """Leaves this host's accelerators to its worker; before any use of JAX."""
   jax.config.update('jax_platforms', 'cpu')
+
+
+def release() -> None:
+  """Withdraws what the autoscaler was asked for, which outlives its driver."""
+  from ray.autoscaler import sdk
+
+  with contextlib.suppress(Exception):  # no cluster, or one without
+    sdk.request_resources(bundles=[])
 
 
 def _check_answers(address: str) -> None:
@@ -412,7 +454,8 @@ def map_images(
     while board.left:
       crew.look()
       crew.check()
-      crew.hand_out()
+      for ended in crew.hand_out():
+        yield ended.place, ended.outcome
       if crew.members_at_work or crew.opening:
         waited = time.monotonic()
       elif time.monotonic() - waited > patience:
@@ -447,8 +490,8 @@ class _Crew:
     self._orders, self._board, self._note = orders, board, note
     self._arguments = (_versions(), open_bench, settings, limits)
     self._members: dict[str, _Member] = {}  # by their nodes
-    self._looked = -_LOOK
-    self._asked = False
+    self._looked = -math.inf
+    self._asked: list[dict[str, float]] = []  # of the autoscaler
     self._reason = ''  # for which the last one was retired
 
   @property
@@ -489,9 +532,7 @@ class _Crew:
           f'{member.host}: not ready after {_SLOW} s; does other work hold its'
           ' processors? ray status tells'
         )
-    if not self._asked:
-      self._asked = True
-      self._ask_for_hosts([_whole(n['Resources']) for n in nodes.values()])
+    self._ask_for_hosts([_whole(n['Resources']) for n in nodes.values()])
 
   def _begin(self, member: _Member) -> None:
     """Starts a host's worker, which Ray starts again where it dies."""
@@ -511,21 +552,34 @@ class _Crew:
     return member.actor.ready.options(max_task_retries=_STRIKES).remote()
 
   def _ask_for_hosts(self, shares: list[dict[str, Any] | None]) -> None:
-    """Asks the autoscaler, if there is one, for a device an image."""
+    """Asks the autoscaler, if there is one, for a device an image.
+
+    It is asked again where the devices are of another kind, or half as many
+    are enough: it takes hosts away that do nothing and are not asked for.
+    """
     bundles = _bundles(shares, self._board.left)
+    if bundles[:1] == self._asked[:1] and 2 * len(bundles) > len(self._asked):
+      return
+    self._asked = bundles
     from ray.autoscaler import sdk
 
     with contextlib.suppress(Exception):  # a cluster without one
       sdk.request_resources(bundles=bundles)
 
-  def hand_out(self) -> None:
-    """Gives each worker what it can take."""
+  def hand_out(self) -> Iterator[_Ended]:
+    """Gives each worker what it can take, and yields what nobody can read."""
     for turn in range(_BATCHES):
       hosts = [m.node for m in self.members_at_work]
       for member in self.members_at_work:
         if len(member.batches) > turn:
           continue
-        batch = self._board.take(member.node, member.slots, hosts)
+        batch = []
+        for index in self._board.take(member.node, member.slots, hosts):
+          if error := _unreadable(self._orders[index].files):
+            self._board.done(index)
+            yield _Ended(index, error)
+          else:
+            batch.append(index)
         if batch:
           work = [(index, self._orders[index]) for index in batch]
           stream = member.actor.run.options(
@@ -564,7 +618,7 @@ class _Crew:
     except exceptions.RayTaskError as error:
       cause = error.cause
       if not isinstance(cause, InputError):
-        raise cause from None
+        raise cause from error  # with the worker's traceback
       self._retire(member, str(cause))
     except exceptions.ActorUnavailableError:  # Ray is still starting it
       if time.monotonic() - member.since > _GONE:
@@ -599,8 +653,12 @@ class _Crew:
       return
     except exceptions.RayTaskError as error:
       cause = error.cause
+      if isinstance(cause, _BrokenHostError):  # perhaps not in a new process
+        self._ray.kill(member.actor, no_restart=False)
+        yield from self._lose(member, cause)
+        return
       if not isinstance(cause, InputError):
-        raise cause from None  # a mistake of the program's
+        raise cause from error  # a mistake of the program's
       self._retire(member, str(cause))  # which was started again
       return
     except exceptions.RayError as error:
@@ -611,16 +669,32 @@ class _Crew:
         yield message
         continue
       pending.remove(message.place)
-      if isinstance(message.outcome, NotHereError):
-        yield from self._not_here(member, message)
-      else:
-        member.strikes = 0
-        self._board.done(message.place)
-        yield message
+      outcome = message.outcome
+      if isinstance(outcome, (NotHereError, OSError)):
+        files = self._orders[message.place].files
+        if unreadable := _unreadable(files):
+          message = message._replace(outcome=unreadable)
+        else:
+          yield from self._try_elsewhere(member, message, strikes=1)
+          continue
+      elif isinstance(outcome, (NoRoomError, MemoryError)):
+        yield from self._try_elsewhere(member, message, strikes=0)
+        continue
+      member.strikes = 0
+      self._board.done(message.place)
+      yield message
 
-  def _not_here(self, member: _Member, message: _Ended) -> Iterator[_Ended]:
-    """Has an image tried elsewhere whose file this host does not see."""
-    member.strikes += 1
+  def _try_elsewhere(
+    self, member: _Member, message: _Ended, strikes: int
+  ) -> Iterator[_Ended]:
+    """Has an image tried elsewhere that failed for what its host lacks.
+
+    Args:
+      member: the host's worker.
+      message: the error.
+      strikes: 1 where other images fail there as well, else 0.
+    """
+    member.strikes += strikes
     if self._board.lost(member.node, [message.place]):
       yield message
     if member.strikes >= _STRIKES:
@@ -630,21 +704,29 @@ class _Crew:
     """Takes a worker's work back; Ray starts it again, or it is retired."""
     from ray import exceptions
 
+    self._looked = -math.inf  # perhaps the whole host is gone
     pending = member.batches[0][1] if member.batches else []
     if not any(map(self._board.is_suspect, pending)):  # else it is the image
       member.strikes += 1
     given_up = self._take_back(member, blame=True)
+    words = _reason(error)
     if member.strikes >= _STRIKES:
-      self._retire(member, f'its worker died {member.strikes} times')
+      self._retire(member, f'its worker died {member.strikes} times: {words}')
     else:
-      self._note(f'{member.host}: its worker died; its images are tried again')
+      self._note(
+        f'{member.host}: its worker died ({words}); its images are tried again'
+      )
       if isinstance(error, exceptions.ActorDiedError):  # for good
         self._begin(member)
       else:
         member.opening = self._open(member)
         member.since = time.monotonic()
-    words = f'its worker died {board_lib.TRIES} times, of too little memory?'
-    return [_Ended(index, ValueError(words)) for index in given_up]
+    what = f'its worker died {board_lib.TRIES} times'
+    if isinstance(error, _BrokenHostError):
+      given_up_for = f'{what}: {words}'
+    else:
+      given_up_for = f'{what}, of too little memory?'
+    return [_Ended(index, ValueError(given_up_for)) for index in given_up]
 
   def _take_back(self, member: _Member, *, blame: bool) -> list[int]:
     """Puts a worker's images back; returns those that are given up."""
@@ -667,13 +749,20 @@ class _Crew:
 
   def close(self) -> None:
     """Ends all workers."""
-    from ray.autoscaler import sdk
-
-    with contextlib.suppress(Exception):  # of a cluster that is gone
-      sdk.request_resources(bundles=[])
+    release()
     for member in self._members.values():
       with contextlib.suppress(Exception):
         self._ray.kill(member.actor)
+
+
+def _reason(error: Exception) -> str:
+  """Returns what a line has room for of why a worker died."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  if not lines:
+    return type(error).__name__
+  # Of an error at its start Ray gives the whole traceback, its end at the end.
+  began = 'creation task' in lines[0]
+  return lines[-1 if began else 0][:200]
 
 
 def _whole(resources: dict[str, float]) -> dict[str, Any] | None:

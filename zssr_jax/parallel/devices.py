@@ -57,8 +57,8 @@ class Item(NamedTuple):
   shape_class: Hashable = None
 
 
-def available(count: int) -> list[jax.Device]:
-  """Returns the first `count` devices of this process.
+def available(count: int | None) -> list[jax.Device]:
+  """Returns the first `count` devices of this process, or all of them.
 
   Raises:
     ValueError: when there are fewer; it says how many there are. Also where
@@ -71,7 +71,7 @@ def available(count: int) -> list[jax.Device]:
     named = os.environ.get('JAX_PLATFORMS')
     hint = f'; JAX_PLATFORMS={named} asks for them' if named else ''
     raise ValueError(f'JAX finds no devices: {words}{hint}') from None
-  if not 1 <= count <= len(devices):
+  if count is not None and not 1 <= count <= len(devices):
     kind = devices[0].platform
     hint = ' (JAX_NUM_CPU_DEVICES makes more of a CPU)' if kind == 'cpu' else ''
     raise ValueError(
