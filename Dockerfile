@@ -13,7 +13,8 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/zssr_jax
 # The versions first: they change less often than the package.
 COPY requirements.lock ./
-RUN pip install -c requirements.lock "jax[${JAX}]" ray
+# With Ray's dashboard, by which KubeRay submits jobs.
+RUN pip install -c requirements.lock "jax[${JAX}]" "ray[default]"
 
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY zssr_jax zssr_jax

@@ -45,6 +45,7 @@ def test_the_image_holds_what_the_package_is_made_of():
     assert name in sources
   runs = [rest for word, rest in steps() if word == 'RUN']
   assert any('[cluster,' in run for run in runs)
+  assert any('ray[default]' in run for run in runs)  # KubeRay's way in
   names = set(
     re.findall(r'^([\w-]+)==', (ROOT / 'requirements.lock').read_text(), re.M)
   )
@@ -67,6 +68,13 @@ def test_scripts_are_sound_and_their_flags_exist(name):
   assert commands
   for command in commands:
     check_flags(command)
+
+
+def test_an_array_has_as_many_tasks_as_parts():
+  text = (FOLDER / 'slurm_array.sh').read_text()
+  (last,) = re.findall(r'--array=0-(\d+)', text)
+  (parts,) = re.findall(r'^parts=(\d+)', text, re.M)
+  assert int(parts) == int(last) + 1
 
 
 def check_flags(command):

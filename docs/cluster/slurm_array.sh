@@ -8,5 +8,6 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --requeue
 set -euo pipefail
+parts=8 # of --array; not counted, so that a part may be done again by itself
 zssr-eval --datasets=Set5,Set14,B100 --config=fast --output=out/tables \
-  --shard="$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"
+  --shard="$SLURM_ARRAY_TASK_ID/$parts"
