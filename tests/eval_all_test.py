@@ -379,7 +379,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_rows(photos, tmp_path):
         SMOKE,
         f'--datasets={photos}',
         f'--output={folder}',
-        '--methods=nearest,bilinear,bicubic,zssr',
+        '--methods=bicubic,zssr',
         '--config.max_steps=40',
       ],
       stdout=subprocess.DEVNULL,
@@ -392,7 +392,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_rows(photos, tmp_path):
   whole = read(tmp_path / 'whole')
   draw = random.Random(0)
   counts = []
-  for _ in range(4):
+  for _ in range(2):
     process = start(tmp_path / 'killed')
     time.sleep(draw.uniform(0.3, 0.9) * usual)
     process.send_signal(signal.SIGKILL)
@@ -405,7 +405,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_rows(photos, tmp_path):
     {(r['key'], r['psnr'], r['ssim']) for r in rows}
     for rows in (whole, read(tmp_path / 'killed'))
   ]
-  assert facts[0] == facts[1] and len(facts[0]) == 20
+  assert facts[0] == facts[1] and len(facts[0]) == 10
   assert (tmp_path / 'killed' / 'table.md').exists()
   # Nothing of the killed ones is left under a temporary name.
   kept = sorted(p.name for p in (tmp_path / 'killed' / 'images').iterdir())
