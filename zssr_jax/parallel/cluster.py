@@ -257,7 +257,7 @@ def _work(
       yield parcel
 
 
-def _begin(files: Sequence[Path], start: Start) -> devices.Run[Any]:
+def _start_here(files: Sequence[Path], start: Start) -> devices.Run[Any]:
   """Starts an image whose files this host sees."""
   _check_is_here(files)
   return start()
@@ -276,7 +276,7 @@ def _drive(
   for index, order in batch:
     report = functools.partial(progress.__setitem__, index)
     start, tell = bench.item(order.what, report)
-    begin = functools.partial(_begin, order.files, start)
+    begin = functools.partial(_start_here, order.files, start)
     items.append(devices.Item(begin, order.bucket))
     told.append(tell)
 
