@@ -310,14 +310,16 @@ class _Watch:
       f'  (bicubic {row["bicubic_psnr"]:.2f})  {row["seconds"]:g} s',
     )
 
-  def failure(self, failure: harness.Failure) -> str:
-    """Says why a task gave no row, and returns it."""
-    path = failure.task.case.pair.hr
-    self._display.end(failure.task.key)
-    reason = app.explain(failure.error, path) or f'{path}: {failure.error}'
+  def failure(self, task: harness.Task, reason: str) -> None:
+    self._display.end(task.key)
     with self._display.aside():
       app.complain(reason)
-    return reason
+
+
+def _explain(failure: harness.Failure) -> str:
+  """Says why a task gave no row."""
+  path = failure.task.case.pair.hr
+  return app.explain(failure.error, path) or f'{path}: {failure.error}'
 
 
 class Settings(NamedTuple):
@@ -511,7 +513,9 @@ def _make_rows(
     watch = _Watch(display)
     for outcome in make(tasks, store, watch, display):
       if isinstance(outcome, harness.Failure):
-        store.fail(outcome.facts(), watch.failure(outcome))
+        reason = _explain(outcome)
+        watch.failure(outcome.task, reason)
+        store.fail(outcome.facts(), reason)
         failures += 1
       else:
         watch.row(outcome)

@@ -117,7 +117,7 @@ class _Bench:
         upscale.write(job, made)
       return made._replace(contents={})
     whole = {path: _whole(content) for path, content in made.contents.items()}
-    return made._replace(contents={**whole})  # one of any paths
+    return made._replace(contents={**whole})
 
 
 def _whole(content: files.Content) -> bytes | str:

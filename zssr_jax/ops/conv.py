@@ -3,8 +3,8 @@
 3x3 kernels between many channels go by Winograd's minimal filtering (Lavin and
 Gray, CVPR 2016): tiles of 4x4 results cost 36 products in place of 144, for the
 result and for both gradients. The changes of basis are sums of a few maps, one
-axis after the other, which XLA fuses: as matrix products they would take longer
-than what they save.
+axis after the other, which XLA fuses: as matrix products they would be nearly
+as much work as the products they serve.
 
 Elsewhere the forward pass is XLA's. XLA's own weight gradient treats one of
 the two activations as a huge convolution kernel, which on CPU runs at a third

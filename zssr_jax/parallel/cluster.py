@@ -71,7 +71,7 @@ Start = Callable[[], devices.Run[Any]]  # see `devices.Item`
 class Order(NamedTuple):
   """One image, as a worker is told of it."""
 
-  what: Any  # plain values, for `Bench.start`
+  what: Any  # plain values, for `Bench.item`
   # Images that share programs have the same: their `devices.shape_class`.
   bucket: Hashable = None
   files: tuple[Path, ...] = ()  # that its host must see
